@@ -1,0 +1,29 @@
+"""What `selection` needs of a transport that stores manifests and blobs by digest."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import BinaryIO, Protocol
+
+from toolkit.errors import DockercError
+from toolkit.images.manifest import DOCUMENT_LIMIT, Descriptor
+
+
+class BlobStore(Protocol):
+    """Content addressed by digest; safe to read from several threads at once."""
+
+    def read_manifest(self, descriptor: Descriptor) -> bytes:
+        """A manifest or index, verified. Raises DockercError when it is absent or wrong."""
+
+    def open_blob(self, descriptor: Descriptor) -> AbstractContextManager[BinaryIO]:
+        """A verified stream. Raises DockercError when the blob is absent."""
+
+
+def read_blob(store: BlobStore, descriptor: Descriptor, where: str) -> bytes:
+    """A whole small blob, verified. Raises DockercError when it is larger than a document may be."""
+    if descriptor.size > DOCUMENT_LIMIT:
+        raise DockercError(
+            f"{where} claims {descriptor.size} bytes; at most {DOCUMENT_LIMIT} are read"
+        )
+    with store.open_blob(descriptor) as stream:
+        return stream.read()

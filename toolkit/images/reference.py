@@ -1,0 +1,200 @@
+"""Image names as skopeo writes them: `containers-transports(5)`, and bare names as docker reads them.
+
+The grammar of a registry name is that of the distribution project's `reference` package.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from toolkit.errors import UsageError
+
+SERVED = "docker://NAME, oci:DIR, oci-archive:FILE, docker-archive:FILE"
+_NOT_YET_SERVED = {
+    "docker-daemon": "write it with 'docker save' and name it docker-archive:FILE",
+    "containers-storage": "write it with 'podman save' and name it docker-archive:FILE",
+    "dir": "copy it with 'skopeo copy' to oci:DIR and name that",
+}
+
+_DIGEST_PATTERN = r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}"
+_COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_REGISTRY = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(?::[0-9]{{1,5}})?")
+_REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
+_DIGEST = re.compile(_DIGEST_PATTERN)
+_AT_DIGEST = re.compile(rf"(.+?):?@({_DIGEST_PATTERN})", re.DOTALL)
+_AT_ANY_DIGEST = re.compile(r".*@[a-z0-9]+:[^:/\\]*", re.DOTALL)
+_WINDOWS_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+_NAME_LIMIT = 255
+
+
+@dataclass(frozen=True)
+class RegistryReference:
+    """`docker://REGISTRY/REPOSITORY:TAG`, or `@DIGEST`, which decides when both are given."""
+
+    registry: str
+    repository: str
+    tag: str | None
+    digest: str | None
+
+    @property
+    def name(self) -> str:
+        return f"{self.registry}/{self.repository}"
+
+    @property
+    def target(self) -> str:
+        """What the registry's manifest address ends in: the digest, or the tag."""
+        return self.digest or self.tag or "latest"
+
+    def __str__(self) -> str:
+        return f"docker://{self.name}{f'@{self.digest}' if self.digest else f':{self.tag}'}"
+
+
+@dataclass(frozen=True)
+class LayoutReference:
+    """`oci:DIR` or `oci-archive:FILE`, with the image's name in the index, or a manifest's digest."""
+
+    transport: Literal["oci", "oci-archive"]
+    path: str
+    tag: str | None
+    digest: str | None
+
+    def __str__(self) -> str:
+        suffix = f"@{self.digest}" if self.digest else f":{self.tag}" if self.tag else ""
+        return f"{self.transport}:{self.path}{suffix}"
+
+
+@dataclass(frozen=True)
+class ArchiveReference:
+    """`docker-archive:FILE`, with the name of an image in it, or its place in manifest.json."""
+
+    path: str
+    name: RegistryReference | None
+    index: int | None
+
+    def __str__(self) -> str:
+        suffix = ""
+        if self.name:
+            suffix = f":{self.name.name}:{self.name.tag}"
+        elif self.index is not None:
+            suffix = f":@{self.index}"
+        return f"docker-archive:{self.path}{suffix}"
+
+
+Reference = RegistryReference | LayoutReference | ArchiveReference
+
+
+def parse_reference(text: str) -> Reference:
+    """Reads what a user typed as an image's name.
+
+    Raises UsageError when it is none, or when its transport is unknown or not served.
+    """
+    transport, colon, rest = text.partition(":")
+    if transport == "docker" and rest.startswith("//"):
+        return parse_name(rest[2:])
+    if colon and transport in ("oci", "oci-archive"):
+        return _parse_layout("oci" if transport == "oci" else "oci-archive", rest)
+    if colon and transport == "docker-archive":
+        return _parse_archive(rest)
+    if colon and transport in _NOT_YET_SERVED:
+        raise UsageError(
+            f"dockerc does not read {transport}: images yet; {_NOT_YET_SERVED[transport]} "
+            f"(served: {SERVED})"
+        )
+    if text.startswith(("/", "./", "../", "~", "\\")) or _WINDOWS_DRIVE.match(text):
+        raise UsageError(
+            f"'{text}' is a path, and a path needs its transport before it: "
+            f"oci:DIR, oci-archive:FILE or docker-archive:FILE"
+        )
+    # `debian:12` is a name with a tag and `localhost:5000/app` one with a port; `s3://x` and
+    # `ftp:/x` can be neither.
+    if re.fullmatch(r"[a-z][a-z0-9+-]*", transport) and rest.startswith("/"):
+        raise UsageError(f"unknown transport '{transport}:' in '{text}'; there are {SERVED}")
+    return parse_name(text)
+
+
+def parse_name(text: str) -> RegistryReference:
+    """Reads `[REGISTRY/]REPOSITORY[:TAG][@DIGEST]` with docker's defaults.
+
+    Raises UsageError when it is not such a name.
+    """
+    name, at, digest = text.partition("@")
+    if at and not _DIGEST.fullmatch(digest):
+        raise UsageError(
+            f"'{digest}' in '{text}' is not a digest: write sha256: and 64 hexadecimal digits"
+        )
+    head, slash, tail = name.rpartition("/")
+    tail, colon, tag = tail.partition(":")
+    if colon and not _TAG.fullmatch(tag):
+        raise UsageError(
+            f"'{tag}' in '{text}' is not a tag: letters, digits, '_', '.' and '-', at most 128 "
+            f"(transports: {SERVED})"
+        )
+    first, has_more, others = (head + slash + tail).partition("/")
+    # Docker's rule: only what looks like a host is one; `library/debian` is no registry.
+    if has_more and (
+        "." in first or ":" in first or first == "localhost" or first.lower() != first
+    ):
+        registry, repository = first, others
+    else:
+        registry, repository = "docker.io", head + slash + tail
+    if registry in ("docker.io", "index.docker.io"):
+        registry = "docker.io"
+        if repository and "/" not in repository:
+            repository = f"library/{repository}"
+    if not _REGISTRY.fullmatch(registry) or not _REPOSITORY.fullmatch(repository):
+        hint = " (names are lower-case)" if repository.lower() != repository else ""
+        raise UsageError(
+            f"'{text}' is not an image name{hint}: "
+            f"write [REGISTRY/]NAME[:TAG|@DIGEST], or one of {SERVED}"
+        )
+    if len(registry) + len(repository) >= _NAME_LIMIT:
+        raise UsageError(f"an image name has at most {_NAME_LIMIT} characters, not '{text[:40]}…'")
+    return RegistryReference(
+        registry, repository, tag or (None if at else "latest"), digest or None
+    )
+
+
+def _parse_layout(transport: Literal["oci", "oci-archive"], rest: str) -> LayoutReference:
+    tag: str | None
+    digest: str | None
+    if match := _AT_DIGEST.fullmatch(rest):
+        path, tag, digest = match[1], None, match[2]
+    elif _AT_ANY_DIGEST.fullmatch(rest):
+        raise UsageError(
+            f"'{transport}:{rest}' ends in something that is not a digest: "
+            f"write @sha256: and 64 hexadecimal digits"
+        )
+    else:
+        path, tag = _split_path(rest)
+        digest = None
+    if not path:
+        raise UsageError(f"'{transport}:{rest}' names no path")
+    return LayoutReference(transport, path, tag, digest)
+
+
+def _parse_archive(rest: str) -> ArchiveReference:
+    path, image = _split_path(rest)
+    if not path:
+        raise UsageError(f"'docker-archive:{rest}' names no file")
+    if image is None:
+        return ArchiveReference(path, None, None)
+    if re.fullmatch(r"@[0-9]{1,9}", image):
+        return ArchiveReference(path, None, int(image[1:]))
+    name = parse_name(image)
+    if name.digest:
+        raise UsageError(
+            f"'docker-archive:{rest}' asks for a digest, which such an archive does not record; "
+            f"name the image NAME:TAG"
+        )
+    return ArchiveReference(path, name, None)
+
+
+def _split_path(rest: str) -> tuple[str, str | None]:
+    """Splits at the first colon, as skopeo does, save that of a Windows drive (`C:\\images`)."""
+    start = 2 if _WINDOWS_DRIVE.match(rest) else 0
+    path, _, image = rest[start:].partition(":")
+    return rest[:start] + path, image or None
