@@ -1,0 +1,1 @@
+"""dockerc: turn a container image into one executable file."""

@@ -1,0 +1,96 @@
+"""Squashfs blocks, compressed by a pool of threads and written in the order they were given."""
+
+from __future__ import annotations
+
+import os
+import threading
+from array import array
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, BinaryIO
+
+from toolkit.squashfs.structs import DATA_UNCOMPRESSED
+
+if TYPE_CHECKING:
+    import zstandard
+
+SPARSE_BLOCK = 0
+"""The size word of a block of zeros: it has no bytes in the file."""
+
+
+class Compressor:
+    """zstd at one level, in as many threads as there are cores; zstandard frees the lock."""
+
+    def __init__(self, level: int) -> None:
+        self.level = level
+        self.threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (
+            os.cpu_count() or 1
+        )
+        self._local = threading.local()
+        self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="compress")
+
+    def __enter__(self) -> Compressor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def compress(self, block: bytes) -> bytes:
+        """The block as a zstd frame."""
+        return self._own().compress(block)
+
+    def submit(self, block: bytes) -> Future[bytes]:
+        """The same, in a thread of the pool."""
+        return self._pool.submit(self.compress, block)
+
+    def _own(self) -> zstandard.ZstdCompressor:
+        try:
+            return self._local.compressor  # type: ignore[no-any-return]
+        except AttributeError:
+            import zstandard
+
+            # Squashfs stores the sizes itself, and the digest of the whole payload is recorded.
+            self._local.compressor = zstandard.ZstdCompressor(
+                level=self.level, write_checksum=False
+            )
+            return self._local.compressor  # type: ignore[no-any-return]
+
+
+class BlockWriter:
+    """Appends blocks to a file, compressing in parallel; memory is bounded by those in flight.
+
+    `sizes[i]` is the size word of block i as squashfs stores it (bit 24: stored uncompressed).
+    """
+
+    def __init__(self, file: BinaryIO, compressor: Compressor) -> None:
+        self.sizes = array("I")
+        self._file = file
+        self._compressor = compressor
+        self._in_flight: deque[tuple[int, bytes, Future[bytes]]] = deque()
+        self._limit = 2 * compressor.threads + 2
+
+    def add(self, block: bytes | None) -> int:
+        """Queue a block, None or all zeros for a sparse one; returns its number."""
+        number = len(self.sizes)
+        self.sizes.append(SPARSE_BLOCK)
+        # count() is a memchr for one byte: a non-zero first byte, the common case, ends it at once.
+        if block is not None and (block[0] or block.count(0) != len(block)):
+            if len(self._in_flight) >= self._limit:
+                self._retire()
+            self._in_flight.append((number, block, self._compressor.submit(block)))
+        return number
+
+    def flush(self) -> None:
+        """Wait for every block and write it."""
+        while self._in_flight:
+            self._retire()
+
+    def _retire(self) -> None:
+        number, block, future = self._in_flight.popleft()
+        compressed = future.result()
+        if len(compressed) < len(block):
+            self.sizes[number] = len(compressed)
+            self._file.write(compressed)
+        else:
+            self.sizes[number] = len(block) | DATA_UNCOMPRESSED
+            self._file.write(block)
