@@ -20,7 +20,7 @@ class BlobStore(Protocol):
 
 
 def read_blob(store: BlobStore, descriptor: Descriptor, where: str) -> bytes:
-    """A whole small blob, verified. Raises DockercError when it is larger than a document may be."""
+    """A whole blob, verified. Raises DockercError when it is larger than a document may be."""
     if descriptor.size > DOCUMENT_LIMIT:
         raise DockercError(
             f"{where} claims {descriptor.size} bytes; at most {DOCUMENT_LIMIT} are read"

@@ -118,7 +118,8 @@ def _load(
         if tarball.size("index.json") is not None:
             hint = f" (other platforms of it: try oci-archive:{reference.path})"
         raise DockercError(
-            f"{reference} is an image for {normalised(platform)}, not for {normalised(wanted)}{hint}"
+            f"{reference} is an image for {normalised(platform)}, "
+            f"not for {normalised(wanted)}{hint}"
         )
     paths = image.texts("Layers")
     diff_ids = read_diff_ids(config, len(paths))

@@ -1,4 +1,4 @@
-"""JSON from outside, read without trust: whatever its shape, a reader gets a value or a sentence."""
+"""JSON from outside, read without trust: whatever its shape, it gives a value or a sentence."""
 
 from __future__ import annotations
 

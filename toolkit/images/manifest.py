@@ -1,4 +1,4 @@
-"""Descriptors, manifests and indexes: OCI image-spec v1.1 and docker's image manifest v2 schema 2."""
+"""Descriptors, manifests and indexes: OCI image-spec v1.1, docker image manifest v2 schema 2."""
 
 from __future__ import annotations
 

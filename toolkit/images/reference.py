@@ -1,4 +1,4 @@
-"""Image names as skopeo writes them: `containers-transports(5)`, and bare names as docker reads them.
+"""Image names: skopeo's (`containers-transports(5)`), and bare ones as docker reads them.
 
 The grammar of a registry name is that of the distribution project's `reference` package.
 """
@@ -55,7 +55,7 @@ class RegistryReference:
 
 @dataclass(frozen=True)
 class LayoutReference:
-    """`oci:DIR` or `oci-archive:FILE`, with the image's name in the index, or a manifest's digest."""
+    """`oci:DIR` or `oci-archive:FILE`, and the image's name in the index or its digest."""
 
     transport: Literal["oci", "oci-archive"]
     path: str

@@ -25,7 +25,7 @@ from toolkit.errors import DockercError
 from toolkit.images.challenge import parse_challenge
 from toolkit.images.document import parse_document
 from toolkit.images.manifest import DOCUMENT_LIMIT
-from toolkit.version import VERSION
+from toolkit.version import __version__
 
 CONNECT_TIMEOUT = 15.0  # seconds
 READ_TIMEOUT = 60.0  # seconds without a byte
@@ -40,7 +40,7 @@ class _SystemTrust(HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         kwargs["ssl_context"] = ssl.create_default_context()
-        super().init_poolmanager(*args, **kwargs)  # type: ignore[no-untyped-call]
+        super().init_poolmanager(*args, **kwargs)
 
 
 class _Bearer(requests.auth.AuthBase):
@@ -93,7 +93,7 @@ class RegistryClient:
         session = requests.Session()
         session.mount("https://", _SystemTrust())
         session.max_redirects = _REDIRECT_LIMIT
-        session.headers["User-Agent"] = f"dockerc/{VERSION}"
+        session.headers["User-Agent"] = f"dockerc/{__version__}"
         # Blobs are checked as they are stored; a transport encoding would only be in the way.
         session.headers["Accept-Encoding"] = "identity"
         # Go's tools never send requests for this machine to a proxy.
@@ -174,6 +174,11 @@ class RegistryClient:
     def _fetch_token(self, header: str, what: str) -> str:
         challenge = parse_challenge(header)
         realm = challenge.parameters.get("realm", "")
+        if challenge.scheme == "basic":
+            raise DockercError(
+                f"the registry {self.registry} asks for a login for {what}, and dockerc does not "
+                f"log in yet: copy the image with 'skopeo copy' to oci:DIR and name that"
+            )
         if challenge.scheme != "bearer" or not realm.startswith(("https://", "http://")):
             raise self._denied(what)
         if realm.startswith("http://") and not self._is_local:

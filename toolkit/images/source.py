@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Protocol
 
 @dataclass(frozen=True)
 class Platform:
-    """An image's platform, in the words of the OCI image index (`os`, `architecture`, `variant`)."""
+    """An image's platform in the words of the OCI image index: `os`, `architecture`, `variant`."""
 
     os: str
     architecture: str
@@ -40,11 +40,16 @@ class Image(Protocol):
     manifest (for `docker-archive:`, which has none, of the config).
     """
 
-    reference: str
-    digest: str
-    platform: Platform
-    config: Mapping[str, Any]
-    layers: tuple[Layer, ...]
+    @property
+    def reference(self) -> str: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def platform(self) -> Platform: ...
+    @property
+    def config(self) -> Mapping[str, Any]: ...
+    @property
+    def layers(self) -> tuple[Layer, ...]: ...
 
     def open_layer(self, layer: Layer) -> AbstractContextManager[BinaryIO]:
         """The layer's bytes as stored: gzip, zstd or plain tar.

@@ -13,7 +13,7 @@ import tempfile
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 _MEMBER_LIMIT = 100_000
 _LINK_LIMIT = 8
-_DECOMPRESSORS: dict[bytes, Callable[[BinaryIO], BinaryIO]] = {
-    b"\x1f\x8b": lambda file: cast(BinaryIO, gzip.GzipFile(fileobj=file)),
-    b"BZh": lambda file: cast(BinaryIO, bz2.BZ2File(file)),
-    b"\xfd7zXZ\x00": lambda file: cast(BinaryIO, lzma.LZMAFile(file)),
+_DECOMPRESSORS: dict[bytes, Callable[[BinaryIO], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\x00": lzma.open,
 }
 
 
@@ -141,11 +141,11 @@ def open_tarball(path: str) -> Iterator[Tarball]:
     What cannot be read at random (`docker save | gzip`, /dev/stdin) goes through an unnamed
     temporary file. Raises DockercError when the file cannot be opened or is no tar.
     """
-    try:
-        file = Path(path).open("rb")
-    except OSError as error:
-        raise DockercError(f"cannot open {path}: {error.strerror or error}") from error
-    with file:
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(Path(path).open("rb"))
+        except OSError as error:
+            raise DockercError(f"cannot open {path}: {error.strerror or error}") from error
         head = file.peek(8)
         unpack = next((u for magic, u in _DECOMPRESSORS.items() if head.startswith(magic)), None)
         if unpack is None and file.seekable():
