@@ -1,0 +1,61 @@
+"""The annotations of config.json: the image's, and what dockerc wants to remember of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from toolkit.images.document import Document
+
+_OWN = "dev.dockerc."
+_STANDARD = "org.opencontainers.image."
+
+
+def image_annotations(image: Document) -> dict[str, str]:
+    """OCI image-spec, conversion.md, "Annotation Fields". A label goes before what it repeats."""
+    config = image.object("config")
+    fields = {
+        "os": image.text("os"),
+        "architecture": image.text("architecture"),
+        "variant": image.text("variant"),
+        "author": image.text("author"),
+        "created": image.text("created"),
+        "stopSignal": config.text("StopSignal"),
+        "exposedPorts": ",".join(sorted(config.object("ExposedPorts").members)),
+    }
+    annotations = {_STANDARD + name: value for name, value in fields.items() if value}
+    # Ours steer the runtime, so an image must not bring any along.
+    return annotations | {
+        name: value
+        for name, value in config.text_map("Labels").items()
+        if not name.startswith(_OWN)
+    }
+
+
+def own_annotations(
+    *,
+    entrypoint: Sequence[str],
+    cmd: Sequence[str],
+    volumes: Sequence[str],
+    reference: str,
+    digest: str,
+    version: str,
+    rootfull: bool,
+) -> dict[str, str]:
+    """Lists are strings that hold a JSON array. `volumes` and `rootfull` stand only where set."""
+    annotations = {
+        "entrypoint": _array(entrypoint),
+        "cmd": _array(cmd),
+        "reference": reference,
+        "digest": digest,
+        "version": version,
+    }
+    if volumes:
+        annotations["volumes"] = _array(volumes)
+    if rootfull:
+        annotations["rootfull"] = "true"
+    return {_OWN + name: value for name, value in annotations.items()}
+
+
+def _array(words: Sequence[str]) -> str:
+    return json.dumps(list(words), ensure_ascii=False, separators=(",", ":"))
