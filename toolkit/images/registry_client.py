@@ -152,7 +152,7 @@ class RegistryClient:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return DockercError(
                 f"the certificate of {host} is not trusted: {cause.verify_message}; "
-                f"add its authority to the system's or set REQUESTS_CA_BUNDLE"
+                f"add its authority to the system's certificates or set SSL_CERT_FILE"
             )
         if isinstance(cause, ssl.SSLError):
             return DockercError(

@@ -23,8 +23,10 @@ class Compressor:
 
     def __init__(self, level: int) -> None:
         self.level = level
-        self.threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (
-            os.cpu_count() or 1
+        self.threads = (
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else (os.cpu_count() or 1)
         )
         self._local = threading.local()
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="compress")

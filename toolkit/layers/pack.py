@@ -9,21 +9,20 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from toolkit.errors import DockercError
 from toolkit.layers import tar
 from toolkit.layers.compress import BlockWriter, Compressor
-from toolkit.layers.entry import EMPTY, Content, Entry, EntryKind
+from toolkit.layers.entry import Content, Entry, EntryKind
 from toolkit.layers.stream import LayerStream
 from toolkit.squashfs.structs import MAX_NAME, MAX_SYMLINK, XATTR_PREFIXES
 
 WHITEOUT_PREFIX = b".wh."
 OPAQUE_WHITEOUT = b".wh..wh..opq"
 _AUFS_PREFIX = b".wh..wh."
-"""Names that aufs kept for itself; the image spec's layer.md reserves them, nobody extracts them."""
+"""Names that aufs kept for itself; layer.md reserves them, nobody extracts them."""
 _MAX_ENTRIES = 4_000_000
 _MAX_DEPTH = 1024
 _WINDOW = 24 << 20
@@ -47,6 +46,7 @@ class Pack:
     """A layer's entries in their order, and its blocks: `sizes[i]` is block i's size word."""
 
     file: BinaryIO
+    block_size: int
     entries: list[Entry] = field(default_factory=list)
     sizes: array[int] = field(default_factory=lambda: array("I"))
     left_out: Counter[str] = field(default_factory=Counter)
@@ -57,7 +57,7 @@ class Packer:
     """Reads one layer into a Pack."""
 
     def __init__(self, number: int, file: BinaryIO, compressor: Compressor, block_size: int):
-        self.pack = Pack(file)
+        self.pack = Pack(file, block_size)
         self._number = number
         self._block_size = block_size
         self._blocks = BlockWriter(file, compressor)
@@ -65,11 +65,8 @@ class Packer:
         self._small: dict[bytes, tuple[bytes, list[Entry]]] = {}
         self._small_bytes = 0
 
-    def read(self, stream: LayerStream, progress: Callable[[int], None]) -> Pack:
-        """Pack the whole stream; `progress` hears of each entry's bytes.
-
-        Raises DockercError on a damaged, hostile or oversized layer.
-        """
+    def read(self, stream: LayerStream) -> Pack:
+        """Pack the whole stream; raises DockercError on a damaged, hostile or oversized layer."""
         reader = tar.TarReader(stream)
         for item in reader:
             entry = self._entry(item)
@@ -80,8 +77,19 @@ class Packer:
             self.pack.entries.append(entry)
             if entry.kind is EntryKind.FILE and item.size:
                 self._store(entry, item, reader)
-            progress(item.stored)
         stream.finish()
+        return self._finish()
+
+    def read_bytes(self, data: bytes) -> tuple[Pack, Content]:
+        """Pack one file of our own, by itself, so that reading it decodes nothing else."""
+        size = self._block_size
+        for start in range(0, len(data), size):
+            self._blocks.add(data[start : start + size])
+        digest = hashlib.blake2b(data, digest_size=16).digest()
+        content = Content(len(data), digest, self._number, 0, len(self._blocks.sizes), -1, 0)
+        return self._finish(), content
+
+    def _finish(self) -> Pack:
         self._fill_fragments()
         self._blocks.flush()
         self.pack.sizes = self._blocks.sizes

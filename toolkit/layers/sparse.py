@@ -21,9 +21,7 @@ class Segment(NamedTuple):
     size: int
 
 
-def old_gnu_map(
-    header: bytes, stream: ByteStream, number: Callable[[bytes], int]
-) -> list[Segment]:
+def old_gnu_map(header: bytes, stream: ByteStream, number: Callable[[bytes], int]) -> list[Segment]:
     """Type `S`: four segments in the header, then blocks of 21 while a flag says so."""
     segments = _pairs_in_block(header[386:482], number)
     more = header[482]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from toolkit.errors import DockercError
@@ -31,6 +32,16 @@ class Inode:
 def new_directory(mode: int = 0o755) -> Inode:
     """An empty directory of root's."""
     return Inode(InodeType.DIRECTORY, mode, children={})
+
+
+def walk(root: Inode) -> Iterator[Inode]:
+    """Every name's inode, directories before what is in them, names in byte order."""
+    waiting = [root]
+    while waiting:
+        inode = waiting.pop()
+        yield inode
+        if inode.children is not None:
+            waiting += [child for _, child in sorted(inode.children.items(), reverse=True)]
 
 
 def look_up(root: Inode, path: bytes, *, create: bool = False, last: bool = True) -> Inode | None:

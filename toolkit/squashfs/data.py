@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
-from toolkit.layers.copy import copy_range
+from toolkit.copy import copy_range
 from toolkit.layers.entry import Content
 from toolkit.layers.pack import Pack
 from toolkit.layers.tree import Inode

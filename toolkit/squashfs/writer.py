@@ -9,13 +9,12 @@ counts in sectors, can then hold exactly the squashfs.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import BinaryIO
 
 from toolkit.layers.compress import Compressor
 from toolkit.layers.pack import Pack
-from toolkit.layers.tree import Inode
+from toolkit.layers.tree import Inode, walk
 from toolkit.squashfs.data import DataMap
 from toolkit.squashfs.inodes import InodeTables
 from toolkit.squashfs.metadata import encode_table
@@ -48,7 +47,7 @@ def write_squashfs(
     options = struct.pack("<HI", 4 | METADATA_UNCOMPRESSED, level)
     output.write(bytes(SUPERBLOCK_SIZE) + options)
     data = DataMap(packs, block_size)
-    data.want(_inodes(root))
+    data.want(walk(root))
     position = data.copy(output, SUPERBLOCK_SIZE + len(options))
     with Compressor(_METADATA_LEVEL) as compressor:
         tables, superblock = _tables(root, data, position, compressor)
@@ -106,12 +105,3 @@ def _tables(
     padding = -layout(position)[1].bytes_used % _ALIGNMENT
     parts, superblock = layout(position + padding)
     return bytes(padding) + b"".join(parts), superblock
-
-
-def _inodes(root: Inode) -> Iterator[Inode]:
-    waiting = [root]
-    while waiting:
-        inode = waiting.pop()
-        yield inode
-        if inode.children is not None:
-            waiting += [child for _, child in sorted(inode.children.items(), reverse=True)]

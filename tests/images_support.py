@@ -1,0 +1,244 @@
+"""Helpers of the tests of image sources and bundles: tools, hand-made layouts, a lying registry."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import shutil
+import socket
+import subprocess
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from toolkit.images.open import open_image
+from toolkit.images.source import Image, Platform
+
+FIXTURE = Path(__file__).parent.parent / "fixtures" / "hello"
+AMD64 = Platform("linux", "amd64")
+ARM64 = Platform("linux", "arm64")
+
+OCI = "application/vnd.oci.image"
+INDEX = f"{OCI}.index.v1+json"
+MANIFEST = f"{OCI}.manifest.v1+json"
+CONFIG = f"{OCI}.config.v1+json"
+LAYER = f"{OCI}.layer.v1.tar+gzip"
+
+Json = dict[str, Any]
+
+
+def tool(name: str) -> str:
+    """The path of a program. Skips the test where it is not installed."""
+    path = shutil.which(name)
+    if path is None:
+        pytest.skip(f"{name} is not installed")
+    return path
+
+
+def run(name: str, *arguments: str | Path) -> str:
+    """Runs an installed program and returns its standard output."""
+    command = [tool(name), *map(str, arguments)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def skopeo_copy(source: str, target: str, *options: str) -> None:
+    run("skopeo", "copy", "--quiet", "--insecure-policy", *options, source, target)
+
+
+def sha256(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def layer_contents(image: Image) -> list[bytes]:
+    """Every layer as a plain tar, checked against its diff-id."""
+    contents = []
+    for layer in image.layers:
+        with image.open_layer(layer) as stream:
+            data = stream.read()
+        assert layer.size in (None, len(data))
+        plain = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
+        assert sha256(plain) == layer.diff_id
+        contents.append(plain)
+    return contents
+
+
+def read_image(name: str, platform: Platform = AMD64) -> tuple[str, list[bytes]]:
+    """Opens an image, reads all of it, and returns its digest and layers."""
+    with open_image(name, platform) as image:
+        assert image.platform == platform
+        return image.digest, layer_contents(image)
+
+
+def tar_of(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+class Layout:
+    """An OCI image layout written blob by blob, as right or as wrong as a test wants it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.blobs = path / "blobs" / "sha256"
+        self.blobs.mkdir(parents=True)
+        (path / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+
+    def blob(self, media_type: str, data: bytes) -> Json:
+        digest = sha256(data)
+        self.blob_path(digest).write_bytes(data)
+        return {"mediaType": media_type, "digest": digest, "size": len(data)}
+
+    def blob_path(self, digest: str) -> Path:
+        return self.blobs / digest.partition(":")[2]
+
+    def document(self, media_type: str, value: Any) -> Json:
+        return self.blob(media_type, json.dumps(value).encode())
+
+    def manifest(self, platform: Json | None = None, **changes: Any) -> Json:
+        """An image of one layer, whose content tells platforms apart; `changes` to its manifest."""
+        platform = {"architecture": "amd64", "os": "linux"} if platform is None else platform
+        tar = tar_of({"platform": json.dumps(platform).encode()})
+        config = {**platform, "rootfs": {"type": "layers", "diff_ids": [sha256(tar)]}}
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": self.document(CONFIG, config),
+            "layers": [self.blob(LAYER, gzip.compress(tar, 1, mtime=0))],
+        }
+        return self.document(MANIFEST, {**manifest, **changes})
+
+    def index(self, *entries: Json) -> Json:
+        value = {"schemaVersion": 2, "mediaType": INDEX, "manifests": list(entries)}
+        return self.document(INDEX, value)
+
+    def write(self, *entries: Json) -> str:
+        """Writes index.json and returns the layout's name."""
+        (self.path / "index.json").write_text(
+            json.dumps({"schemaVersion": 2, "manifests": list(entries)})
+        )
+        return f"oci:{self.path}"
+
+
+def named(entry: Json, name: str) -> Json:
+    return {**entry, "annotations": {"org.opencontainers.image.ref.name": name}}
+
+
+def on(entry: Json, architecture: str, variant: str = "", os: str = "linux") -> Json:
+    platform = {"architecture": architecture, "os": os, "variant": variant}
+    return {**entry, "platform": {key: value for key, value in platform.items() if value}}
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def docker_registry(directory: Path) -> Iterator[str]:
+    """A real registry on 127.0.0.1. Yields HOST:PORT."""
+    program = tool("docker-registry")
+    port = free_port()
+    settings = directory / "registry.yml"
+    settings.write_text(
+        "version: 0.1\nlog: {level: error}\n"
+        f"storage: {{filesystem: {{rootdirectory: {directory / 'storage'}}}}}\n"
+        f"http: {{addr: '127.0.0.1:{port}'}}\n"
+    )
+    command = [program, "serve", str(settings)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            deadline = time.monotonic() + 20
+            while socket.socket().connect_ex(("127.0.0.1", port)) != 0:
+                assert process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.05)
+            yield f"127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+Answer = Callable[[BaseHTTPRequestHandler], None]
+
+
+class LyingRegistry:
+    """An HTTP server that serves a layout as a registry, save the paths a test has it spoil.
+
+    `answers` maps a path to what answers in its stead; `requests` lists (path, Authorization).
+    """
+
+    def __init__(self, layout: Path, address: str) -> None:
+        self.address = address
+        self.answers: dict[str, Answer] = {}
+        self.requests: list[tuple[str, str | None]] = []
+        self._layout = layout
+
+    def handle(self, request: BaseHTTPRequestHandler) -> None:
+        path = request.path.partition("?")[0]
+        self.requests.append((request.path, request.headers.get("Authorization")))
+        (self.answers.get(path) or self._serve)(request)
+
+    def _serve(self, request: BaseHTTPRequestHandler) -> None:
+        kind, _, name = request.path.removeprefix("/v2/app/").partition("/")
+        top = json.loads((self._layout / "index.json").read_text())["manifests"][0]
+        digest = top["digest"] if name == "latest" else name
+        blob = self._layout / "blobs" / digest.replace(":", "/")
+        if kind not in ("manifests", "blobs") or not blob.is_file():
+            answer(404, b'{"errors":[{"code":"MANIFEST_UNKNOWN"}]}')(request)
+            return
+        data = blob.read_bytes()
+        media_type = json.loads(data)["mediaType"] if kind == "manifests" else "application/octet"
+        answer(200, data, {"Content-Type": media_type})(request)
+
+
+def answer(
+    status: int, body: bytes = b"", headers: dict[str, str] | None = None, cut: int = 0
+) -> Answer:
+    """An answer whose body lacks its last `cut` bytes, though Content-Length promises them."""
+
+    def send(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+            request.send_header(name, value)
+        request.end_headers()
+        request.wfile.write(body[: len(body) - cut])
+
+    return send
+
+
+@contextmanager
+def lying_registry(layout: Path) -> Iterator[LyingRegistry]:
+    """Serves `layout` on 127.0.0.1 as repository `app`, tag `latest`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            registry.handle(self)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # TLS probes are no news
+    server.daemon_threads = True
+    registry = LyingRegistry(layout, f"127.0.0.1:{server.server_address[1]}")
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield registry
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -1,0 +1,74 @@
+"""The command line: the table of commands, and how a failure is told."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from toolkit.commands.build import build
+from toolkit.commands.extract import extract
+from toolkit.commands.inspect import inspect
+from toolkit.commands.replace import replace
+from toolkit.errors import DockercError
+from toolkit.version import __version__
+
+_OLD_OPTIONS = ("-i", "--image", "-o", "--output", "--arch", "--rootfull")
+
+app = typer.Typer(
+    name="dockerc",
+    help="Turn a container image into one executable file.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich would double the time to the first line of help
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (build, inspect, extract, replace):
+    app.command()(command)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        print(f"dockerc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", "-V", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """The `dockerc` program: exit status 0, 1 for failures, 2 for usage, 128+N for signal N."""
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        signal.signal(number, _terminate)
+    arguments = sys.argv[1:]
+    # The old tool had no subcommands: `dockerc --image … --output …` builds.
+    if arguments and arguments[0].split("=")[0] in _OLD_OPTIONS:
+        arguments.insert(0, "build")
+    try:
+        app(arguments)
+    except DockercError as error:
+        _fail(str(error), error.exit_status)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror or error}", 1)
+
+
+def _fail(sentence: str, status: int) -> NoReturn:
+    print(f"dockerc: {sentence}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _terminate(number: int, _: object) -> NoReturn:
+    # As an exception, so that what is half-written goes.
+    sys.exit(128 + number)
