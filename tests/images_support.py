@@ -8,6 +8,7 @@ import io
 import json
 import shutil
 import socket
+import ssl
 import subprocess
 import tarfile
 import threading
@@ -220,8 +221,8 @@ def answer(
 
 
 @contextmanager
-def lying_registry(layout: Path) -> Iterator[LyingRegistry]:
-    """Serves `layout` on 127.0.0.1 as repository `app`, tag `latest`."""
+def lying_registry(layout: Path, tls: ssl.SSLContext | None = None) -> Iterator[LyingRegistry]:
+    """Serves `layout` on 127.0.0.1 as repository `app`, tag `latest`, through `tls` if given."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -233,6 +234,10 @@ def lying_registry(layout: Path) -> Iterator[LyingRegistry]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.handle_error = lambda *_: None  # type: ignore[method-assign]  # TLS probes are no news
     server.daemon_threads = True
+    if tls:
+        server.socket = tls.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
     registry = LyingRegistry(layout, f"127.0.0.1:{server.server_address[1]}")
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()

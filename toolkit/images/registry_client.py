@@ -229,13 +229,18 @@ class RegistryClient:
 
     def read(self, response: requests.Response, where: str) -> bytes:
         """A whole document. Raises DockercError when it is cut, stalls or is larger than 4 MiB."""
+        data = bytearray()
         try:
-            data: bytes = response.raw.read(DOCUMENT_LIMIT + 1)
+            # Only the read after the last byte tells a cut body from a whole one.
+            while part := response.raw.read(DOCUMENT_LIMIT + 1):
+                data += part
+                if len(data) > DOCUMENT_LIMIT:
+                    raise DockercError(
+                        f"{where} is larger than {DOCUMENT_LIMIT} bytes; refusing it"
+                    )
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise self.cut(error, where) from error
-        if len(data) > DOCUMENT_LIMIT:
-            raise DockercError(f"{where} is larger than {DOCUMENT_LIMIT} bytes; refusing it")
-        return data
+        return bytes(data)
 
     def cut(self, error: Exception, where: str) -> DockercError:
         """The sentence for a body that broke off."""
