@@ -94,11 +94,7 @@ def _describe(path: bytes) -> tuple[Any, ...]:
     content: bytes | str = b""
     if stat.S_ISREG(status.st_mode):
         with open(path, "rb") as file:
-            content = (
-                hashlib.file_digest(file, "sha256").hexdigest()
-                if hasattr(hashlib, "file_digest")
-                else hashlib.sha256(file.read()).hexdigest()
-            )
+            content = hashlib.sha256(file.read()).hexdigest()
     elif stat.S_ISLNK(status.st_mode):
         content = os.readlink(path)  # noqa: PTH115 - bytes
     try:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from toolkit.bundle.config import config_bytes, requires_mapped_uids, runtime_config
-from toolkit.errors import DockercError, UsageError
+from toolkit.errors import DockercError, UsageError, about
 from toolkit.executable import write_executable
 from toolkit.images.open import open_image
 from toolkit.images.source import Image, Layer, Platform
@@ -56,11 +56,12 @@ def build(
         compressor = stack.enter_context(Compressor(LEVEL))
         packers = Packers(compressor, output.resolve().parent, stack)
         image = stack.enter_context(open_image(reference, platform))
-        packs = [
-            _pack(image, number, layer, packers.new(), progress)
-            for number, layer in enumerate(image.layers)
-        ]
-        tree = merge(packs)
+        with about(image.reference):
+            packs = [
+                _pack(image, number, layer, packers.new(), progress)
+                for number, layer in enumerate(image.layers)
+            ]
+            tree = merge(packs)
         config = runtime_config(
             image.config,
             reference=image.reference,
@@ -119,11 +120,8 @@ def _pack(image: Image, number: int, layer: Layer, packer: Packer, progress: Pro
     what = f"layer {number + 1}/{len(image.layers)}"
     with progress.task(what, layer.size) as advance, image.open_layer(layer) as blob:
         counted = cast(BinaryIO, io.BufferedReader(_Counted(blob, advance), 1 << 18))
-        try:
-            with LayerStream(counted, layer.diff_id) as stream:
-                return packer.read(stream)
-        except DockercError as error:
-            raise DockercError(f"{image.reference}, {what}: {error}") from None
+        with about(what), LayerStream(counted, layer.diff_id) as stream:
+            return packer.read(stream)
 
 
 class _Counted(io.RawIOBase):

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
-from toolkit.errors import DockercError
+from toolkit.errors import DockercError, about
 from toolkit.layers.entry import Entry, EntryKind
 from toolkit.layers.pack import Pack
 from toolkit.layers.tree import Inode, look_up, new_directory
 from toolkit.squashfs.structs import InodeType
 
 
-def merge(packs: Iterable[Pack]) -> Inode:
+def merge(packs: Sequence[Pack]) -> Inode:
     """The root directory of the image: every pack applied over those below it.
 
     Raises DockercError on a hard link without a target and on a loop of symlinks.
     """
     root = new_directory()
-    for pack in packs:
-        # Whiteouts hide what lies below, never what their own layer brings, wherever they stand.
-        for entry in pack.entries:
-            if entry.kind in (EntryKind.WHITEOUT, EntryKind.OPAQUE):
-                _hide(root, entry)
-        for entry in pack.entries:
-            if entry.kind not in (EntryKind.WHITEOUT, EntryKind.OPAQUE):
-                _apply(root, entry)
+    for number, pack in enumerate(packs):
+        with about(f"layer {number + 1}/{len(packs)}"):
+            _apply_pack(root, pack)
     return root
+
+
+def _apply_pack(root: Inode, pack: Pack) -> None:
+    # Whiteouts hide what lies below, never what their own layer brings, wherever they stand.
+    for entry in pack.entries:
+        if entry.kind in (EntryKind.WHITEOUT, EntryKind.OPAQUE):
+            _hide(root, entry)
+    for entry in pack.entries:
+        if entry.kind not in (EntryKind.WHITEOUT, EntryKind.OPAQUE):
+            _apply(root, entry)
 
 
 def _hide(root: Inode, entry: Entry) -> None:

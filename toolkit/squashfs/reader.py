@@ -97,7 +97,5 @@ def reading(name: str) -> Iterator[None]:
         yield
     except DockercError as error:
         raise DockercError(f"{name}: {error}") from None
-    except (MemoryError, KeyboardInterrupt):
-        raise
     except Exception as error:  # the library raises of every kind on damaged input
         raise DockercError(f"{name}: its payload is damaged: {error}") from None

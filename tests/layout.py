@@ -1,0 +1,93 @@
+"""Makes OCI layouts out of tar bytes, as the tests' own way to any layer they like."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def tar_of(*entries: tarfile.TarInfo | tuple[tarfile.TarInfo, bytes]) -> bytes:
+    """A PAX tar of these entries."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for entry in entries:
+            info, data = entry if isinstance(entry, tuple) else (entry, b"")
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def entry(name: str, kind: bytes = tarfile.REGTYPE, **fields: Any) -> tarfile.TarInfo:
+    """One header; mode 0755 for directories and 0644 else, mtime a fixed one, unless told."""
+    info = tarfile.TarInfo(name)
+    info.type = kind
+    info.mode = 0o755 if kind == tarfile.DIRTYPE else 0o644
+    info.mtime = 1_700_000_000
+    for field, value in fields.items():
+        setattr(info, field, value)
+    return info
+
+
+def file(name: str, data: bytes = b"", **fields: Any) -> tuple[tarfile.TarInfo, bytes]:
+    """A regular file with its content."""
+    return entry(name, **fields), data
+
+
+def directory(name: str, **fields: Any) -> tarfile.TarInfo:
+    """A directory."""
+    return entry(name, tarfile.DIRTYPE, **fields)
+
+
+def symlink(name: str, target: str, **fields: Any) -> tarfile.TarInfo:
+    """A symlink."""
+    return entry(name, tarfile.SYMTYPE, linkname=target, mode=0o777, **fields)
+
+
+def hard_link(name: str, target: str) -> tarfile.TarInfo:
+    """A hard link."""
+    return entry(name, tarfile.LNKTYPE, linkname=target)
+
+
+def write_layout(
+    path: Path,
+    layers: Sequence[bytes],
+    config: dict[str, Any] | None = None,
+    compress: Callable[[bytes], bytes] = lambda data: gzip.compress(data, 1, mtime=0),
+) -> Path:
+    """An OCI layout with one image, tagged `latest`, for linux/amd64."""
+    blobs = path / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+
+    def store(data: bytes, media_type: str) -> dict[str, Any]:
+        digest = hashlib.sha256(data).hexdigest()
+        (blobs / digest).write_bytes(data)
+        return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(data)}
+
+    prefix = "application/vnd.oci.image"
+    stored = [store(compress(layer), f"{prefix}.layer.v1.tar+gzip") for layer in layers]
+    image = {
+        "os": "linux",
+        "architecture": "amd64",
+        "config": config if config is not None else {"Cmd": ["true"]},
+        "rootfs": {
+            "type": "layers",
+            "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}" for layer in layers],
+        },
+    }
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": f"{prefix}.manifest.v1+json",
+        "config": store(json.dumps(image).encode(), f"{prefix}.config.v1+json"),
+        "layers": stored,
+    }
+    listed = store(json.dumps(manifest).encode(), f"{prefix}.manifest.v1+json")
+    listed["annotations"] = {"org.opencontainers.image.ref.name": "latest"}
+    (path / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [listed]}))
+    (path / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    return path

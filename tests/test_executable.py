@@ -1,0 +1,168 @@
+"""inspect, extract and replace on our files and on those of the old tool; and bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+from corpus import CORPUS
+from layout import write_layout
+from support import FIXTURES, dockerc, failed, need
+
+HELLO = FIXTURES / "hello"
+
+
+def test_inspect_tells_footer_architecture_and_config(hello: Path) -> None:
+    told = json.loads(dockerc("inspect", "--json", hello).stdout)
+    assert told["footer"]["generation"] == 2
+    assert told["footer"]["offset"] % 4096 == 0
+    assert told["footer"]["require_mapped_uids"] is False
+    assert told["stub"]["architecture"] in ("x86_64", "aarch64")
+    assert told["squashfs"]["compression"] == "zstd"
+    assert told["config"]["process"]["args"][0] == "/bin/hello"
+    table = dockerc("inspect", hello).stdout
+    assert "offset" in table and '"/bin/hello"' in table
+
+
+def test_extract_gives_exactly_the_squashfs(hello: Path, tmp_path: Path) -> None:
+    need("unsquashfs")
+    dockerc("extract", hello, tmp_path / "out.sqfs")
+    footer = json.loads(dockerc("inspect", "--json", hello).stdout)
+    start, size = footer["footer"]["offset"], footer["squashfs"]["bytes_used"]
+    data = (tmp_path / "out.sqfs").read_bytes()
+    assert data == hello.read_bytes()[start : start + size]
+    assert len(data) == size
+    listed = subprocess.run(
+        ["unsquashfs", "-l", tmp_path / "out.sqfs"], check=True, capture_output=True, text=True
+    )
+    assert "squashfs-root/config.json" in listed.stdout
+
+
+def test_replace_keeps_payload_and_flag(hello: Path, tmp_path: Path) -> None:
+    layout = write_layout(tmp_path / "layout", CORPUS["types and modes"])
+    for app, flag in ((hello, False), (tmp_path / "owners", True)):
+        if flag:
+            dockerc("build", f"oci:{layout}", "-o", app)
+        dockerc("replace", app, tmp_path / "new")
+        assert (tmp_path / "new").read_bytes() == app.read_bytes()
+        told = json.loads(dockerc("inspect", "--json", tmp_path / "new").stdout)
+        assert told["footer"]["require_mapped_uids"] is flag
+
+
+def test_replace_in_place(hello: Path, tmp_path: Path) -> None:
+    app = tmp_path / "app"
+    app.write_bytes(hello.read_bytes())
+    dockerc("replace", app, app)
+    assert app.read_bytes() == hello.read_bytes()
+    assert app.stat().st_mode & 0o111
+
+
+GENERATIONS = {
+    "0.3": lambda offset: struct.pack("<Q?", offset, True) + b"\xaa" * 7,
+    "0.3, replaced": lambda offset: b"\x13" * 8 + struct.pack("<Q?", offset, False) + b"\xaa" * 7,
+    "first": lambda offset: struct.pack(">Q", offset),
+}
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_files_of_the_old_tool(hello: Path, tmp_path: Path, generation: str) -> None:
+    need("umoci", "mksquashfs")
+    bundle, app = tmp_path / "bundle", tmp_path / "app"
+    layout = write_layout(tmp_path / "layout", CORPUS["hard links"])
+    umoci = ["umoci", "unpack", "--rootless", "--image", f"{layout}:latest", bundle]
+    subprocess.run(umoci, check=True, capture_output=True)
+    stub = hello.read_bytes()[:1000].ljust(54_321, b"\0")
+    squash = ["mksquashfs", bundle, app, "-comp", "zstd", "-offset", str(len(stub)), "-noappend"]
+    subprocess.run(squash, check=True, capture_output=True)
+    with app.open("r+b") as file:
+        file.write(stub)
+        file.seek(0, 2)
+        file.write(GENERATIONS[generation](len(stub)))
+    told = json.loads(dockerc("inspect", "--json", app).stdout)
+    assert told["footer"]["offset"] == len(stub)
+    assert told["footer"]["generation"] == (1 if generation == "first" else 2)
+    assert told["config"]["root"]["path"] == "rootfs"
+    dockerc("extract", app, tmp_path / "old.sqfs")
+    dockerc("replace", app, tmp_path / "new")
+    dockerc("extract", tmp_path / "new", tmp_path / "new.sqfs")
+    payload = (tmp_path / "old.sqfs").read_bytes()
+    assert payload == app.read_bytes()[len(stub) : len(stub) + len(payload)]
+    assert payload == (tmp_path / "new.sqfs").read_bytes()
+    again = json.loads(dockerc("inspect", "--json", tmp_path / "new").stdout)
+    assert again["footer"]["offset"] % 4096 == 0
+    assert again["footer"]["require_mapped_uids"] == told["footer"]["require_mapped_uids"]
+
+
+def test_the_old_command_line_builds(tmp_path: Path) -> None:
+    dockerc("--image", f"oci:{HELLO}", "--output", tmp_path / "app", "--arch", "arm64")
+    assert json.loads(dockerc("inspect", "--json", tmp_path / "app").stdout)["stub"] == {
+        "architecture": "aarch64",
+        "size": (tmp_path / "app").stat().st_size - 16 - 8192,
+    }
+
+
+def test_the_mode_is_0755_less_umask(tmp_path: Path) -> None:
+    for mask, mode in ((0o022, 0o755), (0o077, 0o700)):
+        dockerc("build", f"oci:{HELLO}", "-o", tmp_path / "app", umask=mask)
+        assert (tmp_path / "app").stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.parametrize("command", ["inspect", "extract", "replace"])
+def test_what_is_no_executable_gets_a_sentence(tmp_path: Path, command: str) -> None:
+    (tmp_path / "text").write_text("hello" * 100)
+    (tmp_path / "empty").write_text("")
+    os.mkfifo(tmp_path / "fifo")
+    more = [] if command == "inspect" else [tmp_path / "out"]
+    for name in ("text", "empty", "fifo", "missing", "."):
+        told = failed(command, tmp_path / name, *more)
+        assert str(tmp_path / name) in told
+        assert not (tmp_path / "out").exists()
+    failed(command, "/dev/zero", *more)
+
+
+def test_an_existing_output_survives_a_failure(tmp_path: Path) -> None:
+    output = tmp_path / "app"
+    output.write_text("precious")
+    assert "it has latest" in failed("build", f"oci:{HELLO}:nonsense", "-o", output)
+    assert output.read_text() == "precious"
+    assert [path.name for path in tmp_path.iterdir()] == ["app"]
+
+
+def test_outputs_that_cannot_be_written(tmp_path: Path) -> None:
+    assert "No such file" in failed("build", f"oci:{HELLO}", "-o", tmp_path / "no/where/app")
+    assert "regular file" in failed("build", f"oci:{HELLO}", "-o", tmp_path)
+    assert "regular file" in failed("build", f"oci:{HELLO}", "-o", "/dev/null")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small filesystem wants root")
+def test_a_full_disk_gets_a_sentence_and_leaves_nothing(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", small], check=True)
+    try:
+        (small / "app").write_text("precious")
+        assert "No space left" in failed("build", f"oci:{HELLO}", "-o", small / "app")
+        assert (small / "app").read_text() == "precious"
+        assert [path.name for path in small.iterdir()] == ["app"]
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+def test_usage_errors_have_status_2(tmp_path: Path) -> None:
+    assert "name one image" in failed("build", "-o", tmp_path / "app", status=2)
+    assert "name the file" in failed("build", f"oci:{HELLO}", status=2)
+    for wrong in (["nonsense"], ["build", "--nonsense"], ["extract"]):
+        done = dockerc(*wrong, check=False)
+        assert done.returncode == 2 and "Traceback" not in done.stderr
+
+
+def test_an_architecture_that_the_image_or_we_lack(tmp_path: Path) -> None:
+    layout = write_layout(tmp_path / "layout", CORPUS["times"])
+    told = failed("build", f"oci:{layout}", "--arch", "arm64", "-o", tmp_path / "app")
+    assert "amd64" in told
+    told = failed("build", f"oci:{HELLO}", "--arch", "s390x", "-o", tmp_path / "app")
+    assert "amd64 and arm64" in told
