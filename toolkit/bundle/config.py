@@ -91,14 +91,13 @@ def requires_mapped_uids(config: Mapping[str, Any]) -> bool:
 
 
 def _environment(image: list[str], home: str) -> list[str]:
-    """Defaults, then the image's, then HOME: an image's own HOME is kept, as docker does."""
+    """Defaults, then the image's, then HOME, as docker and runc do: an image's own is kept."""
     variables: dict[str, str] = {}
     for entry in [*ENV, *image]:
         name, equals, value = entry.partition("=")
         if name and equals:  # a name without a value sets nothing
             variables[name] = value
-    if home:
-        variables.setdefault("HOME", home)
+    variables.setdefault("HOME", home or "/")
     return [f"{name}={value}" for name, value in variables.items()]
 
 
