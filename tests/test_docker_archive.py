@@ -121,6 +121,11 @@ def test_compressed_archive_and_layers(tmp_path: Path) -> None:
     expected = read_image(name)
     rewritten(path, x__layer_tar=gzip.compress(TARS[0]))
     assert read_image(name) == expected
+    for damaged in (gzip.compress(TARS[0])[:-20], b"\x1f\x8b\x08" + b"\xff" * 50):
+        rewritten(path, x__layer_tar=damaged)
+        with pytest.raises(DockercError, match="cannot read layer 'x/layer.tar'"):
+            read_image(name)
+    saved(path)
     path.write_bytes(gzip.compress(path.read_bytes()))
     assert read_image(name) == expected
     path.write_bytes(path.read_bytes()[:-30])

@@ -154,6 +154,7 @@ def test_platform_is_chosen_and_attestations_are_skipped(layout: Layout) -> None
     name = layout.write(
         layout.index(
             attestation,
+            {**layout.document(MANIFEST, {}), "artifactType": "application/vnd.example.sbom"},
             on(layout.manifest(), "unknown", os="unknown"),
             on(layout.manifest(), "amd64", os="windows"),
             on(layout.manifest(), "amd64"),

@@ -48,17 +48,23 @@ class Descriptor:
     size: int
     platform: Platform | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)
+    artifact_type: str = ""
 
     @property
     def is_foreign(self) -> bool:
         return ".nondistributable." in self.media_type or ".foreign." in self.media_type
 
     @property
-    def is_attestation(self) -> bool:
-        """BuildKit, docs/attestations/attestation-storage.md: provenance dressed as an image."""
-        return "vnd.docker.reference.type" in self.annotations or (
-            self.platform is not None
-            and (self.platform.os, self.platform.architecture) == ("unknown", "unknown")
+    def is_no_image(self) -> bool:
+        """An attestation (BuildKit, docs/attestations/attestation-storage.md: provenance dressed
+        as an image), or another artifact that an index lists beside its images."""
+        return (
+            "vnd.docker.reference.type" in self.annotations
+            or self.artifact_type not in _CONFIG_TYPES | {""}
+            or (
+                self.platform is not None
+                and (self.platform.os, self.platform.architecture) == ("unknown", "unknown")
+            )
         )
 
 
@@ -145,6 +151,7 @@ def _descriptor(entry: Document) -> Descriptor:
         size,
         platform,
         entry.text_map("annotations"),
+        entry.text("artifactType"),
     )
 
 

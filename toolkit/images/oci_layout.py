@@ -95,7 +95,7 @@ class _Layout:
         entries = index.entries if isinstance(index, Index) else ()
         if self._reference.tag is not None:
             return self._by_name(self._reference.tag, entries)
-        names = {_name(entry) for entry in entries if not entry.is_attestation}
+        names = {_name(entry) for entry in entries if not entry.is_no_image}
         if len(names) > 1:
             raise DockercError(
                 f"{self._reference} holds several images; name one of them: {_listed(entries)}"

@@ -72,7 +72,7 @@ class Selector:
             return suited[0]
         found += [image.platform for image in loaded]
         if not found:
-            raise DockercError(f"{self._reference} holds no image, only attestations or nothing")
+            raise DockercError(f"{self._reference} holds no image")
         if len(images) == 1:
             raise DockercError(
                 f"{self._reference} is an image for {normalised(found[0])}, "
@@ -89,7 +89,7 @@ class Selector:
             raise DockercError(f"{self._reference} nests indexes deeper than {_DEPTH_LIMIT} levels")
         images: list[Descriptor] = []
         for entry in entries:
-            if entry.is_attestation:
+            if entry.is_no_image:
                 continue
             if entry.media_type not in INDEX_TYPES:
                 images.append(entry)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import zlib
 from typing import TYPE_CHECKING, BinaryIO
 
 from toolkit.errors import DockercError
@@ -61,8 +62,8 @@ class VerifiedReader(io.RawIOBase):
     def _read(self, view: memoryview) -> int:
         try:
             return self._source.readinto(view) or 0
-        except OSError as error:
-            raise DockercError(f"cannot read {self._where}: {error.strerror or error}") from error
+        except (OSError, EOFError, zlib.error) as error:  # the latter two from a gzip stream
+            raise DockercError(f"cannot read {self._where}: {error}") from error
 
     def _check_end(self) -> None:
         if self._seen != self._size:

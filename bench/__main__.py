@@ -1,0 +1,39 @@
+"""`python bench DIR [build|startup]`: the figures that the README quotes, beside our rivals'.
+
+DIR holds OCI layouts made by tests/make_images.sh. Wants root, the user `dockerc-test`, and the
+rivals: skopeo, umoci, mksquashfs, bubblewrap, crun.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from build import bench_build
+from startup import bench_startup
+
+HELLO = Path(__file__).resolve().parent.parent / "fixtures" / "hello"
+
+
+def main() -> None:
+    """Print what was asked for."""
+    images = [path for path in sorted(Path(sys.argv[1]).iterdir()) if path.name[0] != "."]
+    wanted = sys.argv[2:] or ["build", "startup"]
+    dockerc = shutil.which("dockerc", path=Path(sys.executable).parent)
+    assert dockerc, "install the tool beside this Python first"
+    work = Path(tempfile.mkdtemp(prefix="dockerc-bench-"))
+    work.chmod(0o777)
+    try:
+        print(subprocess.run(["uname", "-srm"], capture_output=True, text=True).stdout, end="")
+        if "build" in wanted:
+            bench_build(images, work, dockerc)
+        if "startup" in wanted:
+            bench_startup(images, work, dockerc)
+    finally:
+        shutil.rmtree(work)
+
+
+main()

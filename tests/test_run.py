@@ -1,0 +1,398 @@
+"""The executables themselves, run as root and as an ordinary user."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import select
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from layout import write_layout
+from support import FIXTURES, Runner, dockerc, need
+
+
+@pytest.fixture(scope="session")
+def deb(images: Path, place: Path) -> Path:
+    """The debian image, built."""
+    output = place / "deb"
+    dockerc("build", f"oci:{images}/debian", "-o", output)
+    return output
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 10) -> bool:
+    """Whether the condition comes true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def processes_with(marker: str) -> list[int]:
+    """Pids of all processes that carry the marker on their command line."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if marker.encode() in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+    return found
+
+
+def traces() -> tuple[list[str], list[str], list[str]]:
+    """What a run could leave behind: mounts, loop devices in use, files in temporary places."""
+    loops = [str(path) for path in Path("/sys/block").glob("loop*/loop/backing_file")]
+    places = ["/tmp", "/var/tmp", "/dev/shm", "/run"]
+    files = [str(path) for place in places for path in Path(place).iterdir()]
+    return Path("/proc/self/mounts").read_text().splitlines(), loops, sorted(files)
+
+
+@contextlib.contextmanager
+def leaving_nothing(marker: str) -> Iterator[None]:
+    """Assert that after the block no process, mount, loop device or file is left."""
+    before = traces()
+    yield
+    assert wait_for(lambda: not processes_with(marker)), processes_with(marker)
+    assert wait_for(lambda: traces() == before), (before, traces())
+
+
+def test_the_fixture_greets(run: Runner, hello: Path) -> None:
+    done = run(hello)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Hello from dockerc" in done.stdout
+
+
+def test_the_arm64_executable_greets_under_qemu(place: Path, run_as_user: Runner) -> None:
+    need("qemu-aarch64-static")
+    output = place / "hello-arm64"
+    dockerc("build", f"oci:{FIXTURES}/hello", "--arch", "arm64", "-o", output)
+    done = run_as_user("qemu-aarch64-static", output)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Hello from dockerc on aarch64" in done.stdout
+
+
+def test_it_is_the_image_s_system(run: Runner, deb: Path) -> None:
+    assert "bookworm" in run(deb, "cat", "/etc/os-release").stdout
+    assert run(deb, "id", "-u").stdout == "0\n"
+    assert run(deb, "pwd").stdout == "/\n"
+    assert run(deb, "sh", "-c", "echo $PATH").stdout.startswith("/usr/local/sbin:")
+
+
+def test_exit_statuses(run: Runner, deb: Path) -> None:
+    assert run(deb, "true").returncode == 0
+    assert run(deb, "sh", "-c", "exit 7").returncode == 7
+    for words, status in ((["no-such-program"], 127), (["/etc/passwd"], 126), (["/etc"], 126)):
+        done = run(deb, *words)
+        assert done.returncode == status
+        assert done.stderr.startswith("dockerc: ") and words[0] in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_usage_errors_of_the_runtime_have_status_125(run: Runner, deb: Path) -> None:
+    for words in (["--nonsense"], ["-v"], ["-v", "/no/such/dir:relative"], ["-e"]):
+        done = run(deb, *words)
+        assert done.returncode == 125, words
+        assert done.stderr.startswith("dockerc: ") and len(done.stderr.splitlines()) == 1
+
+
+def test_standard_streams_are_the_app_s(run: Runner, deb: Path) -> None:
+    assert run(deb, "cat", input="hi\n").stdout == "hi\n"
+    big = "x" * 5_000_000
+    assert run(deb, "cat", input=big).stdout == big
+    done = run(deb, "sh", "-c", "echo out; echo err >&2")
+    assert (done.stdout, done.stderr) == ("out\n", "err\n")
+    closed = subprocess.run(
+        run.command("sh", "-c", 'exec "$0" sh -c "echo still here" <&-', deb),
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert closed.stdout == "still here\n"
+
+
+def test_no_descriptor_of_ours_reaches_the_app(run: Runner, deb: Path) -> None:
+    listed = run(deb, "sh", "-c", "ls /proc/self/fd | tr '\\n' ' '").stdout
+    assert listed == "0 1 2 3 "
+
+
+def test_environment(run: Runner, deb: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "FROM_CALLER": "called", "OTHER": "hidden"}
+    words = ["-e", "A=1", "--env", "B=2", "--env=C=3", "-eD=4", "-e", "FROM_CALLER", "-e", "NO"]
+    told = run(deb, *words, "env", env=environment).stdout.splitlines()
+    assert {"A=1", "B=2", "C=3", "D=4", "FROM_CALLER=called", "HOME=/root"} <= set(told)
+    assert not [line for line in told if line.startswith(("NO", "OTHER", "LD_", "DOCKERC"))]
+
+
+def test_flags_after_the_first_word_are_the_app_s(run: Runner, deb: Path) -> None:
+    assert run(deb, "echo", "-e", "A=1", "-v", "x").stdout.strip() == "A=1 -v x"
+    assert run(deb, "--", "echo", "--", "-v").stdout == "-- -v\n"
+
+
+def test_volumes(run: Runner, deb: Path, shared: Path) -> None:
+    (shared / "file").write_text("from outside\n")
+    assert run(deb, "-v", f"{shared}:/data", "cat", "/data/file").stdout == "from outside\n"
+    assert run(deb, "-v", ".:/data", "--", "cat", "/data/file", cwd=shared).stdout
+    assert run(deb, "-v", "./file:/etc/motd", "cat", "/etc/motd", cwd=shared).stdout
+    done = run(deb, "-v", f"{shared}:/data", "sh", "-c", "echo new > /data/new")
+    assert (done.returncode, (shared / "new").read_text()) == (0, "new\n")
+    done = run(deb, f"--volume={shared}:/data:ro", "sh", "-c", "echo x > /data/other")
+    assert done.returncode != 0 and "Read-only" in done.stderr
+    assert not (shared / "other").exists()
+
+
+def test_a_symlink_in_the_image_cannot_redirect_a_volume(
+    run: Runner, shared: Path, place: Path
+) -> None:
+    from layout import directory, file, symlink, tar_of
+
+    elsewhere = shared / "elsewhere"
+    elsewhere.mkdir(mode=0o755)
+    (shared / "volume").mkdir(mode=0o755)
+    program = (FIXTURES / "hello.zig").exists() and _hello_program()
+    layer = tar_of(
+        directory("bin"),
+        file("bin/hello", program, mode=0o755),
+        symlink("data", str(elsewhere)),
+        symlink("up", "../../../../../.." + str(elsewhere)),
+    )
+    layout = write_layout(shared / "layout", [layer], {"Entrypoint": ["/bin/hello"]})
+    dockerc("build", f"oci:{layout}", "-o", shared / "app")
+    for target in ("/data/inner", "/up/inner"):
+        done = run(shared / "app", "-v", f"{shared / 'volume'}:{target}")
+        assert done.returncode in (0, 125)
+        assert list(elsewhere.iterdir()) == []
+
+
+def _hello_program() -> bytes:
+    """The fixture's program, out of its layer."""
+    import gzip
+    import io
+    import json
+    import platform
+    import tarfile
+
+    layout = FIXTURES / "hello"
+    wanted = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
+
+    def blob(descriptor: dict[str, str]) -> bytes:
+        return (layout / "blobs" / descriptor["digest"].replace(":", "/")).read_bytes()
+
+    def manifests(document: dict[str, object]) -> Iterator[dict[str, str]]:
+        for listed in document["manifests"]:  # type: ignore[attr-defined]
+            if "index" in listed["mediaType"]:
+                yield from manifests(json.loads(blob(listed)))
+            else:
+                yield listed
+
+    for listed in manifests(json.loads((layout / "index.json").read_text())):
+        if listed.get("platform", {}).get("architecture") == wanted:  # type: ignore[attr-defined]
+            for layer in json.loads(blob(listed))["layers"]:
+                with tarfile.open(fileobj=io.BytesIO(gzip.decompress(blob(layer)))) as archive:
+                    for member in archive:
+                        if member.isreg() and member.mode & 0o111:
+                            return archive.extractfile(member).read()  # type: ignore[union-attr]
+    raise AssertionError("the fixture has no program")
+
+
+def test_writes_work_and_vanish(run: Runner, deb: Path) -> None:
+    script = """
+        set -e
+        echo changed > /etc/motd; rm /bin/ls; mv /etc/hostname /etc/renamed
+        mkdir /srv/new; chmod 700 /etc/apt; ln /etc/passwd /etc/linked; echo more >> /etc/linked
+        cat /etc/motd; tail -1 /etc/passwd; test ! -e /bin/ls; rm -r /usr/share/doc
+        dd if=/dev/zero of=/big bs=1M count=20 2>/dev/null; stat -c %s /big
+    """
+    done = run(deb, "sh", "-c", script)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "changed\nmore\n20971520\n", "")
+    done = run(deb, "sh", "-c", "ls /bin/ls; test ! -e /srv/new && cat /etc/motd | grep -c changed")
+    assert done.stdout == "/bin/ls\n0\n"
+
+
+def test_the_whole_tree_reads_as_it_was_written(run: Runner, deb: Path, tmp_path: Path) -> None:
+    need("unsquashfs")
+    dockerc("extract", deb, tmp_path / "sqfs")
+    command = [
+        "unsquashfs",
+        "-no-progress",
+        "-no-xattrs",
+        "-d",
+        tmp_path / "out",
+        tmp_path / "sqfs",
+    ]
+    subprocess.run(command, capture_output=True)
+    script = "cd %s && find bin/ etc usr var -xdev -type f | LC_ALL=C sort | xargs -d '\\n' md5sum"
+    outside = subprocess.run(
+        ["sh", "-c", script % (tmp_path / "out" / "rootfs")], capture_output=True, text=True
+    )
+    inside = run(deb, "sh", "-c", script % "/")
+    skipped = ("etc/resolv.conf", "etc/hosts", "etc/hostname", "etc/mtab")
+    keep = [
+        [line for line in text.splitlines() if not line.endswith(skipped)]
+        for text in (outside.stdout, inside.stdout)
+    ]
+    assert len(keep[0]) > 5000
+    assert keep[0] == keep[1]
+
+
+def test_the_container_is_one(run: Runner, deb: Path) -> None:
+    assert run(deb, "sh", "-c", "echo $$").stdout == "1\n"
+    listed = run(deb, "ls", "/dev").stdout.split()
+    assert {"null", "zero", "full", "random", "urandom", "tty", "pts", "shm", "fd"} <= set(listed)
+    assert run(deb, "sh", "-c", "echo x > /dev/null && head -c 3 /dev/zero | wc -c").stdout == "3\n"
+    assert run(deb, "sh", "-c", "ls -d /proc/[0-9]* | wc -l").stdout.strip() in ("2", "3")
+    for forbidden in ("mount -t tmpfs none /mnt", "echo 1 > /proc/sys/kernel/core_pattern"):
+        assert run(deb, "sh", "-c", forbidden).returncode != 0
+    status = run(deb, "cat", "/proc/self/status").stdout
+    assert "Seccomp:\t2\n" in status
+    assert "CapEff:\t00000000a80425fb\n" in status
+
+
+def test_it_starts_through_path(run: Runner, deb: Path) -> None:
+    done = run("sh", "-c", "deb echo found", env={"PATH": f"{deb.parent}:/usr/bin:/bin"})
+    assert done.stdout == "found\n"
+
+
+def test_version_and_help(run: Runner, hello: Path) -> None:
+    assert run(hello, "--dockerc-version").stdout.startswith("dockerc runtime ")
+    assert "--volume" in run(hello, "--dockerc-help").stdout
+
+
+def test_nothing_is_left_after_a_normal_end(run: Runner, deb: Path) -> None:
+    run(deb, "true")
+    with leaving_nothing("marker-normal-end"):
+        run(deb, "sh", "-c", "sleep 60 & : marker-normal-end; cat /etc/os-release")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_to_the_stub_ends_all(run: Runner, deb: Path, number: signal.Signals) -> None:
+    marker = f"marker-{number.name}"
+    run(deb, "true")
+    with leaving_nothing(marker):
+        # sleep has no handler, and pid 1 of a namespace ignores what it does not handle.
+        command = run.command(deb, "sh", "-c", f"echo up; sleep 600 & exec sleep 601; : {marker}")
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "up\n"
+            assert processes_with("sleep\x00601") or wait_for(
+                lambda: bool(processes_with("sleep\x00601"))
+            )
+            process.send_signal(number)
+            status = process.wait(timeout=10)
+        assert status in (-number, 128 + number)
+        assert wait_for(lambda: not processes_with("sleep\x00600"))
+        assert wait_for(lambda: not processes_with("sleep\x00601"))
+
+
+def test_a_handled_signal_reaches_the_app(run: Runner, deb: Path) -> None:
+    script = (
+        "trap 'echo caught; exit 3' TERM; trap 'echo usr' USR1; echo up;"
+        " while :; do sleep 0.05; done"
+    )
+    with subprocess.Popen(
+        run.command(deb, "sh", "-c", script), stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        process.send_signal(signal.SIGUSR1)
+        assert process.stdout.readline() == "usr\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.readline() == "caught\n"
+        assert process.wait(timeout=10) == 3
+
+
+def test_ctrl_c_at_a_terminal(run: Runner, deb: Path) -> None:
+    with leaving_nothing("marker-ctrl-c"):
+        pid, terminal = pty.fork()
+        if pid == 0:
+            command = run.command(deb, "sh", "-c", "echo up; exec sleep 602; : marker-ctrl-c")
+            os.execvp(command[0], command)
+        output = b""
+        while b"up" not in output:
+            assert select.select([terminal], [], [], 20)[0]
+            output += os.read(terminal, 1000)
+        wait_for(lambda: bool(processes_with("sleep\x00602")))
+        os.write(terminal, b"\x03")
+        _, status = os.waitpid(pid, 0)
+        os.close(terminal)
+        code = os.waitstatus_to_exitcode(status)
+        assert code in (130, -signal.SIGINT)
+
+
+def test_sub_ids_keep_owners(deb: Path, run_as_user: Runner, shared: Path) -> None:
+    need("newuidmap")
+    done = run_as_user(deb, "stat", "-c", "%U:%G", "/etc/shadow", "/etc/passwd")
+    if done.stderr:
+        pytest.skip(f"the ordinary user has no sub-ids: {done.stderr}")
+    assert done.stdout == "root:shadow\nroot:root\n"
+
+
+def test_without_sub_ids_it_says_so_once_and_goes_on(deb: Path) -> None:
+    if os.geteuid() != 0 or not shutil.which("setpriv"):
+        pytest.skip("taking another user id wants root")
+    user = ["setpriv", "--reuid", "23456", "--regid", "23456", "--clear-groups"]
+    done = subprocess.run([*user, deb, "id", "-u"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "0\n")
+    assert len(done.stderr.splitlines()) == 1 and "sub" in done.stderr
+
+
+def test_files_written_to_a_volume_belong_to_the_caller(
+    hello: Path, run_as_user: Runner, deb: Path, shared: Path
+) -> None:
+    run_as_user(deb, "-v", f"{shared}:/data", "touch", "/data/mine")
+    expected = int(run_as_user("id", "-u").stdout)
+    assert (shared / "mine").stat().st_uid == expected
+
+
+def test_ten_at_once(deb: Path, run_as_user: Runner) -> None:
+    command = run_as_user.command(deb, "sh", "-c", "cat /usr/bin/* | wc -c")
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(10)]
+    results = {process.communicate()[0] for process in running}
+    assert len(results) == 1 and all(process.returncode == 0 for process in running)
+
+
+def test_forbidden_user_namespaces_get_a_sentence(deb: Path, run_as_user: Runner) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can forbid user namespaces")
+    setting = Path("/proc/sys/user/max_user_namespaces")
+    before = setting.read_text()
+    setting.write_text("0")
+    try:
+        done = run_as_user(deb, "true")
+    finally:
+        setting.write_text(before)
+    assert done.returncode == 125
+    assert "user.max_user_namespaces" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_a_missing_fuse_device_gets_a_sentence(deb: Path, run_as_user: Runner) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can hide /dev/fuse")
+    device = Path("/dev/fuse")
+    before = device.stat().st_mode & 0o777
+    device.chmod(0o600)
+    try:
+        done = run_as_user(deb, "true")
+    finally:
+        device.chmod(before)
+    assert done.returncode == 125
+    assert "/dev/fuse" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_a_corrupt_block_is_an_error_for_the_reader_only(
+    deb: Path, run_as_user: Runner, shared: Path
+) -> None:
+    damaged = shared / "damaged"
+    data = bytearray(deb.read_bytes())
+    third = len(data) // 3
+    data[third : third + 200_000] = b"\x55" * 200_000
+    damaged.write_bytes(data)
+    damaged.chmod(0o755)
+    done = run_as_user(damaged, "sh", "-c", "cat /usr/bin/* /usr/lib/*/* >/dev/null; echo alive")
+    assert "alive" in done.stdout
+    assert "Input/output error" in done.stderr
