@@ -123,7 +123,7 @@ def test_compressed_archive_and_layers(tmp_path: Path) -> None:
     assert read_image(name) == expected
     for damaged in (gzip.compress(TARS[0])[:-20], b"\x1f\x8b\x08" + b"\xff" * 50):
         rewritten(path, x__layer_tar=damaged)
-        with pytest.raises(DockercError, match="cannot read layer 'x/layer.tar'"):
+        with pytest.raises(DockercError, match="cannot read layer 'x/layer"):
             read_image(name)
     saved(path)
     path.write_bytes(gzip.compress(path.read_bytes()))
