@@ -1,4 +1,4 @@
-"""Start-up: `true` through ours, bubblewrap, crun and bare unshare, interleaved, in the same run."""
+"""Start-up of `true`: ours, bubblewrap, crun and bare unshare, interleaved in the same run."""
 
 from __future__ import annotations
 
