@@ -97,7 +97,7 @@ class Tarball:
                         target = posixpath.join(posixpath.dirname(name), member.linkname)
                         self._links[name] = posixpath.normpath(target)
                     tar.members.clear()  # type: ignore[attr-defined]  # else it keeps them all
-        except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
+        except (tarfile.TarError, ValueError, OverflowError, EOFError, OSError) as error:
             raise DockercError(f"{self._path} is not a readable tar archive: {error}") from error
 
     def _find(self, name: str) -> _Member | None:
