@@ -127,14 +127,14 @@ def test_a_digest_may_be_that_of_an_index(layout: Layout) -> None:
 
 def test_what_is_no_layout(tmp_path: Path, layout: Layout) -> None:
     (tmp_path / "file").write_bytes(b"x" * 3000)
-    (tmp_path / "empty.tar").write_bytes(tar_of({}))
+    (tmp_path / "other.tar").write_bytes(tar_of({"other": b""}))
     for name, sentence in {
         f"oci:{tmp_path / 'absent'}": "absent does not exist",
         f"oci:{tmp_path}": "not an OCI image layout: it has no index.json",
         f"oci:{tmp_path / 'file'}": "oci-archive:FILE",
         f"oci-archive:{tmp_path}": "is a directory; name it oci:DIR",
         f"oci-archive:{tmp_path / 'file'}": "not a readable tar",
-        f"oci-archive:{tmp_path / 'empty.tar'}": "not an OCI image layout",
+        f"oci-archive:{tmp_path / 'other.tar'}": "not an OCI image layout",
         f"oci:{layout.path}@sha256:{'0' * 64}": "has no image sha256:0000",
         layout.write(): "holds no image",
     }.items():
