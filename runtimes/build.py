@@ -1,0 +1,93 @@
+"""Build the runtime stub for every architecture, or run its tests.
+
+    python build.py --zstd DIR --version STRING --out DIR [--cache DIR]
+    python build.py --zstd DIR [--cache DIR] --test
+
+DIR of --zstd holds zstd.c, the single-file libzstd. Zig is called directly: its build system
+(`zig build`, 0.17) first compiles itself, which takes longer than both stubs do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ARCHITECTURES = ("x86_64", "aarch64")
+SOURCE = Path(__file__).resolve().parent / "src"
+ZIG = (sys.executable, "-m", "ziglang")
+
+
+def zig(arguments: Sequence[str], cache: Path, cwd: Path) -> None:
+    environment = {
+        **os.environ,
+        "ZIG_LOCAL_CACHE_DIR": str(cache),
+        "ZIG_GLOBAL_CACHE_DIR": str(cache),
+    }
+    subprocess.run([*ZIG, *arguments], check=True, cwd=cwd, env=environment)
+
+
+def libzstd(arch: str, zstd: Path, work: Path, cache: Path) -> Path:
+    """Compile libzstd against musl's headers; no musl is built, and none is linked."""
+    out = work / f"zstd-{arch}.o"
+    flags = ["-O3", "-ffunction-sections", "-fdata-sections", "-fno-sanitize=all", "-fno-stack-protector"]
+    target = ["-target", f"{arch}-linux-musl", "-DZSTD_DISABLE_ASM=1", "-g0"]
+    zig(["cc", "-c", *target, *flags, "-o", str(out), str(zstd / "zstd.c")], cache, work)
+    return out
+
+
+def modules(arch: str, version: str, zstd_object: Path, work: Path) -> list[str]:
+    options = work / f"build_options-{arch}.zig"
+    escaped = version.encode("unicode_escape").decode("ascii").replace('"', '\\"')
+    options.write_text(f'pub const version = "{escaped}";\n')
+    return [
+        *["-target", f"{arch}-linux-none", "-O", "ReleaseSafe", "-fstrip", "-fno-unwind-tables"],
+        str(zstd_object),
+        *["--dep", "build_options", f"-Mroot={SOURCE / 'main.zig'}", f"-Mbuild_options={options}"],
+    ]
+
+
+def build(arch: str, zstd: Path, version: str, out: Path, cache: Path) -> Path:
+    """Build one stub as OUT/dockerc-runtime-ARCH."""
+    out.mkdir(parents=True, exist_ok=True)
+    work = cache / "work"
+    work.mkdir(parents=True, exist_ok=True)
+    binary = out / f"dockerc-runtime-{arch}"
+    # Zig's start-up raises RLIMIT_STACK to what --stack says, and the app would inherit it: stay
+    # below every usual limit.
+    link = [f"-femit-bin={binary}", "--gc-sections", "--stack", str(256 * 1024)]
+    zstd_object = libzstd(arch, zstd, work, cache)
+    zig(["build-exe", *link, *modules(arch, version, zstd_object, work)], cache, work)
+    return binary
+
+
+def test(zstd: Path, cache: Path) -> None:
+    work = cache / "work"
+    work.mkdir(parents=True, exist_ok=True)
+    arch = os.uname().machine
+    zig(["test", *modules(arch, "test", libzstd(arch, zstd, work, cache), work)], cache, work)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--zstd", type=Path, required=True)
+    parser.add_argument("--version", default="unknown")
+    parser.add_argument("--out", type=Path, default=Path("out"))
+    parser.add_argument("--cache", type=Path, default=Path(".zig-cache"))
+    parser.add_argument("--test", action="store_true")
+    given = parser.parse_args()
+    zstd, out, cache = given.zstd.resolve(), given.out.resolve(), given.cache.resolve()
+    if given.test:
+        test(zstd, cache)
+        return
+    with ThreadPoolExecutor() as pool:
+        for binary in pool.map(lambda arch: build(arch, zstd, given.version, out, cache), ARCHITECTURES):
+            print(f"{binary}: {binary.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main()

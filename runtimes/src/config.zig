@@ -1,0 +1,125 @@
+//! config.json of the bundle: the part of the OCI runtime specification that is acted upon, and
+//! the annotations in which the builder keeps what the specification has no place for.
+const std = @import("std");
+
+pub const size_max = 4 << 20;
+
+pub const Spec = struct {
+    process: ?Process = null,
+    root: ?Root = null,
+    hostname: ?[]const u8 = null,
+    mounts: []const Mount = &.{},
+    annotations: ?std.json.ArrayHashMap([]const u8) = null,
+    linux: Linux = .{},
+
+    pub fn annotation(self: *const Spec, name: []const u8) ?[]const u8 {
+        const annotations = self.annotations orelse return null;
+        return annotations.map.get(name);
+    }
+};
+
+pub const Root = struct {
+    path: []const u8 = "rootfs",
+    readonly: bool = false,
+};
+
+pub const Process = struct {
+    user: User = .{},
+    args: ?[]const []const u8 = null,
+    env: []const []const u8 = &.{},
+    cwd: []const u8 = "/",
+    capabilities: ?Capabilities = null,
+    rlimits: []const Rlimit = &.{},
+    noNewPrivileges: bool = false,
+    oomScoreAdj: ?i32 = null,
+};
+
+pub const User = struct {
+    uid: u32 = 0,
+    gid: u32 = 0,
+    umask: ?u32 = null,
+    additionalGids: []const u32 = &.{},
+};
+
+pub const Capabilities = struct {
+    bounding: []const []const u8 = &.{},
+    effective: []const []const u8 = &.{},
+    inheritable: []const []const u8 = &.{},
+    permitted: []const []const u8 = &.{},
+    ambient: []const []const u8 = &.{},
+};
+
+pub const Rlimit = struct { type: []const u8, soft: u64, hard: u64 };
+
+pub const Mount = struct {
+    destination: []const u8,
+    type: []const u8 = "",
+    source: []const u8 = "",
+    options: []const []const u8 = &.{},
+};
+
+pub const Linux = struct {
+    namespaces: []const Namespace = &.{},
+    maskedPaths: []const []const u8 = &.{},
+    readonlyPaths: []const []const u8 = &.{},
+
+    pub fn hasNamespace(self: *const Linux, kind: []const u8) bool {
+        for (self.namespaces) |namespace| if (std.mem.eql(u8, namespace.type, kind)) return true;
+        return false;
+    }
+};
+
+pub const Namespace = struct { type: []const u8 };
+
+const json_options: std.json.ParseOptions = .{ .ignore_unknown_fields = true, .duplicate_field_behavior = .use_last };
+
+pub fn parse(arena: std.mem.Allocator, text: []const u8) !Spec {
+    return std.json.parseFromSliceLeaky(Spec, arena, text, json_options);
+}
+
+/// The command: docker's rule is that arguments given take the place of the image's Cmd. The two
+/// are told apart by annotations; a payload of the old tool has none, and arguments are appended
+/// as it did.
+pub fn command(arena: std.mem.Allocator, spec: *const Spec, given: []const []const u8) ![]const []const u8 {
+    const entrypoint = try list(arena, spec, "dev.dockerc.entrypoint");
+    const cmd = try list(arena, spec, "dev.dockerc.cmd");
+    if (entrypoint == null and cmd == null) {
+        const args = (spec.process orelse Process{}).args orelse &.{};
+        return std.mem.concat(arena, []const u8, &.{ args, given });
+    }
+    const rest = if (given.len > 0) given else cmd orelse &.{};
+    return std.mem.concat(arena, []const u8, &.{ entrypoint orelse &.{}, rest });
+}
+
+fn list(arena: std.mem.Allocator, spec: *const Spec, name: []const u8) !?[]const []const u8 {
+    const text = spec.annotation(name) orelse return null;
+    // "null" is what an image without the field may have been given.
+    return std.json.parseFromSliceLeaky(?[]const []const u8, arena, text, json_options) catch return error.Annotation;
+}
+
+test "arguments replace cmd, or are appended" {
+    var arena_state = std.heap.ArenaAllocator.init(std.testing.allocator);
+    defer arena_state.deinit();
+    const arena = arena_state.allocator();
+    const ours = try parse(arena,
+        \\{"ociVersion":"1.0.0","process":{"args":["/e","c"],"user":{"uid":5,"gid":6,"additionalGids":[7]},"cwd":"/w"},
+        \\ "annotations":{"dev.dockerc.entrypoint":"[\"/e\"]","dev.dockerc.cmd":"[\"c\"]"},
+        \\ "linux":{"namespaces":[{"type":"pid"},{"type":"mount","path":""}],"unknown":[1,{"x":null}]}}
+    );
+    try std.testing.expectEqual(5, ours.process.?.user.uid);
+    try std.testing.expect(ours.linux.hasNamespace("pid") and !ours.linux.hasNamespace("network"));
+    try std.testing.expectEqualDeep(@as([]const []const u8, &.{ "/e", "c" }), try command(arena, &ours, &.{}));
+    try std.testing.expectEqualDeep(@as([]const []const u8, &.{ "/e", "x" }), try command(arena, &ours, &.{"x"}));
+
+    const theirs = try parse(arena, "{\"process\":{\"args\":[\"sh\"]}}");
+    try std.testing.expectEqualDeep(@as([]const []const u8, &.{ "sh", "-c" }), try command(arena, &theirs, &.{"-c"}));
+}
+
+test "what is not a config" {
+    var arena_state = std.heap.ArenaAllocator.init(std.testing.allocator);
+    defer arena_state.deinit();
+    const arena = arena_state.allocator();
+    try std.testing.expect(std.meta.isError(parse(arena, "")));
+    try std.testing.expect(std.meta.isError(parse(arena, "[]")));
+    try std.testing.expect(std.meta.isError(parse(arena, "{\"mounts\":[{\"type\":\"proc\"}]}")));
+}

@@ -1,0 +1,140 @@
+//! The container, set up from inside by the process that becomes the app.
+const std = @import("std");
+const sys = @import("sys.zig");
+const log = @import("log.zig");
+const config = @import("config.zig");
+const credentials = @import("credentials.zig");
+const devices = @import("devices.zig");
+const jail_path = @import("jail_path.zig");
+const mounts = @import("mounts.zig");
+const program = @import("program.zig");
+const seccomp = @import("seccomp.zig");
+const signals = @import("signals.zig");
+const Environment = @import("environment.zig").Environment;
+const Ids = @import("userns.zig").Ids;
+
+pub const Container = struct {
+    arena: std.mem.Allocator,
+    spec: *const config.Spec,
+    process: *const config.Process,
+    ids: Ids,
+    args: []const []const u8,
+    env: Environment,
+    volumes: []const mounts.Volume,
+    /// For each mount of the spec, what of the machine it binds.
+    sources: []const ?mounts.Source,
+    /// The machine's files that every container is shown, where it has them.
+    shown: []const mounts.Volume,
+    /// The mask that the caller had, which is the app's.
+    signal_mask: signals.Set,
+    /// Ends with the stub.
+    lifeline: sys.fd_t,
+
+    /// In the child. Does not return.
+    pub fn run(self: *Container) noreturn {
+        // First thing: from here on nothing of us outlives the stub.
+        dieWithStub(self.lifeline) catch |err| fatal("tie the app to its runtime", err);
+        self.root() catch |err| fatal("set up the file system", err);
+        self.tree() catch |err| fatal("set up the container's mounts", err);
+        self.become() catch |err| fatal("set up the app's process", err);
+    }
+
+    fn fatal(what: []const u8, err: anyerror) noreturn {
+        log.die("cannot {s}: {s}", .{ what, sys.text(err) });
+    }
+
+    fn rootPath(self: *const Container) []const u8 {
+        return (self.spec.root orelse config.Root{}).path;
+    }
+
+    /// The overlay over the payload becomes the root; the machine's stays our working directory.
+    fn root(self: *Container) !void {
+        const options = try std.fmt.allocPrintSentinel(self.arena, "lowerdir=lower/{s},upperdir=upper,workdir=work{s}", .{
+            self.rootPath(),
+            // An ordinary user may not write trusted.overlay.* attributes.
+            if (self.ids == .host) "" else ",userxattr",
+        }, 0);
+        sys.mount("dockerc", "root", "overlay", sys.MS.nodev, options) catch |err| {
+            if (err == error.NODEV) log.die("this kernel has no overlayfs: load it with: sudo modprobe overlay", .{});
+            log.die("cannot mount an overlayfs over the payload (Linux 5.11 is the first that lets an ordinary user): {s}", .{sys.text(err)});
+        };
+        log.debug("overlay mounted", .{});
+        try sys.do(.chdir, .{"root"});
+        // The old root ends up on top of the new one, and is where "." is (pivot_root(2)).
+        try sys.do(.pivot_root, .{ ".", "." });
+    }
+
+    fn tree(self: *Container) !void {
+        const arena = self.arena;
+        const machine = try sys.openat(sys.at_fdcwd, ".", .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true }, 0);
+        for (self.spec.mounts, self.sources) |mount, source| mounts.make(arena, mount, source, self.ids) catch |err|
+            log.die("cannot mount {s} on {s}: {s}", .{ mount.type, mount.destination, sys.text(err) });
+        try devices.make(arena, self.ids);
+        for (self.shown) |file| mounts.bind(arena, file.source, file.destination, file.readonly) catch |err|
+            log.debug("no {s}: {s}", .{ file.destination, sys.text(err) });
+        for (self.volumes) |volume| mounts.bind(arena, volume.source, volume.destination, volume.readonly) catch |err|
+            log.die("cannot mount a volume on {s}: {s}", .{ volume.destination, sys.text(err) });
+        for (self.spec.linux.readonlyPaths) |path| try mounts.protect(arena, path);
+        for (self.spec.linux.maskedPaths) |path| try mounts.mask(arena, path);
+        try self.makeCwd();
+        try program.setHome(arena, &self.env, self.process.user.uid);
+        if ((self.spec.root orelse config.Root{}).readonly)
+            try sys.mount(null, "/", null, sys.MS.remount | sys.MS.bind | sys.MS.rdonly, null);
+        try sys.do(.fchdir, .{machine});
+        const detach = 2;
+        try sys.do(.umount2, .{ ".", detach });
+        try sys.do(.chdir, .{"/"});
+        log.debug("root is the container's", .{});
+    }
+
+    /// Docker makes it when the image has not, as the app's user.
+    fn makeCwd(self: *Container) !void {
+        const cwd = self.process.cwd;
+        const user = self.process.user;
+        if (jail_path.resolve(self.arena, cwd, .nothing)) |_| return else |_| {}
+        const path = try jail_path.resolve(self.arena, cwd, .directory);
+        if (self.ids != .single) try sys.do(.fchownat, .{ sys.at_fdcwd, path.ptr, user.uid, user.gid, 0 });
+    }
+
+    fn become(self: *Container) !noreturn {
+        const process = self.process;
+        if (self.spec.linux.hasNamespace("uts")) if (self.spec.hostname) |name|
+            try sys.do(.sethostname, .{ name.ptr, name.len });
+        if (process.oomScoreAdj) |score| self.setOomScore(score) catch |err| log.debug("oom score: {s}", .{sys.text(err)});
+        credentials.setLimits(process.rlimits);
+        _ = sys.raw(.umask, .{process.user.umask orelse 0o022});
+        try signals.restore(&self.signal_mask);
+
+        const capabilities = if (process.capabilities) |sets| credentials.capabilitySet(sets.bounding) else 0;
+        // A filter needs either no_new_privs or a privilege that is about to go.
+        if (!process.noNewPrivileges) seccomp.install(self.arena, capabilities);
+        try credentials.setIds(process.user, self.ids);
+        // As the app's user, whose directory it may be.
+        const cwd = try self.arena.dupeSentinel(u8, process.cwd, 0);
+        sys.do(.chdir, .{cwd.ptr}) catch |err| log.die("cannot enter {s}: {s}", .{ cwd, sys.text(err) });
+        try credentials.setCapabilities(process.capabilities);
+        if (process.noNewPrivileges) {
+            try credentials.noNewPrivileges();
+            seccomp.install(self.arena, capabilities);
+        }
+        // A change of ids makes the kernel forget it.
+        try dieWithStub(self.lifeline);
+        // Not the runtime's descriptors, and not those that the caller happened to have open.
+        sys.do(.close_range, .{ 3, std.math.maxInt(u32), 0 }) catch |err| if (err != error.NOSYS) return err;
+        try program.exec(self.arena, self.args, &self.env);
+    }
+
+    fn setOomScore(self: *Container, score: i32) !void {
+        try sys.writeFile(sys.at_fdcwd, "/proc/self/oom_score_adj", try std.fmt.allocPrint(self.arena, "{d}", .{score}));
+    }
+};
+
+/// SIGKILL when the stub dies; if it died before that was in force, now.
+fn dieWithStub(lifeline: sys.fd_t) !void {
+    const set_pdeathsig = 1;
+    const sigkill = 9;
+    try sys.do(.prctl, .{ set_pdeathsig, sigkill, 0, 0, 0 });
+    var poll: std.os.linux.pollfd = .{ .fd = lifeline, .events = 0, .revents = 0 };
+    const at_once: std.os.linux.timespec = .{ .sec = 0, .nsec = 0 };
+    if (try sys.call(.ppoll, .{ &poll, 1, &at_once, 0, 0 }) != 0) sys.exit(log.failed);
+}

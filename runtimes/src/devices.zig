@@ -1,0 +1,52 @@
+//! /dev of the container: the six devices that every container has (the runtime specification's
+//! "default devices") and its links. A user namespace may not make device nodes: there they are
+//! the machine's, bound.
+const std = @import("std");
+const sys = @import("sys.zig");
+const log = @import("log.zig");
+const jail_path = @import("jail_path.zig");
+const Ids = @import("userns.zig").Ids;
+
+const Device = struct { name: []const u8, major: u32, minor: u32 };
+const devices = [_]Device{
+    .{ .name = "null", .major = 1, .minor = 3 },
+    .{ .name = "zero", .major = 1, .minor = 5 },
+    .{ .name = "full", .major = 1, .minor = 7 },
+    .{ .name = "random", .major = 1, .minor = 8 },
+    .{ .name = "urandom", .major = 1, .minor = 9 },
+    .{ .name = "tty", .major = 5, .minor = 0 },
+};
+
+const links = [_]struct { name: [:0]const u8, target: [:0]const u8 }{
+    .{ .name = "fd", .target = "/proc/self/fd" },
+    .{ .name = "stdin", .target = "/proc/self/fd/0" },
+    .{ .name = "stdout", .target = "/proc/self/fd/1" },
+    .{ .name = "stderr", .target = "/proc/self/fd/2" },
+    .{ .name = "ptmx", .target = "pts/ptmx" },
+};
+
+pub fn make(arena: std.mem.Allocator, ids: Ids) !void {
+    const dev = try jail_path.resolve(arena, "/dev", .directory);
+    inline for (devices) |device| makeOne(arena, dev, device, ids) catch |err|
+        log.debug("no /dev/{s}: {s}", .{ device.name, sys.text(err) });
+    for (links) |link| {
+        const path = try std.fmt.allocPrintSentinel(arena, "{s}/{s}", .{ dev, link.name }, 0);
+        sys.do(.symlinkat, .{ link.target.ptr, sys.at_fdcwd, path.ptr }) catch |err|
+            if (err != error.EXIST) return err;
+    }
+}
+
+fn makeOne(arena: std.mem.Allocator, dev: [:0]const u8, comptime device: Device, ids: Ids) !void {
+    const path = try std.fmt.allocPrintSentinel(arena, "{s}/" ++ device.name, .{dev}, 0);
+    if (ids == .host) {
+        const char_device = 0o020666;
+        const number = device.major << 8 | device.minor;
+        if (sys.do(.mknodat, .{ sys.at_fdcwd, path.ptr, char_device, number })) |_| {
+            // The mode less the umask is not what is wanted.
+            return sys.do(.fchmodat, .{ sys.at_fdcwd, path.ptr, 0o666 });
+        } else |err| log.debug("no device node: {s}", .{sys.text(err)});
+    }
+    const file = try sys.openat(sys.at_fdcwd, path, .{ .ACCMODE = .WRONLY, .CREAT = true, .NOFOLLOW = true, .CLOEXEC = true }, 0o666);
+    sys.close(file);
+    try sys.mount("dev/" ++ device.name, path, null, sys.MS.bind, null);
+}

@@ -1,0 +1,55 @@
+//! One open /dev/fuse: takes a request, sends its answer.
+const std = @import("std");
+const sys = @import("../sys.zig");
+const protocol = @import("protocol.zig");
+
+pub const Channel = struct {
+    device: sys.fd_t,
+    /// A request (FUSE_MIN_READ_BUFFER: the kernel insists on room for one) and a small answer.
+    request_buffer: []align(4096) u8,
+    answer: []u8,
+
+    const request_max = 16384;
+    const answer_max = 128 * 1024;
+
+    pub const Request = struct {
+        header: *const protocol.InHeader,
+        body: []const u8,
+    };
+
+    pub fn init(device: sys.fd_t) !Channel {
+        const memory = try sys.anonymous(request_max + answer_max);
+        return .{ .device = device, .request_buffer = memory[0..request_max], .answer = memory[request_max..] };
+    }
+
+    pub fn receive(self: *Channel) sys.Error!Request {
+        while (true) {
+            const n = sys.call(.read, .{ self.device, self.request_buffer.ptr, self.request_buffer.len }) catch |err| switch (err) {
+                // A request that was interrupted before we took it.
+                error.INTR, error.NOENT, error.AGAIN => continue,
+                else => return err,
+            };
+            if (n < @sizeOf(protocol.InHeader)) continue;
+            const header: *const protocol.InHeader = @ptrCast(self.request_buffer.ptr);
+            return .{ .header = header, .body = self.request_buffer[@sizeOf(protocol.InHeader)..n] };
+        }
+    }
+
+    pub fn send(self: *Channel, unique: u64, payload: []const u8) void {
+        var parts = [2]std.posix.iovec_const{ undefined, .{ .base = payload.ptr, .len = payload.len } };
+        self.sendParts(unique, &parts, payload.len);
+    }
+
+    /// `parts[0]` is left free for the header.
+    pub fn sendParts(self: *Channel, unique: u64, parts: []std.posix.iovec_const, len: usize) void {
+        const header: protocol.OutHeader = .{ .len = @intCast(@sizeOf(protocol.OutHeader) + len), .err = 0, .unique = unique };
+        parts[0] = .{ .base = @ptrCast(&header), .len = @sizeOf(protocol.OutHeader) };
+        // A failure means that nobody waits for the answer any more.
+        _ = sys.raw(.writev, .{ self.device, parts.ptr, parts.len });
+    }
+
+    pub fn fail(self: *Channel, unique: u64, errno: std.os.linux.E) void {
+        const header: protocol.OutHeader = .{ .len = @sizeOf(protocol.OutHeader), .err = -@as(i32, @backingInt(errno)), .unique = unique };
+        _ = sys.raw(.write, .{ self.device, &header, @sizeOf(protocol.OutHeader) });
+    }
+};

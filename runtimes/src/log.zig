@@ -1,0 +1,54 @@
+//! What the runtime says to people, on standard error: failures and notes in one sentence each,
+//! and the steps of a start when DOCKERC_LOG=debug asks for them.
+const std = @import("std");
+const linux = std.os.linux;
+const sys = @import("sys.zig");
+
+var debugging = false;
+var started: i64 = 0;
+
+/// The exit status of the runtime's own failures, docker's.
+pub const failed = 125;
+
+pub fn enableDebug() void {
+    debugging = true;
+    started = now();
+}
+
+fn now() i64 {
+    var ts: linux.timespec = undefined;
+    const monotonic = 1;
+    _ = sys.raw(.clock_gettime, .{ monotonic, &ts });
+    return @intCast(ts.sec * 1_000_000 + @divTrunc(ts.nsec, 1000));
+}
+
+fn print(comptime format: []const u8, args: anytype) void {
+    var buf: [4096]u8 = undefined;
+    // A sentence too long for the buffer is cut, not lost.
+    const line = std.mem.print(&buf, format, args) catch &buf;
+    _ = sys.raw(.write, .{ 2, line.ptr, line.len });
+}
+
+pub fn debug(comptime format: []const u8, args: anytype) void {
+    if (!debugging) return;
+    const t = now() - started;
+    print("dockerc: [{d}.{d:0>3} ms] " ++ format ++ "\n", .{ @as(u64, @intCast(@divTrunc(t, 1000))), @as(u64, @intCast(@mod(t, 1000))) } ++ args);
+}
+
+pub fn note(comptime format: []const u8, args: anytype) void {
+    print("dockerc: " ++ format ++ "\n", args);
+}
+
+pub fn die(comptime format: []const u8, args: anytype) noreturn {
+    dieWith(failed, format, args);
+}
+
+pub fn dieWith(status: u8, comptime format: []const u8, args: anytype) noreturn {
+    note(format, args);
+    sys.exit(status);
+}
+
+/// The last word of a safety check: a bug of ours, but still one sentence and a status.
+pub fn panic(message: []const u8, _: ?usize) noreturn {
+    dieWith(failed, "internal error: {s}; please report it", .{message});
+}

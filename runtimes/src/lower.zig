@@ -1,0 +1,98 @@
+//! The payload as a mounted file system, at `lower` of the workspace: for real root the kernel's
+//! squashfs on a loop device, else (and where that is not to be had) our own FUSE server.
+const std = @import("std");
+const sys = @import("sys.zig");
+const log = @import("log.zig");
+const userns = @import("userns.zig");
+const Image = @import("squashfs/image.zig").Image;
+const Reader = @import("squashfs/reader.zig").Reader;
+const blocks = @import("squashfs/blocks.zig");
+const Operations = @import("fuse/operations.zig").Operations;
+const read_max = @import("fuse/operations.zig").read_max;
+const server = @import("fuse/server.zig");
+
+pub fn mount(arena: std.mem.Allocator, reader: *Reader, ids: userns.Ids, uid: u32, gid: u32) !void {
+    if (ids == .host) {
+        if (mountLoop(arena, reader.image)) |_| {
+            log.debug("payload mounted by the kernel", .{});
+            return;
+        } else |err| log.debug("no loop device with squashfs: {s}", .{sys.text(err)});
+    }
+    const owner: ?server.Owner = if (ids == .single) .{ .uid = uid, .gid = gid } else null;
+    const mounter: server.Owner = owner orelse .{ .uid = 0, .gid = 0 };
+    // The kernel wants /dev/fuse opened in the user namespace that mounts it.
+    const device = sys.openat(sys.at_fdcwd, "/dev/fuse", .{ .ACCMODE = .RDWR, .CLOEXEC = true }, 0) catch |err| switch (err) {
+        error.NOENT, error.NXIO, error.NODEV => log.die("/dev/fuse is missing: load it with: sudo modprobe fuse (inside a container, pass it in: --device /dev/fuse)", .{}),
+        error.ACCES, error.PERM => log.die("/dev/fuse cannot be opened ({s}): sudo chmod 666 /dev/fuse (inside a container, pass it in: --device /dev/fuse)", .{sys.text(err)}),
+        else => log.die("/dev/fuse cannot be opened: {s}", .{sys.text(err)}),
+    };
+    const options = try std.fmt.allocPrintSentinel(
+        arena,
+        "fd={d},rootmode=40000,user_id={d},group_id={d},allow_other,default_permissions,max_read={d}",
+        .{ device, mounter.uid, mounter.gid, read_max },
+        0,
+    );
+    sys.mount("dockerc", "lower", "fuse", sys.MS.rdonly | sys.MS.nodev, options) catch |err| {
+        userns.explainAppArmor();
+        log.die("cannot mount with FUSE: {s}", .{sys.text(err)});
+    };
+    const serving = try arena.create(server.Server);
+    serving.* = .{ .reader = reader, .owner = owner, .device = device };
+    try serving.start(threadCount());
+    log.debug("payload mounted by FUSE", .{});
+}
+
+fn threadCount() usize {
+    var set: [128]u8 align(8) = undefined;
+    const len = sys.call(.sched_getaffinity, .{ 0, set.len, &set }) catch return 2;
+    var count: usize = 0;
+    for (set[0..len]) |byte| count += @popCount(byte);
+    return std.math.clamp(count, 2, blocks.threads_max - 1);
+}
+
+// linux/loop.h
+const loop_get_free = 0x4c82;
+const loop_configure = 0x4c0a;
+const LoopConfig = extern struct {
+    fd: u32,
+    block_size: u32 = 0,
+    device: u64 = 0,
+    inode: u64 = 0,
+    rdevice: u64 = 0,
+    offset: u64,
+    size_limit: u64,
+    number: u32 = 0,
+    encrypt_type: u32 = 0,
+    encrypt_key_size: u32 = 0,
+    flags: u32 = read_only | autoclear,
+    names_and_key: [64 + 64 + 32]u8 = @splat(0),
+    init: [2]u64 = @splat(0),
+    reserved: [8]u64 = @splat(0),
+
+    const read_only = 1;
+    const autoclear = 4;
+};
+
+/// Auto-clear: the device lets go of the file when the mount vanishes.
+fn mountLoop(arena: std.mem.Allocator, image: *const Image) !void {
+    const control = try sys.openat(sys.at_fdcwd, "/dev/loop-control", .{ .ACCMODE = .RDWR, .CLOEXEC = true }, 0);
+    defer sys.close(control);
+    // Another process may take the free device before us.
+    for (0..64) |_| {
+        const number = try sys.call(.ioctl, .{ control, loop_get_free, 0 });
+        const path = try std.fmt.allocPrintSentinel(arena, "/dev/loop{d}", .{number}, 0);
+        const device = try sys.openat(sys.at_fdcwd, path, .{ .ACCMODE = .RDONLY, .CLOEXEC = true }, 0);
+        defer sys.close(device);
+        const config: LoopConfig = .{ .fd = @intCast(image.fd), .offset = image.start, .size_limit = image.len };
+        sys.do(.ioctl, .{ device, loop_configure, &config }) catch |err| {
+            if (err == error.BUSY) continue;
+            return err;
+        };
+        return sys.mount(path, "lower", "squashfs", sys.MS.rdonly | sys.MS.nodev, null);
+    }
+    return error.BUSY;
+}
+
+comptime {
+    std.debug.assert(@sizeOf(LoopConfig) == 304);
+}

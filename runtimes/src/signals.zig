@@ -1,0 +1,151 @@
+//! The stub as the app's parent: it passes signals on, ends or stops an app that, being pid 1 of
+//! its namespace, would ignore what a program normally dies or stops of, and reports the end.
+const std = @import("std");
+const linux = std.os.linux;
+const sys = @import("sys.zig");
+const log = @import("log.zig");
+
+pub const Set = u64;
+
+const SIG = struct {
+    const hup = 1;
+    const int = 2;
+    const quit = 3;
+    const kill = 9;
+    const usr1 = 10;
+    const usr2 = 12;
+    const pipe = 13;
+    const alrm = 14;
+    const term = 15;
+    const chld = 17;
+    const cont = 18;
+    const stop = 19;
+    const tstp = 20;
+    const ttin = 21;
+    const ttou = 22;
+    const urg = 23;
+    const winch = 28;
+};
+
+/// Left alone: they report a fault of the thread that gets them.
+const synchronous = bit(4) | bit(5) | bit(7) | bit(8) | bit(11) | bit(31);
+
+fn bit(signal: u32) u64 {
+    return @as(u64, 1) << @intCast(signal - 1);
+}
+
+/// Blocks what the stub wants to be told of, for all threads that are started later; gives the
+/// mask that was.
+pub fn block() sys.Error!Set {
+    const setmask = 2;
+    var old: Set = 0;
+    const new: Set = ~@as(Set, synchronous);
+    try sys.do(.rt_sigprocmask, .{ setmask, &new, &old, 8 });
+    return old;
+}
+
+pub fn restore(mask: *const Set) sys.Error!void {
+    const setmask = 2;
+    return sys.do(.rt_sigprocmask, .{ setmask, mask, 0, 8 });
+}
+
+/// The app, seen from its parent. `proc` is the machine's /proc.
+pub const App = struct {
+    pid: i32,
+    proc: sys.fd_t,
+    /// The signal that it was ended for, when that was our doing.
+    ended_by: ?u32 = null,
+
+    /// Waits for its end and gives the status to exit with.
+    pub fn supervise(self: *App) u8 {
+        const all: Set = ~@as(Set, synchronous);
+        while (true) {
+            var info: linux.siginfo_t = undefined;
+            const signal: u32 = @intCast(sys.call(.rt_sigtimedwait, .{ &all, &info, 0, 8 }) catch continue);
+            if (signal == SIG.chld) {
+                if (self.reap()) |status| return status;
+                continue;
+            }
+            self.pass(signal, info.code);
+        }
+    }
+
+    fn reap(self: *App) ?u8 {
+        const wnohang = 1;
+        while (true) {
+            const end = sys.wait(-1, wnohang) catch return log.failed;
+            if (end.pid == 0) return null;
+            if (end.pid != self.pid) continue;
+            const signal = end.status & 0x7f;
+            if (signal == 0) return @truncate(end.status >> 8);
+            if (self.ended_by) |by| {
+                // The caller's shell wants to see which signal it was.
+                dieOf(by);
+                return @intCast(128 + by);
+            }
+            return @intCast(128 + signal);
+        }
+    }
+
+    fn pass(self: *App, signal: u32, code: i32) void {
+        // The terminal has sent it to the whole process group, the app included.
+        const from_kernel = code > 0;
+        if (!from_kernel) self.kill(signal);
+        switch (signal) {
+            SIG.tstp, SIG.ttin, SIG.ttou => if (self.hasDefault(signal)) self.stop(),
+            SIG.cont => if (from_kernel) self.kill(SIG.cont),
+            SIG.urg, SIG.winch => {},
+            else => if (self.hasDefault(signal)) {
+                log.debug("signal {d}: the app has no handler", .{signal});
+                self.ended_by = signal;
+                self.kill(SIG.kill);
+            },
+        }
+    }
+
+    fn stop(self: *App) void {
+        self.kill(SIG.stop);
+        // Us too, so that the shell sees the job stop; we go on from here when it continues.
+        _ = sys.raw(.kill, .{ sys.raw(.getpid, .{}), SIG.stop });
+        self.kill(SIG.cont);
+    }
+
+    fn kill(self: *App, signal: u32) void {
+        _ = sys.raw(.kill, .{ self.pid, signal });
+    }
+
+    /// Whether the app neither handles nor ignores the signal.
+    fn hasDefault(self: *App, signal: u32) bool {
+        var path: [32:0]u8 = undefined;
+        const name = std.mem.printSentinel(&path, "{d}/status", .{self.pid}, 0) catch return false;
+        var buf: [8192]u8 = undefined;
+        const text = sys.readFile(self.proc, name, &buf) catch return false;
+        return (field(text, "SigIgn:") | field(text, "SigCgt:")) & bit(signal) == 0;
+    }
+};
+
+fn field(text: []const u8, name: []const u8) u64 {
+    const at = std.mem.find(u8, text, name) orelse return 0;
+    const rest = std.mem.trim(u8, text[at + name.len ..], " \t");
+    const end = std.mem.findScalar(u8, rest, '\n') orelse rest.len;
+    return std.fmt.parseInt(u64, rest[0..end], 16) catch 0;
+}
+
+fn dieOf(signal: u32) void {
+    const only = ~bit(signal);
+    const action = std.mem.zeroes(linux.k_sigaction);
+    _ = sys.raw(.rt_sigaction, .{ signal, &action, 0, 8 });
+    const none: [2]u64 = .{ 0, 0 };
+    const core = 4;
+    // The app's death is not a crash of ours worth a core file.
+    _ = sys.raw(.prlimit64, .{ 0, core, &none, 0 });
+    _ = sys.raw(.kill, .{ sys.raw(.getpid, .{}), signal });
+    restore(&only) catch {};
+}
+
+test "masks of /proc/PID/status" {
+    const text = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000001\nSigCgt:\t0000000180004a02\n";
+    try std.testing.expectEqual(bit(1), field(text, "SigIgn:"));
+    try std.testing.expect(field(text, "SigCgt:") & bit(SIG.int) != 0);
+    try std.testing.expectEqual(0, field(text, "SigNone:"));
+}

@@ -1,0 +1,120 @@
+//! A squashfs image, read: tables, lookups, whole small files. Everything in it is untrusted;
+//! what does not add up is error.Corrupt for the one who asked.
+const std = @import("std");
+const sys = @import("../sys.zig");
+const bytes = @import("../bytes.zig");
+const Decoder = @import("../zstd.zig").Decoder;
+const Blocks = @import("blocks.zig").Blocks;
+const Image = @import("image.zig").Image;
+const Superblock = @import("superblock.zig").Superblock;
+const data = @import("data.zig");
+const directory = @import("directory.zig");
+const inode = @import("inode.zig");
+const metadata = @import("metadata.zig");
+
+pub const Reader = struct {
+    image: *const Image,
+    superblock: Superblock,
+    metadata: metadata.Metadata,
+    blocks: Blocks,
+    /// Where the blocks of the id table stand: 65,535 ids at most, 2,048 a block.
+    id_blocks: [32]u64,
+
+    const ids_per_block = metadata.block_size / 4;
+    const fragments_per_block = metadata.block_size / 16;
+
+    pub fn init(self: *Reader, image: *const Image, superblock: Superblock) !void {
+        self.* = .{
+            .image = image,
+            .superblock = superblock,
+            .metadata = try metadata.Metadata.init(image),
+            .blocks = try Blocks.init(image, superblock.blockSize()),
+            .id_blocks = undefined,
+        };
+        const count = (@as(usize, superblock.id_count) + ids_per_block - 1) / ids_per_block;
+        var buf: [32 * 8]u8 = undefined;
+        const got = try image.read(buf[0 .. count * 8], superblock.id_table);
+        if (got.len != count * 8) return error.Corrupt;
+        for (0..count) |i| self.id_blocks[i] = try self.position(bytes.u64At(got, i * 8));
+    }
+
+    /// A decoder whose input holds any one block of this image.
+    pub fn newDecoder(self: *const Reader) !Decoder {
+        return Decoder.init(@max(self.superblock.blockSize(), 2 + metadata.block_size));
+    }
+
+    /// Positions from the image are kept where sums with them cannot overflow.
+    fn position(self: *const Reader, at: u64) error{Corrupt}!u64 {
+        return if (at < self.superblock.bytes_used) at else error.Corrupt;
+    }
+
+    pub fn id(self: *const Reader, decoder: Decoder, index: u16) metadata.Error!u32 {
+        if (index >= self.superblock.id_count) return error.Corrupt;
+        var cursor: metadata.Cursor = .{ .block = self.id_blocks[index / ids_per_block], .offset = @as(u32, index % ids_per_block) * 4 };
+        var buf: [4]u8 = undefined;
+        try self.metadata.read(decoder, &cursor, &buf);
+        return bytes.u32At(&buf, 0);
+    }
+
+    pub fn fragment(self: *const Reader, decoder: Decoder, index: u32) metadata.Error!data.Stored {
+        if (index >= self.superblock.fragment_count) return error.Corrupt;
+        var cursor = try self.tableEntry(self.superblock.fragment_table, index, fragments_per_block, 16);
+        var buf: [16]u8 = undefined;
+        try self.metadata.read(decoder, &cursor, &buf);
+        return .{ .at = try self.position(bytes.u64At(&buf, 0)), .word = bytes.u32At(&buf, 8) };
+    }
+
+    /// A table is a list of positions of metadata blocks, which hold so many entries each.
+    pub fn tableEntry(self: *const Reader, table: u64, index: u32, per_block: u32, size: u32) metadata.Error!metadata.Cursor {
+        var buf: [8]u8 = undefined;
+        const got = try self.image.read(&buf, table + @as(u64, index / per_block) * 8);
+        if (got.len != buf.len) return error.Corrupt;
+        return .{ .block = try self.position(bytes.u64At(got, 0)), .offset = index % per_block * size };
+    }
+
+    pub fn readlink(self: *const Reader, decoder: Decoder, link: *const inode.Inode, buf: []u8) metadata.Error![]u8 {
+        if (link.kind != .symlink or link.size > buf.len) return error.Corrupt;
+        var cursor = link.body.symlink;
+        const target = buf[0..@intCast(link.size)];
+        try self.metadata.read(decoder, &cursor, target);
+        return target;
+    }
+
+    /// The inode at a path from the root, symbolic links not followed; null when there is none.
+    pub fn find(self: *const Reader, decoder: Decoder, path: []const u8) !?inode.Inode {
+        var here = try inode.read(self, decoder, self.superblock.root_inode);
+        var names = std.mem.tokenizeScalar(u8, path, '/');
+        while (names.next()) |name| {
+            if (std.mem.eql(u8, name, ".")) continue;
+            if (here.kind != .directory) return null;
+            const entry = try directory.lookup(self, decoder, &here, name) orelse return null;
+            here = try inode.read(self, decoder, entry.reference);
+        }
+        return here;
+    }
+
+    /// The whole of a small file in the root directory; null when there is none of that name.
+    pub fn readRootFile(self: *Reader, decoder: Decoder, allocator: std.mem.Allocator, name: []const u8, size_max: usize) !?[]u8 {
+        const root = try inode.read(self, decoder, self.superblock.root_inode);
+        if (root.kind != .directory) return error.Corrupt;
+        const entry = try directory.lookup(self, decoder, &root, name) orelse return null;
+        const file = try inode.read(self, decoder, entry.reference);
+        if (file.kind != .file) return error.Corrupt;
+        if (file.size > size_max) return error.TooLarge;
+        const out = try allocator.alloc(u8, @intCast(file.size));
+        var done: usize = 0;
+        var at: data.Position = .{};
+        while (done < out.len) {
+            const extent = try data.extent(self, decoder, entry.reference, &file, done >> self.superblock.block_log, &at);
+            const part = out[done..][0..extent.len];
+            if (extent.stored) |stored| {
+                const slot = try self.blocks.get(decoder, stored);
+                defer self.blocks.release(slot);
+                if (slot.len < extent.start + extent.len) return error.Corrupt;
+                @memcpy(part, slot.data()[extent.start..][0..extent.len]);
+            } else @memset(part, 0);
+            done += extent.len;
+        }
+        return out;
+    }
+};

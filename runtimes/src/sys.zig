@@ -1,0 +1,279 @@
+//! The thin layer over Linux system calls: arguments of any integer or pointer type go in, an
+//! error named after the errno comes out. Only calls that exist on every architecture are used
+//! (openat and not open, say).
+const std = @import("std");
+const linux = std.os.linux;
+
+pub const SYS = linux.SYS;
+pub const fd_t = i32;
+pub const at_fdcwd: fd_t = -100;
+
+pub const Error = error{
+    PERM,
+    NOENT,
+    INTR,
+    IO,
+    NXIO,
+    TOOBIG,
+    NOEXEC,
+    AGAIN,
+    NOMEM,
+    ACCES,
+    BUSY,
+    EXIST,
+    XDEV,
+    NODEV,
+    NOTDIR,
+    ISDIR,
+    INVAL,
+    NFILE,
+    MFILE,
+    NOTTY,
+    TXTBSY,
+    FBIG,
+    NOSPC,
+    ROFS,
+    PIPE,
+    RANGE,
+    NAMETOOLONG,
+    NOSYS,
+    LOOP,
+    NOTEMPTY,
+    NODATA,
+    OVERFLOW,
+    OPNOTSUPP,
+    USERS,
+    CHILD,
+    SRCH,
+    BADF,
+    Unexpected,
+};
+
+const Named = struct { errno: linux.E, err: Error, text: []const u8 };
+const names = [_]Named{
+    .{ .errno = .PERM, .err = error.PERM, .text = "operation not permitted" },
+    .{ .errno = .NOENT, .err = error.NOENT, .text = "no such file or directory" },
+    .{ .errno = .SRCH, .err = error.SRCH, .text = "no such process" },
+    .{ .errno = .INTR, .err = error.INTR, .text = "interrupted" },
+    .{ .errno = .IO, .err = error.IO, .text = "input/output error" },
+    .{ .errno = .NXIO, .err = error.NXIO, .text = "no such device" },
+    .{ .errno = .@"2BIG", .err = error.TOOBIG, .text = "argument list too long" },
+    .{ .errno = .NOEXEC, .err = error.NOEXEC, .text = "not in an executable format of this machine" },
+    .{ .errno = .BADF, .err = error.BADF, .text = "bad file descriptor" },
+    .{ .errno = .CHILD, .err = error.CHILD, .text = "no child process" },
+    .{ .errno = .AGAIN, .err = error.AGAIN, .text = "resource temporarily unavailable" },
+    .{ .errno = .NOMEM, .err = error.NOMEM, .text = "out of memory" },
+    .{ .errno = .ACCES, .err = error.ACCES, .text = "permission denied" },
+    .{ .errno = .BUSY, .err = error.BUSY, .text = "device or resource busy" },
+    .{ .errno = .EXIST, .err = error.EXIST, .text = "file exists" },
+    .{ .errno = .XDEV, .err = error.XDEV, .text = "on another file system" },
+    .{ .errno = .NODEV, .err = error.NODEV, .text = "not known to this kernel" },
+    .{ .errno = .NOTDIR, .err = error.NOTDIR, .text = "not a directory" },
+    .{ .errno = .ISDIR, .err = error.ISDIR, .text = "is a directory" },
+    .{ .errno = .INVAL, .err = error.INVAL, .text = "invalid argument" },
+    .{ .errno = .NFILE, .err = error.NFILE, .text = "too many open files in the system" },
+    .{ .errno = .MFILE, .err = error.MFILE, .text = "too many open files" },
+    .{ .errno = .NOTTY, .err = error.NOTTY, .text = "not a terminal" },
+    .{ .errno = .TXTBSY, .err = error.TXTBSY, .text = "text file busy" },
+    .{ .errno = .FBIG, .err = error.FBIG, .text = "file too large" },
+    .{ .errno = .NOSPC, .err = error.NOSPC, .text = "no space left, or a limit of the kernel reached" },
+    .{ .errno = .ROFS, .err = error.ROFS, .text = "read-only file system" },
+    .{ .errno = .PIPE, .err = error.PIPE, .text = "broken pipe" },
+    .{ .errno = .RANGE, .err = error.RANGE, .text = "out of range" },
+    .{ .errno = .NAMETOOLONG, .err = error.NAMETOOLONG, .text = "file name too long" },
+    .{ .errno = .NOSYS, .err = error.NOSYS, .text = "not implemented by this kernel" },
+    .{ .errno = .LOOP, .err = error.LOOP, .text = "too many levels of symbolic links" },
+    .{ .errno = .NOTEMPTY, .err = error.NOTEMPTY, .text = "directory not empty" },
+    .{ .errno = .NODATA, .err = error.NODATA, .text = "no data" },
+    .{ .errno = .OVERFLOW, .err = error.OVERFLOW, .text = "value too large" },
+    .{ .errno = .OPNOTSUPP, .err = error.OPNOTSUPP, .text = "operation not supported" },
+    .{ .errno = .USERS, .err = error.USERS, .text = "too many users" },
+};
+
+/// What an error means, for a person.
+pub fn text(err: anyerror) []const u8 {
+    for (names) |n| if (n.err == err) return n.text;
+    return @errorName(err);
+}
+
+fn word(arg: anytype) usize {
+    return switch (@typeInfo(@TypeOf(arg))) {
+        .comptime_int => if (arg < 0) @bitCast(@as(isize, arg)) else arg,
+        .int => |int| if (int.signedness == .signed) @bitCast(@as(isize, arg)) else arg,
+        .pointer => @intFromPtr(arg),
+        .optional => if (arg) |a| @intFromPtr(a) else 0,
+        .null => 0,
+        else => @compileError("not a system call argument: " ++ @typeName(@TypeOf(arg))),
+    };
+}
+
+/// The system call as it is; the result is the kernel's.
+pub fn raw(comptime nr: SYS, args: anytype) usize {
+    return switch (args.len) {
+        0 => linux.syscall0(nr),
+        1 => linux.syscall1(nr, word(args[0])),
+        2 => linux.syscall2(nr, word(args[0]), word(args[1])),
+        3 => linux.syscall3(nr, word(args[0]), word(args[1]), word(args[2])),
+        4 => linux.syscall4(nr, word(args[0]), word(args[1]), word(args[2]), word(args[3])),
+        5 => linux.syscall5(nr, word(args[0]), word(args[1]), word(args[2]), word(args[3]), word(args[4])),
+        6 => linux.syscall6(nr, word(args[0]), word(args[1]), word(args[2]), word(args[3]), word(args[4]), word(args[5])),
+        else => @compileError("a system call has at most six arguments"),
+    };
+}
+
+pub fn call(comptime nr: SYS, args: anytype) Error!usize {
+    const rc = raw(nr, args);
+    const errno = linux.errno(rc);
+    if (errno == .SUCCESS) return rc;
+    for (names) |n| if (n.errno == errno) return n.err;
+    return error.Unexpected;
+}
+
+/// For calls whose result is of no interest.
+pub fn do(comptime nr: SYS, args: anytype) Error!void {
+    _ = try call(nr, args);
+}
+
+pub const O = linux.O;
+
+pub fn openat(dir: fd_t, path: [*:0]const u8, flags: O, mode: u32) Error!fd_t {
+    return @intCast(try call(.openat, .{ dir, path, @as(u32, @bitCast(flags)), mode }));
+}
+
+pub fn close(fd: fd_t) void {
+    _ = raw(.close, .{fd});
+}
+
+/// Fills `buf` from `offset` on as far as the file goes.
+pub fn preadAll(fd: fd_t, buf: []u8, offset: u64) Error!usize {
+    var done: usize = 0;
+    while (done < buf.len) {
+        const n = call(.pread64, .{ fd, buf.ptr + done, buf.len - done, offset + done }) catch |err| {
+            if (err == error.INTR) continue;
+            return err;
+        };
+        if (n == 0) break;
+        done += n;
+    }
+    return done;
+}
+
+/// Reads a small file whole; what does not fit is cut off.
+pub fn readFile(dir: fd_t, path: [*:0]const u8, buf: []u8) Error![]u8 {
+    const fd = try openat(dir, path, .{ .CLOEXEC = true }, 0);
+    defer close(fd);
+    var done: usize = 0;
+    while (done < buf.len) {
+        const n = try call(.read, .{ fd, buf.ptr + done, buf.len - done });
+        if (n == 0) break;
+        done += n;
+    }
+    return buf[0..done];
+}
+
+pub fn writeFile(dir: fd_t, path: [*:0]const u8, content: []const u8) Error!void {
+    const fd = try openat(dir, path, .{ .ACCMODE = .WRONLY, .CLOEXEC = true }, 0);
+    defer close(fd);
+    if (try call(.write, .{ fd, content.ptr, content.len }) != content.len) return error.IO;
+}
+
+pub fn fileSize(fd: fd_t) Error!u64 {
+    return call(.lseek, .{ fd, 0, 2 });
+}
+
+/// The mode bits, file type included.
+pub fn fdMode(fd: fd_t) Error!u32 {
+    return (try stat(fd, "")).mode;
+}
+
+pub fn stat(dir: fd_t, path: [*:0]const u8) Error!linux.Statx {
+    const at_empty_path: u32 = 0x1000;
+    const basic = 0x7ff;
+    var st: linux.Statx = undefined;
+    try do(.statx, .{ dir, path, if (path[0] == 0) at_empty_path else @as(u32, 0), basic, &st });
+    return st;
+}
+
+pub fn isDirectory(bits: u32) bool {
+    return bits & 0o170000 == 0o040000;
+}
+
+pub const MS = struct {
+    pub const rdonly = 1;
+    pub const nosuid = 2;
+    pub const nodev = 4;
+    pub const noexec = 8;
+    pub const remount = 32;
+    pub const bind = 4096;
+    pub const rec = 16384;
+    pub const private = 1 << 18;
+};
+
+pub fn mount(source: ?[*:0]const u8, target: [*:0]const u8, fstype: ?[*:0]const u8, flags: usize, data: ?[*:0]const u8) Error!void {
+    return do(.mount, .{ source, target, fstype, flags, data });
+}
+
+pub fn mkdir(path: [*:0]const u8, bits: u32) Error!void {
+    return do(.mkdirat, .{ at_fdcwd, path, bits });
+}
+
+/// Anonymous memory: zeroed, and only resident where it is touched.
+pub fn anonymous(len: usize) Error![]align(4096) u8 {
+    const read_write = 3;
+    const private_anonymous_noreserve = 0x2 | 0x20 | 0x4000;
+    const addr = try call(.mmap, .{ 0, len, read_write, private_anonymous_noreserve, -1, 0 });
+    return @as([*]align(4096) u8, @ptrFromInt(addr))[0..len];
+}
+
+/// A child that goes on from here; 0 in the child.
+pub fn fork() Error!i32 {
+    const sigchld = 17;
+    return @intCast(try call(.clone, .{ sigchld, 0, 0, 0, 0 }));
+}
+
+/// Waits for one child and gives its raw wait status.
+pub fn wait(pid: i32, options: u32) Error!struct { pid: i32, status: u32 } {
+    var status: u32 = 0;
+    while (true) {
+        const got = call(.wait4, .{ pid, &status, options, 0 }) catch |err| {
+            if (err == error.INTR) continue;
+            return err;
+        };
+        return .{ .pid = @intCast(got), .status = status };
+    }
+}
+
+pub fn exit(status: u8) noreturn {
+    _ = raw(.exit_group, .{status});
+    unreachable;
+}
+
+/// A mutual exclusion lock of one word: 0 free, 1 held, 2 held and waited for
+/// (U. Drepper, "Futexes Are Tricky", mutex 2).
+pub const Mutex = struct {
+    word: std.atomic.Value(u32) = .init(0),
+
+    pub fn lock(self: *Mutex) void {
+        if (self.word.cmpxchgStrong(0, 1, .acquire, .monotonic) == null) return;
+        while (self.word.swap(2, .acquire) != 0) futexWait(&self.word, 2);
+    }
+
+    pub fn unlock(self: *Mutex) void {
+        if (self.word.swap(0, .release) == 2) futexWake(&self.word, 1);
+    }
+};
+
+pub fn futexWait(w: *std.atomic.Value(u32), expected: u32) void {
+    const wait_private = 128;
+    _ = raw(.futex, .{ &w.raw, wait_private, expected, 0 });
+}
+
+pub fn futexWake(w: *std.atomic.Value(u32), count: u32) void {
+    const wake_private = 129;
+    _ = raw(.futex, .{ &w.raw, wake_private, count });
+}
+
+test "errors have texts" {
+    try std.testing.expectEqualStrings("permission denied", text(error.ACCES));
+    try std.testing.expectError(error.BADF, do(.close, .{-1}));
+}

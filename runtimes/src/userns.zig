@@ -1,0 +1,202 @@
+//! Namespaces and whose ids are in them. An ordinary user gets a user namespace, in which either
+//! one id is mapped (no helper needed) or a range of subordinate ids (newuidmap and newgidmap of
+//! package uidmap write that map); real root needs none.
+const std = @import("std");
+const sys = @import("sys.zig");
+const log = @import("log.zig");
+const Environment = @import("environment.zig").Environment;
+
+const CLONE = struct {
+    const newns = 0x0002_0000;
+    const newcgroup = 0x0200_0000;
+    const newuts = 0x0400_0000;
+    const newipc = 0x0800_0000;
+    const newuser = 0x1000_0000;
+    const newpid = 0x2000_0000;
+};
+
+pub const Ids = enum {
+    /// No user namespace: ids are the machine's own.
+    host,
+    /// The caller's id is that of the container's user, and no other id exists.
+    single,
+    /// The caller is the container's root, its subordinate ids are the others.
+    range,
+};
+
+pub const Wanted = struct {
+    uid: u32,
+    gid: u32,
+    range: bool,
+    ipc: bool,
+    uts: bool,
+    cgroup: bool,
+};
+
+pub fn enter(arena: std.mem.Allocator, environment: *const Environment, wanted: Wanted) Ids {
+    const flags: u32 = CLONE.newns |
+        (if (wanted.ipc) @as(u32, CLONE.newipc) else 0) |
+        (if (wanted.uts) @as(u32, CLONE.newuts) else 0) |
+        (if (wanted.cgroup) @as(u32, CLONE.newcgroup) else 0);
+    const uid: u32 = @intCast(sys.raw(.geteuid, .{}));
+    const gid: u32 = @intCast(sys.raw(.getegid, .{}));
+    if (uid == 0) {
+        if (sys.do(.unshare, .{flags})) |_| {
+            // Mounts of ours must not spread to the machine.
+            sys.mount(null, "/", null, sys.MS.private | sys.MS.rec, null) catch |err|
+                log.die("cannot make the mounts private: {s}", .{sys.text(err)});
+            log.debug("root: no user namespace", .{});
+            return .host;
+        } else |err| log.debug("root without a mount namespace: {s}", .{sys.text(err)});
+    }
+
+    const mapper: ?Mapper = if (wanted.range) Mapper.prepare(arena, environment, uid, gid) else null;
+    sys.do(.unshare, .{flags | CLONE.newuser}) catch |err| refused(err);
+    log.debug("user namespace entered", .{});
+    if (mapper) |m| {
+        if (m.run()) {
+            log.debug("range of ids mapped", .{});
+            return .range;
+        }
+        log.note("newuidmap or newgidmap could not map your range of subordinate ids; every file of the image belongs to one id", .{});
+    }
+    writeSingle(arena, wanted, uid, gid) catch |err| log.die("cannot map your id into a user namespace: {s}", .{sys.text(err)});
+    return .single;
+}
+
+pub fn enterPid() sys.Error!void {
+    return sys.do(.unshare, .{@as(u32, CLONE.newpid)});
+}
+
+fn writeSingle(arena: std.mem.Allocator, wanted: Wanted, uid: u32, gid: u32) !void {
+    const cwd = sys.at_fdcwd;
+    // The kernel wants this before an ordinary user may map a group (user_namespaces(7)).
+    try sys.writeFile(cwd, "/proc/self/setgroups", "deny");
+    try sys.writeFile(cwd, "/proc/self/uid_map", try std.fmt.allocPrint(arena, "{d} {d} 1", .{ wanted.uid, uid }));
+    try sys.writeFile(cwd, "/proc/self/gid_map", try std.fmt.allocPrint(arena, "{d} {d} 1", .{ wanted.gid, gid }));
+}
+
+/// Which setting forbids user namespaces, and what to type.
+fn refused(err: sys.Error) noreturn {
+    if (forbids("/proc/sys/user/max_user_namespaces", '0'))
+        log.die("user namespaces are turned off (user.max_user_namespaces is 0): sudo sysctl -w user.max_user_namespaces=15000", .{});
+    if (forbids("/proc/sys/kernel/unprivileged_userns_clone", '0'))
+        log.die("user namespaces are for root only (kernel.unprivileged_userns_clone is 0): sudo sysctl -w kernel.unprivileged_userns_clone=1", .{});
+    explainAppArmor();
+    log.die("the kernel refuses a user namespace ({s}): inside another container it has to be allowed there, or run this as root", .{sys.text(err)});
+}
+
+/// AppArmor may let a user namespace be made and then refuse everything in it.
+pub fn explainAppArmor() void {
+    if (forbids("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", '1'))
+        log.die("AppArmor forbids user namespaces (kernel.apparmor_restrict_unprivileged_userns is 1): sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0", .{});
+}
+
+fn forbids(path: [*:0]const u8, value: u8) bool {
+    var buf: [16]u8 = undefined;
+    const text = sys.readFile(sys.at_fdcwd, path, &buf) catch return false;
+    return text.len >= 1 and text[0] == value and (text.len == 1 or text[1] == '\n');
+}
+
+/// A child that stays outside of the user namespace to start the helpers, which are set-uid.
+const Mapper = struct {
+    child: i32,
+    start: sys.fd_t,
+
+    fn prepare(arena: std.mem.Allocator, environment: *const Environment, uid: u32, gid: u32) ?Mapper {
+        const missing = "this image uses several user ids, and {s}; going on with one";
+        const user = userName(arena, uid);
+        const uids = subordinate(arena, "/etc/subuid", user, uid) orelse {
+            log.note(missing, .{"/etc/subuid has no range for you"});
+            return null;
+        };
+        const gids = subordinate(arena, "/etc/subgid", user, uid) orelse {
+            log.note(missing, .{"/etc/subgid has no range for you"});
+            return null;
+        };
+        const newuidmap = environment.findProgram(arena, "newuidmap");
+        const newgidmap = environment.findProgram(arena, "newgidmap");
+        if (newuidmap == null or newgidmap == null) {
+            log.note(missing, .{"newuidmap and newgidmap (package uidmap) are not installed"});
+            return null;
+        }
+        return spawn(arena, .{ newuidmap.?, newgidmap.? }, .{ uid, gid }, .{ uids, gids }) catch null;
+    }
+
+    fn spawn(arena: std.mem.Allocator, programs: [2][:0]const u8, own: [2]u32, ranges: [2]Range) !Mapper {
+        const cloexec: u32 = @bitCast(sys.O{ .CLOEXEC = true });
+        var pipe: [2]sys.fd_t = undefined;
+        try sys.do(.pipe2, .{ &pipe, cloexec });
+        const target = try std.fmt.allocPrintSentinel(arena, "{d}", .{sys.raw(.getpid, .{})}, 0);
+        const child = try sys.fork();
+        if (child != 0) {
+            sys.close(pipe[0]);
+            return .{ .child = child, .start = pipe[1] };
+        }
+        sys.close(pipe[1]);
+        var byte: [1]u8 = undefined;
+        // No byte: the parent is gone.
+        if ((sys.call(.read, .{ pipe[0], &byte, 1 }) catch 0) != 1) sys.exit(1);
+        for (programs, own, ranges) |program, id, range| {
+            const argv = [_:null]?[*:0]const u8{
+                program,                                                               target,
+                "0",                                                                   (try std.fmt.allocPrintSentinel(arena, "{d}", .{id}, 0)).ptr,
+                "1",                                                                   "1",
+                (try std.fmt.allocPrintSentinel(arena, "{d}", .{range.start}, 0)).ptr, (try std.fmt.allocPrintSentinel(arena, "{d}", .{range.count}, 0)).ptr,
+                "1",
+            };
+            const helper = try sys.fork();
+            if (helper == 0) {
+                const none = [_:null]?[*:0]const u8{};
+                _ = sys.raw(.execve, .{ program.ptr, &argv, &none });
+                sys.exit(127);
+            }
+            if ((try sys.wait(helper, 0)).status != 0) sys.exit(1);
+        }
+        sys.exit(0);
+    }
+
+    fn run(self: Mapper) bool {
+        defer sys.close(self.start);
+        _ = sys.call(.write, .{ self.start, "m", 1 }) catch return false;
+        const end = sys.wait(self.child, 0) catch return false;
+        return end.status == 0;
+    }
+};
+
+const Range = struct { start: u32, count: u32 };
+
+/// The largest range that /etc/subuid or /etc/subgid gives to the user (subuid(5)).
+fn subordinate(arena: std.mem.Allocator, path: [*:0]const u8, user: ?[]const u8, uid: u32) ?Range {
+    const buf = arena.alloc(u8, 1 << 16) catch return null;
+    return largest(sys.readFile(sys.at_fdcwd, path, buf) catch return null, user, uid);
+}
+
+fn largest(text: []const u8, user: ?[]const u8, uid: u32) ?Range {
+    var best: ?Range = null;
+    var lines = std.mem.tokenizeScalar(u8, text, '\n');
+    while (lines.next()) |line| {
+        var fields = std.mem.splitScalar(u8, line, ':');
+        const owner = fields.first();
+        const start = std.fmt.parseInt(u32, fields.next() orelse continue, 10) catch continue;
+        const count = std.fmt.parseInt(u32, fields.next() orelse continue, 10) catch continue;
+        const by_number = (std.fmt.parseInt(u32, owner, 10) catch null) == uid;
+        const by_name = if (user) |name| std.mem.eql(u8, owner, name) else false;
+        if (!by_name and !by_number) continue;
+        if (best == null or count > best.?.count) best = .{ .start = start, .count = count };
+    }
+    return best;
+}
+
+fn userName(arena: std.mem.Allocator, uid: u32) ?[]const u8 {
+    const buf = arena.alloc(u8, 1 << 20) catch return null;
+    const text = sys.readFile(sys.at_fdcwd, "/etc/passwd", buf) catch return null;
+    return (@import("passwd.zig").find(text, uid) orelse return null).name;
+}
+
+test "the largest range of the user" {
+    const text = "root:1:2\nbench:100000:65536\n1001:300000:70000\nbench:x:3\nbench:5\n";
+    try std.testing.expectEqual(Range{ .start = 300000, .count = 70000 }, largest(text, "bench", 1001).?);
+    try std.testing.expectEqual(Range{ .start = 100000, .count = 65536 }, largest(text, "bench", 7).?);
+    try std.testing.expect(largest(text, null, 7) == null);
+}
