@@ -9,28 +9,51 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """What a service needs: a named task of so many bytes, advanced as they pass."""
+    """What a service needs: named tasks of so many bytes, from any thread, and remarks."""
 
     def task(
         self, name: str, total: int | None
     ) -> AbstractContextManager[Callable[[int], None]]: ...
 
+    def note(self, text: str) -> None: ...
+
 
 class Silent:
-    """Nothing is shown: a pipe, a file, a test."""
+    """Nothing is shown."""
 
     @contextmanager
     def task(self, name: str, total: int | None) -> Iterator[Callable[[int], None]]:
         """A task that nobody sees."""
         yield lambda _: None
 
+    def note(self, text: str) -> None:
+        """A remark that nobody reads."""
 
-class Bars:
-    """A bar a task on a terminal's stderr, gone when the task ends."""
+
+class Lines(Silent):
+    """A plain line on stderr when something is done: for pipes and log files."""
 
     @contextmanager
     def task(self, name: str, total: int | None) -> Iterator[Callable[[int], None]]:
-        """A bar with bytes, rate and time left; without a total, only what has passed."""
+        """A line at the end, with the bytes that passed."""
+        passed = 0
+
+        def advance(count: int) -> None:
+            nonlocal passed
+            passed += count
+
+        yield advance
+        self.note(f"{name}: {passed / 1e6:.1f} MB")
+
+    def note(self, text: str) -> None:
+        """The line."""
+        print(text, file=sys.stderr)
+
+
+class Bars:
+    """A bar a task on a terminal, all of them gone at the end."""
+
+    def __init__(self) -> None:
         from rich.console import Console
         from rich.progress import (
             BarColumn,
@@ -41,7 +64,7 @@ class Bars:
         )
         from rich.progress import Progress as RichProgress
 
-        with RichProgress(
+        self._bars = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(),
             DownloadColumn(),
@@ -49,11 +72,33 @@ class Bars:
             TimeRemainingColumn(),
             console=Console(stderr=True),
             transient=True,
-        ) as bars:
-            bar = bars.add_task(name, total=total)
-            yield lambda count: bars.update(bar, advance=count)
+        )
+
+    @contextmanager
+    def task(self, name: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        """A bar with bytes, rate and time left; without a total, only what has passed."""
+        bar = self._bars.add_task(name, total=total)
+        yield lambda count: self._bars.update(bar, advance=count)
+
+    def note(self, text: str) -> None:
+        """A line above the bars."""
+        self._bars.console.print(text, highlight=False)
+
+    def __enter__(self) -> Bars:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
 
 
-def stderr_progress() -> Progress:
-    """Bars when a person watches stderr, else silence."""
-    return Bars() if sys.stderr.isatty() else Silent()
+@contextmanager
+def showing(quiet: bool) -> Iterator[Progress]:
+    """Bars when a person watches stderr, else lines, or nothing at all."""
+    if quiet:
+        yield Silent()
+    elif sys.stderr.isatty():
+        with Bars() as bars:
+            yield bars
+    else:
+        yield Lines()

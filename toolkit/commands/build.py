@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -34,6 +35,12 @@ def build(
             "--rootfull", help="When started by root, run as root without user namespace."
         ),
     ] = False,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Neither use nor fill the cache of packed layers.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print nothing but errors and notes.")
+    ] = False,
 ) -> None:
     """Turn a container image into one executable file.
 
@@ -46,14 +53,26 @@ def build(
         raise UsageError("name the file to write: `dockerc build IMAGE --output FILE`")
 
     from toolkit.build import build as build_executable
+    from toolkit.cache import PackCache
     from toolkit.images.platforms import host_platform, normalised
     from toolkit.images.source import Platform
-    from toolkit.progress import stderr_progress
+    from toolkit.progress import showing
 
+    started = time.monotonic()
     platform = normalised(Platform("linux", arch)) if arch else host_platform()
-    built = build_executable(reference, output, platform, rootfull, stderr_progress())
+    cache = None if no_cache else PackCache()
+    with showing(quiet) as progress:
+        built = build_executable(
+            reference, output, platform, rootfull=rootfull, cache=cache, progress=progress
+        )
     for what, count in sorted(built.left_out.items()):
         print(
-            f"dockerc: note: left out, squashfs cannot hold them: {count} {what}", file=sys.stderr
+            f"dockerc: note: squashfs cannot hold these, left out: {count} {what}", file=sys.stderr
         )
-    print(f"{output}: {built.size / 1e6:.1f} MB, {built.platform}, {built.digest}", file=sys.stderr)
+    if not quiet:
+        print(
+            f"{output}: {built.size / 1e6:.1f} MB, {built.platform}, {built.digest},"
+            f" {built.cached} of {built.layers} layers cached,"
+            f" {time.monotonic() - started:.1f} s",
+            file=sys.stderr,
+        )

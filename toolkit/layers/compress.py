@@ -7,7 +7,7 @@ import threading
 from array import array
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from toolkit.squashfs.structs import DATA_UNCOMPRESSED
 
@@ -61,13 +61,15 @@ class Compressor:
 class BlockWriter:
     """Appends blocks to a file, compressing in parallel; memory is bounded by those in flight.
 
-    `sizes[i]` is the size word of block i as squashfs stores it (bit 24: stored uncompressed).
+    `data_hash`, a hashlib object, sees what is written. `sizes[i]` is the size word of block i as
+    squashfs stores it (bit 24: stored uncompressed).
     """
 
-    def __init__(self, file: BinaryIO, compressor: Compressor) -> None:
+    def __init__(self, file: BinaryIO, compressor: Compressor, data_hash: Any = None) -> None:
         self.sizes = array("I")
         self._file = file
         self._compressor = compressor
+        self._hash = data_hash
         self._in_flight: deque[tuple[int, bytes, Future[bytes]]] = deque()
         self._limit = 2 * compressor.threads + 2
 
@@ -90,9 +92,10 @@ class BlockWriter:
     def _retire(self) -> None:
         number, block, future = self._in_flight.popleft()
         compressed = future.result()
-        if len(compressed) < len(block):
-            self.sizes[number] = len(compressed)
-            self._file.write(compressed)
-        else:
+        self.sizes[number] = len(compressed)
+        if len(compressed) >= len(block):
+            compressed = block
             self.sizes[number] = len(block) | DATA_UNCOMPRESSED
-            self._file.write(block)
+        self._file.write(compressed)
+        if self._hash is not None:
+            self._hash.update(compressed)

@@ -10,7 +10,7 @@ import hashlib
 from array import array
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from toolkit.errors import DockercError
 from toolkit.layers import tar
@@ -54,13 +54,20 @@ class Pack:
 
 
 class Packer:
-    """Reads one layer into a Pack."""
+    """Reads one layer into a Pack; `data_hash`, a hashlib object, sees the file's bytes."""
 
-    def __init__(self, number: int, file: BinaryIO, compressor: Compressor, block_size: int):
+    def __init__(
+        self,
+        number: int,
+        file: BinaryIO,
+        compressor: Compressor,
+        block_size: int,
+        data_hash: Any = None,
+    ) -> None:
         self.pack = Pack(file, block_size)
         self._number = number
         self._block_size = block_size
-        self._blocks = BlockWriter(file, compressor)
+        self._blocks = BlockWriter(file, compressor, data_hash)
         self._known: dict[bytes, Content] = {}
         self._small: dict[bytes, tuple[bytes, list[Entry]]] = {}
         self._small_bytes = 0

@@ -1,0 +1,169 @@
+"""An image's layers as packs: taken from the cache, or read, packed and put there."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from toolkit.cache import PackCache
+from toolkit.errors import DockercError, about
+from toolkit.images.source import Image, Layer
+from toolkit.layers import packfile
+from toolkit.layers.compress import Compressor
+from toolkit.layers.entry import Content
+from toolkit.layers.pack import Pack, Packer
+from toolkit.layers.stream import LayerStream
+from toolkit.progress import Progress
+
+_LAYERS_AT_ONCE = 4
+"""Downloads that overlap; memory grows with them, and more gain nothing even on many cores."""
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """How files are cut and compressed; part of a cached pack's name."""
+
+    block_size: int
+    level: int
+
+
+class Packing:
+    """Packs one image's layers; the packs' files live as long as this context.
+
+    Without a cache, or where it cannot be written, packs are nameless files in `scratch`: however
+    the build ends, nothing of them is left.
+    """
+
+    def __init__(self, parameters: Parameters, cache: PackCache | None, scratch: Path) -> None:
+        self.cached = 0
+        """Layers that were in the cache."""
+        self._parameters, self._cache, self._scratch = parameters, cache, scratch
+        self._compressor = Compressor(parameters.level)
+        self._stack = ExitStack()
+        self._stopped = threading.Event()
+
+    def __enter__(self) -> Packing:
+        self._stack.enter_context(self._compressor)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def pack_layers(self, image: Image, progress: Progress) -> list[Pack]:
+        """Every layer's pack, lowest first; raises DockercError for the first that fails."""
+        with ThreadPoolExecutor(_LAYERS_AT_ONCE, thread_name_prefix="layer") as pool:
+            try:
+                waiting = [
+                    pool.submit(self._pack_layer, image, number, layer, progress)
+                    for number, layer in enumerate(image.layers)
+                ]
+                return [future.result() for future in waiting]
+            except BaseException:
+                self._stopped.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def pack_bytes(self, data: bytes, number: int) -> tuple[Pack, Content]:
+        """A pack of one file of our own, never cached."""
+        packer = Packer(number, self._scratch_file(), self._compressor, self._block_size)
+        return packer.read_bytes(data)
+
+    @property
+    def _block_size(self) -> int:
+        return self._parameters.block_size
+
+    def _pack_layer(self, image: Image, number: int, layer: Layer, progress: Progress) -> Pack:
+        what = f"layer {number + 1}/{len(image.layers)}"
+        name = self._name(layer)
+        with about(what):
+            if pack := self._find(name, number):
+                progress.note(f"{what}: cached")
+                self.cached += 1
+                return pack
+            with progress.task(what, layer.size) as advance, image.open_layer(layer) as blob:
+                counted = cast(BinaryIO, io.BufferedReader(_Watched(blob, advance, self._stopped)))
+                with LayerStream(counted, layer.diff_id) as stream:
+                    return self._make(stream, name, number)
+
+    def _find(self, name: str, number: int) -> Pack | None:
+        path = self._cache.find(name) if self._cache else None
+        if path is None or self._cache is None:
+            return None
+        try:
+            file = self._stack.enter_context(path.open("rb"))
+        except OSError:
+            return None
+        pack = packfile.load(file, number, self._block_size)
+        if pack is None:
+            self._cache.forget(path)
+        return pack
+
+    def _make(self, stream: LayerStream, name: str, number: int) -> Pack:
+        try:
+            path = self._cache.new_file() if self._cache else None
+        except OSError:
+            path = None
+        if path is None or self._cache is None:
+            file = self._scratch_file()
+            return Packer(number, file, self._compressor, self._block_size).read(stream)
+        try:
+            file = self._stack.enter_context(path.open("w+b"))
+            data_hash = packfile.new_hash()
+            packer = Packer(number, file, self._compressor, self._block_size, data_hash)
+            pack = packer.read(stream)
+            packfile.seal(pack, data_hash)
+            self._cache.keep(path, name)
+            return pack
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            if isinstance(error, OSError):
+                raise DockercError(
+                    f"cannot write into the cache {path.parent}: {error.strerror}; free some space,"
+                    " name another by XDG_CACHE_HOME, or use --no-cache"
+                ) from None
+            raise
+
+    def _scratch_file(self) -> BinaryIO:
+        try:
+            file = tempfile.TemporaryFile(dir=self._scratch)  # noqa: SIM115 - the stack closes it
+        except OSError as error:
+            raise DockercError(
+                f"cannot write into {self._scratch}: {error.strerror}; choose another output"
+            ) from None
+        return cast(BinaryIO, self._stack.enter_context(file))
+
+    def _name(self, layer: Layer) -> str:
+        import zstandard
+
+        version = "".join(str(part) for part in zstandard.ZSTD_VERSION)
+        size, level = self._block_size >> 10, self._parameters.level
+        return f"{layer.diff_id.replace(':', '-')}-{size}k-zstd{version}-{level}"
+
+
+class _Watched(io.RawIOBase):
+    """A blob that tells how far it was read, and ends when the build has failed elsewhere."""
+
+    def __init__(
+        self, blob: BinaryIO, advance: Callable[[int], None], stopped: threading.Event
+    ) -> None:
+        self._blob, self._advance, self._stopped = blob, advance, stopped
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+        if self._stopped.is_set():
+            raise DockercError("the build was stopped")
+        data = self._blob.read(len(buffer))
+        buffer[: len(data)] = data
+        self._advance(len(data))
+        return len(data)
