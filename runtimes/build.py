@@ -34,7 +34,13 @@ def zig(arguments: Sequence[str], cache: Path, cwd: Path) -> None:
 def libzstd(arch: str, zstd: Path, work: Path, cache: Path) -> Path:
     """Compile libzstd against musl's headers; no musl is built, and none is linked."""
     out = work / f"zstd-{arch}.o"
-    flags = ["-O3", "-ffunction-sections", "-fdata-sections", "-fno-sanitize=all", "-fno-stack-protector"]
+    flags = [
+        "-O3",
+        "-ffunction-sections",
+        "-fdata-sections",
+        "-fno-sanitize=all",
+        "-fno-stack-protector",
+    ]
     target = ["-target", f"{arch}-linux-musl", "-DZSTD_DISABLE_ASM=1", "-g0"]
     zig(["cc", "-c", *target, *flags, "-o", str(out), str(zstd / "zstd.c")], cache, work)
     return out
@@ -73,7 +79,9 @@ def test(zstd: Path, cache: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--zstd", type=Path, required=True)
     parser.add_argument("--version", default="unknown")
     parser.add_argument("--out", type=Path, default=Path("out"))
@@ -85,7 +93,9 @@ def main() -> None:
         test(zstd, cache)
         return
     with ThreadPoolExecutor() as pool:
-        for binary in pool.map(lambda arch: build(arch, zstd, given.version, out, cache), ARCHITECTURES):
+        for binary in pool.map(
+            lambda arch: build(arch, zstd, given.version, out, cache), ARCHITECTURES
+        ):
             print(f"{binary}: {binary.stat().st_size} bytes")
 
 

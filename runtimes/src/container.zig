@@ -107,7 +107,7 @@ pub const Container = struct {
 
         const capabilities = if (process.capabilities) |sets| credentials.capabilitySet(sets.bounding) else 0;
         // A filter needs either no_new_privs or a privilege that is about to go.
-        if (!process.noNewPrivileges) seccomp.install(self.arena, capabilities);
+        if (!process.noNewPrivileges) seccomp.install(capabilities);
         try credentials.setIds(process.user, self.ids);
         // As the app's user, whose directory it may be.
         const cwd = try self.arena.dupeSentinel(u8, process.cwd, 0);
@@ -115,7 +115,7 @@ pub const Container = struct {
         try credentials.setCapabilities(process.capabilities);
         if (process.noNewPrivileges) {
             try credentials.noNewPrivileges();
-            seccomp.install(self.arena, capabilities);
+            seccomp.install(capabilities);
         }
         // A change of ids makes the kernel forget it.
         try dieWithStub(self.lifeline);

@@ -1,6 +1,268 @@
-//! placeholder
+//! The system calls that the app may make: docker's default profile (moby,
+//! profiles/seccomp/default_linux.go) as a classic BPF program. What is not on the list fails with
+//! EPERM. Numbers come from the standard library's tables at compile time; what depends on the
+//! app's capabilities is decided at a start.
 const std = @import("std");
-pub fn install(arena: std.mem.Allocator, capabilities: u64) void {
-    _ = arena;
-    _ = capabilities;
+const builtin = @import("builtin");
+const linux = std.os.linux;
+const sys = @import("sys.zig");
+const log = @import("log.zig");
+
+/// One instruction (linux/filter.h).
+const Instruction = extern struct { code: u16, jt: u8 = 0, jf: u8 = 0, k: u32 };
+
+const load = 0x20;
+const jump_equal = 0x15;
+const jump_greater = 0x25;
+const jump_at_least = 0x35;
+const jump_any_bit = 0x45;
+const ret = 0x06;
+
+// linux/seccomp.h: verdicts, and where struct seccomp_data has its fields.
+const allow: u32 = 0x7fff_0000;
+const kill: u32 = 0x8000_0000;
+const at_number = 0;
+const at_arch = 4;
+const at_first_argument = 16;
+
+fn fails(errno: linux.E) u32 {
+    return 0x0005_0000 | @as(u32, @backingInt(errno));
+}
+
+/// An architecture's calls: the machine's own, and the 32-bit one that it also runs.
+const Table = struct { arch: u32, SYS: type };
+const tables = switch (builtin.cpu.arch) {
+    .x86_64 => [_]Table{ .{ .arch = 0xc000_003e, .SYS = linux.syscalls.X64 }, .{ .arch = 0x4000_0003, .SYS = linux.syscalls.X86 } },
+    .aarch64 => [_]Table{ .{ .arch = 0xc000_00b7, .SYS = linux.syscalls.Arm64 }, .{ .arch = 0x4000_0028, .SYS = linux.syscalls.Arm } },
+    else => @compileError("no system call table for this architecture"),
+};
+
+/// Calls beyond this number are 32-bit ARM's private ones and x32's, neither of which is allowed.
+const number_max = 1024;
+const Numbers = std.StaticBitSet(number_max);
+
+const always =
+    \\accept accept4 access adjtimex alarm arch_prctl bind brk cachestat capget capset chdir chmod
+    \\chown chown32 clock_adjtime clock_adjtime64 clock_getres clock_getres_time64 clock_gettime
+    \\clock_gettime64 clock_nanosleep clock_nanosleep_time64 close close_range connect
+    \\copy_file_range creat dup dup2 dup3 epoll_create epoll_create1 epoll_ctl epoll_ctl_old
+    \\epoll_pwait epoll_pwait2 epoll_wait epoll_wait_old eventfd eventfd2 execve execveat exit
+    \\exit_group faccessat faccessat2 fadvise64 fadvise64_64 arm_fadvise64_64 fallocate
+    \\fanotify_mark fchdir fchmod fchmodat fchmodat2 fchown fchown32 fchownat fcntl fcntl64
+    \\fdatasync fgetxattr flistxattr flock fork fremovexattr fsetxattr fstat fstat64 fstatat64
+    \\fstatfs fstatfs64 fsync ftruncate ftruncate64 futex futex_requeue futex_time64 futex_wait
+    \\futex_waitv futex_wake futimesat getcpu getcwd getdents getdents64 getegid getegid32 geteuid
+    \\geteuid32 getgid getgid32 getgroups getgroups32 getitimer getpeername getpgid getpgrp getpid
+    \\getppid getpriority getrandom getresgid getresgid32 getresuid getresuid32 getrlimit
+    \\get_robust_list getrusage getsid getsockname getsockopt get_thread_area gettid gettimeofday
+    \\getuid getuid32 getxattr getxattrat inotify_add_watch inotify_init inotify_init1
+    \\inotify_rm_watch io_cancel ioctl io_destroy io_getevents io_pgetevents
+    \\io_pgetevents_time64 ioprio_get ioprio_set io_setup io_submit ipc kill landlock_add_rule
+    \\landlock_create_ruleset landlock_restrict_self lchown lchown32 lgetxattr link linkat listen
+    \\listmount listxattr listxattrat llistxattr llseek lremovexattr lseek lsetxattr lstat lstat64
+    \\madvise map_shadow_stack membarrier memfd_create memfd_secret mincore mkdir mkdirat mknod
+    \\mknodat mlock mlock2 mlockall mmap mmap2 modify_ldt mprotect mq_getsetattr mq_notify mq_open
+    \\mq_timedreceive mq_timedreceive_time64 mq_timedsend mq_timedsend_time64 mq_unlink mremap mseal
+    \\msgctl msgget msgrcv msgsnd msync munlock munlockall munmap name_to_handle_at nanosleep
+    \\newfstatat newselect open openat openat2 pause pidfd_open pidfd_send_signal pipe pipe2 pkey_alloc
+    \\pkey_free pkey_mprotect poll ppoll ppoll_time64 prctl pread64 preadv preadv2 prlimit64
+    \\process_mrelease process_vm_readv process_vm_writev pselect6 pselect6_time64 ptrace pwrite64
+    \\pwritev pwritev2 read readahead readlink readlinkat readv recv recvfrom recvmmsg
+    \\recvmmsg_time64 recvmsg remap_file_pages removexattr removexattrat rename renameat renameat2
+    \\restart_syscall rmdir rseq rt_sigaction rt_sigpending rt_sigprocmask rt_sigqueueinfo
+    \\rt_sigreturn rt_sigsuspend rt_sigtimedwait rt_sigtimedwait_time64 rt_tgsigqueueinfo
+    \\sched_getaffinity sched_getattr sched_getparam sched_get_priority_max sched_get_priority_min
+    \\sched_getscheduler sched_rr_get_interval sched_rr_get_interval_time64 sched_setaffinity
+    \\sched_setattr sched_setparam sched_setscheduler sched_yield seccomp select semctl semget semop
+    \\semtimedop semtimedop_time64 send sendfile sendfile64 sendmmsg sendmsg sendto setfsgid
+    \\setfsgid32 setfsuid setfsuid32 setgid setgid32 setgroups setgroups32 setitimer setpgid
+    \\setpriority setregid setregid32 setresgid setresgid32 setresuid setresuid32 setreuid
+    \\setreuid32 setrlimit set_robust_list setsid setsockopt set_thread_area set_tid_address setuid
+    \\setuid32 setxattr setxattrat shmat shmctl shmdt shmget shutdown sigaltstack signalfd signalfd4
+    \\sigprocmask sigreturn socketcall socketpair splice stat stat64 statfs statfs64 statmount statx
+    \\symlink symlinkat sync sync_file_range sync_file_range2 arm_sync_file_range syncfs sysinfo tee
+    \\tgkill time timer_create timer_delete timer_getoverrun timer_gettime timer_gettime64
+    \\timer_settime timer_settime64 timerfd_create timerfd_gettime timerfd_gettime64 timerfd_settime
+    \\timerfd_settime64 times tkill truncate truncate64 ugetrlimit umask uname unlink unlinkat
+    \\uretprobe utime utimensat utimensat_time64 utimes vfork vmsplice wait4 waitid waitpid write
+    \\writev
+;
+
+/// More for an app that has one of the capabilities (by number).
+const conditional = [_]struct { capability: u6, calls: []const u8 }{
+    .{ .capability = 2, .calls = "open_by_handle_at" },
+    .{ .capability = 16, .calls = "delete_module init_module finit_module" },
+    .{ .capability = 17, .calls = "iopl ioperm" },
+    .{ .capability = 18, .calls = "chroot" },
+    .{ .capability = 19, .calls = "kcmp pidfd_getfd process_madvise" },
+    .{ .capability = 20, .calls = "acct" },
+    .{
+        .capability = sys_admin,
+        .calls = "bpf clone clone3 fanotify_init fsconfig fsmount fsopen fspick lookup_dcookie mount mount_setattr " ++
+            "move_mount open_tree perf_event_open quotactl quotactl_fd setdomainname sethostname setns syslog umount " ++
+            "umount2 oldumount unshare",
+    },
+    .{ .capability = 22, .calls = "reboot" },
+    .{ .capability = 23, .calls = "get_mempolicy mbind set_mempolicy set_mempolicy_home_node" },
+    .{ .capability = 25, .calls = "settimeofday stime clock_settime clock_settime64" },
+    .{ .capability = 26, .calls = "vhangup" },
+    .{ .capability = 34, .calls = "syslog" },
+    .{ .capability = 38, .calls = "perf_event_open" },
+    .{ .capability = 39, .calls = "bpf" },
+};
+const sys_admin = @import("credentials.zig").sys_admin;
+
+fn numbers(comptime SYS: type, comptime names: []const u8) Numbers {
+    @setEvalBranchQuota(2_000_000);
+    var set = Numbers.empty;
+    var words = std.mem.tokenizeAny(u8, names, " \n");
+    while (words.next()) |name| {
+        if (!@hasField(SYS, name)) continue;
+        const number = @backingInt(@field(SYS, name));
+        if (number < number_max) set.set(number);
+    }
+    return set;
+}
+
+/// Programs are bounded by the kernel (BPF_MAXINSNS).
+const Program = struct {
+    code: [4096]Instruction = undefined,
+    len: u16 = 0,
+
+    fn add(self: *Program, instruction: Instruction) void {
+        self.code[self.len] = instruction;
+        self.len += 1;
+    }
+
+    /// The number is in the accumulator, and is put back there for the next.
+    fn onlyIf(self: *Program, number: u32, tests: []const Instruction, otherwise: u32) void {
+        self.add(.{ .code = jump_equal, .jf = @intCast(tests.len + 3), .k = number });
+        self.add(.{ .code = load, .k = at_first_argument });
+        for (tests) |instruction| self.add(instruction);
+        self.add(.{ .code = ret, .k = otherwise });
+        self.add(.{ .code = ret, .k = allow });
+    }
+};
+
+fn build(capabilities: u64) Program {
+    var program: Program = .{};
+    inline for (tables) |table| {
+        var own: Program = .{};
+        calls(table.SYS, &own, capabilities);
+        program.add(.{ .code = load, .k = at_arch });
+        // Jumps of conditions reach 255 instructions only; an unconditional one goes further.
+        program.add(.{ .code = jump_equal, .jt = 1, .k = table.arch });
+        program.add(.{ .code = 0x05, .k = own.len });
+        for (own.code[0..own.len]) |instruction| program.add(instruction);
+    }
+    program.add(.{ .code = ret, .k = kill });
+    return program;
+}
+
+fn calls(comptime SYS: type, program: *Program, capabilities: u64) void {
+    const eperm = fails(.PERM);
+    program.add(.{ .code = load, .k = at_number });
+
+    // No hypervisor's sockets.
+    const af_vsock = 40;
+    program.onlyIf(@backingInt(SYS.socket), &.{.{ .code = jump_equal, .jt = 0, .jf = 1, .k = af_vsock }}, eperm);
+    // The default, Linux 32, uname 2.6, both, and the question.
+    program.onlyIf(@backingInt(SYS.personality), &.{
+        .{ .code = jump_equal, .jt = 5, .k = 0 },
+        .{ .code = jump_equal, .jt = 4, .k = 0x8 },
+        .{ .code = jump_equal, .jt = 3, .k = 0x20000 },
+        .{ .code = jump_equal, .jt = 2, .k = 0x20008 },
+        .{ .code = jump_equal, .jt = 1, .k = 0xffff_ffff },
+    }, eperm);
+    if (capabilities & @as(u64, 1) << sys_admin == 0) {
+        // No new namespaces; clone3's flags cannot be seen, and ENOSYS makes libc use clone.
+        const namespaces = 0x7e02_0000;
+        program.onlyIf(@backingInt(SYS.clone), &.{.{ .code = jump_any_bit, .jt = 0, .jf = 1, .k = namespaces }}, eperm);
+        program.add(.{ .code = jump_equal, .jf = 1, .k = @backingInt(SYS.clone3) });
+        program.add(.{ .code = ret, .k = fails(.NOSYS) });
+    }
+
+    var allowed = comptime numbers(SYS, always);
+    inline for (conditional) |group| {
+        if (capabilities & @as(u64, 1) << group.capability != 0) allowed.setUnion(comptime numbers(SYS, group.calls));
+    }
+    var number: u32 = 0;
+    while (number < number_max) : (number += 1) {
+        if (!allowed.isSet(number)) continue;
+        const first = number;
+        while (number + 1 < number_max and allowed.isSet(number + 1)) number += 1;
+        program.add(.{ .code = jump_greater, .jt = 3, .k = number });
+        program.add(.{ .code = jump_at_least, .jf = 1, .k = first });
+        program.add(.{ .code = ret, .k = allow });
+        program.add(.{ .code = ret, .k = eperm });
+    }
+    program.add(.{ .code = ret, .k = eperm });
+}
+
+/// For the calling process and all that it becomes. `capabilities` are those that the app may have.
+pub fn install(capabilities: u64) void {
+    const program = build(capabilities);
+    const Sock = extern struct { len: u16, code: [*]const Instruction };
+    const sock: Sock = .{ .len = program.len, .code = &program.code };
+    const set_mode_filter = 1;
+    // Without this flag, kernels before 5.16 slow the app down for want of trust in it.
+    const spec_allow = 4;
+    sys.do(.seccomp, .{ set_mode_filter, spec_allow, &sock }) catch |err|
+        log.debug("no system call filter: {s}", .{sys.text(err)});
+}
+
+/// What the kernel would do with the program.
+fn judge(program: *const Program, arch: u32, number: u32, argument: u32) u32 {
+    var accumulator: u32 = 0;
+    var at: usize = 0;
+    while (true) {
+        const i = program.code[at];
+        at += 1;
+        const taken = switch (i.code) {
+            load => {
+                accumulator = switch (i.k) {
+                    at_number => number,
+                    at_arch => arch,
+                    else => argument,
+                };
+                continue;
+            },
+            ret => return i.k,
+            0x05 => {
+                at += i.k;
+                continue;
+            },
+            jump_equal => accumulator == i.k,
+            jump_greater => accumulator > i.k,
+            jump_at_least => accumulator >= i.k,
+            jump_any_bit => accumulator & i.k != 0,
+            else => unreachable,
+        };
+        at += if (taken) i.jt else i.jf;
+    }
+}
+
+test "the filter allows and refuses as docker's does" {
+    const plain = build(0);
+    const admin = build(@as(u64, 1) << sys_admin);
+    inline for (tables) |table| {
+        const S = table.SYS;
+        const a = table.arch;
+        const eperm = fails(.PERM);
+        for ([_]u32{ @backingInt(S.read), @backingInt(S.execve), @backingInt(S.openat), @backingInt(S.futex), @backingInt(S.rseq) }) |number|
+            try std.testing.expectEqual(allow, judge(&plain, a, number, 0));
+        for ([_]u32{ @backingInt(S.mount), @backingInt(S.unshare), @backingInt(S.keyctl), @backingInt(S.io_uring_setup), 5000, 0x4000_0000 }) |number|
+            try std.testing.expectEqual(eperm, judge(&plain, a, number, 0));
+        try std.testing.expectEqual(allow, judge(&admin, a, @backingInt(S.mount), 0));
+        try std.testing.expectEqual(eperm, judge(&admin, a, @backingInt(S.reboot), 0));
+        try std.testing.expectEqual(allow, judge(&plain, a, @backingInt(S.socket), 2));
+        try std.testing.expectEqual(eperm, judge(&plain, a, @backingInt(S.socket), 40));
+        try std.testing.expectEqual(allow, judge(&plain, a, @backingInt(S.personality), 0xffff_ffff));
+        try std.testing.expectEqual(eperm, judge(&plain, a, @backingInt(S.personality), 0x40000));
+        try std.testing.expectEqual(allow, judge(&plain, a, @backingInt(S.clone), 0x11));
+        try std.testing.expectEqual(eperm, judge(&plain, a, @backingInt(S.clone), 0x1000_0000));
+        try std.testing.expectEqual(fails(.NOSYS), judge(&plain, a, @backingInt(S.clone3), 0));
+        try std.testing.expectEqual(allow, judge(&admin, a, @backingInt(S.clone3), 0));
+    }
+    try std.testing.expectEqual(kill, judge(&plain, 0x1234, 0, 0));
 }
