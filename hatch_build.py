@@ -22,6 +22,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 MACHINES = ("x86_64", "aarch64")
+STUB = "dockerc-runtime-{}"
 ZSTANDARD = "zstandard==0.25.0"
 ZSTANDARD_HASH = "sha256:7713e1179d162cf5c7906da876ec2ccb9c3a9dcbdffef0cc7f70c3667a205f0b"
 ZSTANDARD_FILES = ("zstd.c", "zstd.h", "zstd_errors.h")
@@ -36,11 +37,11 @@ class StubHook(BuildHookInterface[Any]):
         """Called by hatchling before it collects the wheel's files."""
         sources, target = Path(self.root, "runtimes"), Path(self.root, "toolkit", "stub")
         stubs = _cache() / "stubs" / _key(sources, self.metadata.version)
-        if not all((stubs / machine).is_file() for machine in MACHINES):
+        if not all((stubs / STUB.format(machine)).is_file() for machine in MACHINES):
             _compile(sources, stubs, self.metadata.version)
         target.mkdir(exist_ok=True)
         for machine in MACHINES:
-            shutil.copyfile(stubs / machine, target / machine)
+            shutil.copyfile(stubs / STUB.format(machine), target / machine)
         build_data["artifacts"].append("/toolkit/stub/*")
 
 
@@ -65,14 +66,10 @@ def libzstd() -> Path:
 
 
 def _compile(sources: Path, stubs: Path, version: str) -> None:
-    with _beside(stubs) as made, tempfile.TemporaryDirectory() as temporary:
-        command = [sys.executable, "-m", "ziglang", "build", "-Doptimize=safe"]
-        command += [f"-Dzstd={libzstd()}", f"-Dversion={version}", "--prefix", temporary]
-        command += ["--cache-dir", str(Path(temporary, "cache"))]
-        command += ["--global-cache-dir", str(_cache() / "zig")]
-        subprocess.run(command, cwd=sources, check=True)
-        for machine in MACHINES:
-            shutil.copyfile(Path(temporary, "bin", f"dockerc-runtime-{machine}"), made / machine)
+    with _beside(stubs) as made:
+        command = [sys.executable, str(sources / "build.py"), "--zstd", str(libzstd())]
+        command += ["--version", version, "--out", str(made), "--cache", str(_cache() / "zig")]
+        subprocess.run(command, check=True)
 
 
 @contextlib.contextmanager
@@ -96,6 +93,6 @@ def _cache() -> Path:
 def _key(sources: Path, version: str) -> str:
     parts = [version, importlib.metadata.version("ziglang"), ZSTANDARD_HASH]
     digest = hashlib.sha256("\n".join(parts).encode())
-    for file in sorted(sources.rglob("*.zig")):
+    for file in sorted([*sources.rglob("*.zig"), sources / "build.py"]):
         digest.update(file.relative_to(sources).as_posix().encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:32]
