@@ -59,14 +59,15 @@ pub const Container = struct {
             log.die("cannot mount an overlayfs over the payload (Linux 5.11 is the first that lets an ordinary user): {s}", .{sys.text(err)});
         };
         log.debug("overlay mounted", .{});
+        const machine = try sys.openat(sys.at_fdcwd, "/", .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true }, 0);
         try sys.do(.chdir, .{"root"});
-        // The old root ends up on top of the new one, and is where "." is (pivot_root(2)).
+        // The old root ends up on top of the new one (pivot_root(2)), for us to go to and detach.
         try sys.do(.pivot_root, .{ ".", "." });
+        try sys.do(.fchdir, .{machine});
     }
 
     fn tree(self: *Container) !void {
         const arena = self.arena;
-        const machine = try sys.openat(sys.at_fdcwd, ".", .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true }, 0);
         for (self.spec.mounts, self.sources) |mount, source| mounts.make(arena, mount, source, self.ids) catch |err|
             log.die("cannot mount {s} on {s}: {s}", .{ mount.type, mount.destination, sys.text(err) });
         try devices.make(arena, self.ids);
@@ -80,7 +81,6 @@ pub const Container = struct {
         try program.setHome(arena, &self.env, self.process.user.uid);
         if ((self.spec.root orelse config.Root{}).readonly)
             try sys.mount(null, "/", null, sys.MS.remount | sys.MS.bind | sys.MS.rdonly, null);
-        try sys.do(.fchdir, .{machine});
         const detach = 2;
         try sys.do(.umount2, .{ ".", detach });
         try sys.do(.chdir, .{"/"});

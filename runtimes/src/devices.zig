@@ -27,7 +27,7 @@ const links = [_]struct { name: [:0]const u8, target: [:0]const u8 }{
 
 pub fn make(arena: std.mem.Allocator, ids: Ids) !void {
     const dev = try jail_path.resolve(arena, "/dev", .directory);
-    inline for (devices) |device| makeOne(arena, dev, device, ids) catch |err|
+    for (devices) |device| makeOne(arena, dev, device, ids) catch |err|
         log.debug("no /dev/{s}: {s}", .{ device.name, sys.text(err) });
     for (links) |link| {
         const path = try std.fmt.allocPrintSentinel(arena, "{s}/{s}", .{ dev, link.name }, 0);
@@ -36,8 +36,8 @@ pub fn make(arena: std.mem.Allocator, ids: Ids) !void {
     }
 }
 
-fn makeOne(arena: std.mem.Allocator, dev: [:0]const u8, comptime device: Device, ids: Ids) !void {
-    const path = try std.fmt.allocPrintSentinel(arena, "{s}/" ++ device.name, .{dev}, 0);
+fn makeOne(arena: std.mem.Allocator, dev: [:0]const u8, device: Device, ids: Ids) !void {
+    const path = try std.fmt.allocPrintSentinel(arena, "{s}/{s}", .{ dev, device.name }, 0);
     if (ids == .host) {
         const char_device = 0o020666;
         const number = device.major << 8 | device.minor;
@@ -48,5 +48,6 @@ fn makeOne(arena: std.mem.Allocator, dev: [:0]const u8, comptime device: Device,
     }
     const file = try sys.openat(sys.at_fdcwd, path, .{ .ACCMODE = .WRONLY, .CREAT = true, .NOFOLLOW = true, .CLOEXEC = true }, 0o666);
     sys.close(file);
-    try sys.mount("dev/" ++ device.name, path, null, sys.MS.bind, null);
+    const machines = try std.fmt.allocPrintSentinel(arena, "dev/{s}", .{device.name}, 0);
+    try sys.mount(machines, path, null, sys.MS.bind, null);
 }

@@ -60,7 +60,8 @@ const LoopConfig = extern struct {
     inode: u64 = 0,
     rdevice: u64 = 0,
     offset: u64,
-    size_limit: u64,
+    /// To the end of the file: a limit in the middle of a sector would cut that off.
+    size_limit: u64 = 0,
     number: u32 = 0,
     encrypt_type: u32 = 0,
     encrypt_key_size: u32 = 0,
@@ -83,7 +84,7 @@ fn mountLoop(arena: std.mem.Allocator, image: *const Image) !void {
         const path = try std.fmt.allocPrintSentinel(arena, "/dev/loop{d}", .{number}, 0);
         const device = try sys.openat(sys.at_fdcwd, path, .{ .ACCMODE = .RDONLY, .CLOEXEC = true }, 0);
         defer sys.close(device);
-        const config: LoopConfig = .{ .fd = @intCast(image.fd), .offset = image.start, .size_limit = image.len };
+        const config: LoopConfig = .{ .fd = @intCast(image.fd), .offset = image.start };
         sys.do(.ioctl, .{ device, loop_configure, &config }) catch |err| {
             if (err == error.BUSY) continue;
             return err;
