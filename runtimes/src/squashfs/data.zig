@@ -1,5 +1,6 @@
 //! File data: whole blocks by a list of sizes that follows the inode, the tail perhaps in a
 //! fragment block that it shares with other files.
+const std = @import("std");
 const bytes = @import("../bytes.zig");
 const Decoder = @import("../zstd.zig").Decoder;
 const inode = @import("inode.zig");
@@ -29,7 +30,8 @@ pub const Extent = struct {
 
 /// Remembers how far the sizes of a file have been summed up: reading on costs nothing then.
 pub const Position = struct {
-    reference: inode.Reference = 0,
+    /// Of no inode at first: 0 is the first inode of the table.
+    reference: inode.Reference = std.math.maxInt(inode.Reference),
     block: u64 = 0,
     at: u64 = 0,
     sizes: metadata.Cursor = .{ .block = 0, .offset = 0 },
