@@ -41,6 +41,12 @@ def ordinary(*words: str | Path) -> list[str]:
     return [*user, *environment, *(str(word) for word in words)]
 
 
+def can_run(program: str) -> bool:
+    """Whether the ordinary user reaches this program and its interpreter."""
+    command = ordinary(program, "--version")
+    return subprocess.run(command, capture_output=True).returncode == 0
+
+
 def timed(command: list[str]) -> Measured:
     """Run to the end, output thrown away; raises CalledProcessError when it fails."""
     start = time.perf_counter()

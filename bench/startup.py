@@ -17,7 +17,7 @@ def bench_startup(images: list[Path], work: Path, dockerc: str) -> None:
     contenders = {"unshare -Ur + exec": ordinary("unshare", "-Ur", "true")}
     for image in images:
         app = work / f"{image.name}.app"
-        subprocess.run([dockerc, "build", f"oci:{image}:latest", "-o", app], check=True)
+        subprocess.run([dockerc, "build", "-q", f"oci:{image}:latest", "-o", app], check=True)
         contenders[f"{image.name}: ours"] = ordinary(app, "true")
         rootfs = _unpacked(image, work)
         contenders[f"{image.name}: bwrap --unshare-all, unpacked"] = ordinary(

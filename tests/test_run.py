@@ -356,18 +356,27 @@ def test_ten_at_once(deb: Path, run_as_user: Runner) -> None:
     assert len(results) == 1 and all(process.returncode == 0 for process in running)
 
 
-def test_forbidden_user_namespaces_get_a_sentence(deb: Path, run_as_user: Runner) -> None:
+def test_forbidden_user_namespaces_get_a_sentence(hello: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can forbid user namespaces")
-    setting = Path("/proc/sys/user/max_user_namespaces")
-    before = setting.read_text()
-    setting.write_text("0")
-    try:
-        done = run_as_user(deb, "true")
-    finally:
-        setting.write_text(before)
-    assert done.returncode == 125
-    assert "user.max_user_namespaces" in done.stderr and len(done.stderr.splitlines()) == 1
+    # Forbidden in a user namespace of the test's own, where all ids are mapped to themselves. The
+    # second shell is root there by its execve, which came after the mapping.
+    inner = (
+        "echo 0 >/proc/sys/user/max_user_namespaces;"
+        f" exec setpriv --reuid 12345 --regid 12345 --clear-groups {hello}"
+    )
+    with subprocess.Popen(
+        ["unshare", "-U", "sh", "-c", f"read mapped; exec sh -c '{inner}'"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        outside = Path("/proc/self/ns/user").readlink()
+        own = Path(f"/proc/{process.pid}")
+        assert wait_for(lambda: (own / "ns/user").readlink() != outside)
+        for ids in ("uid_map", "gid_map"):
+            (own / ids).write_text("0 0 100000")
+        _, told = process.communicate("\n", timeout=60)
+    assert process.returncode == 125
+    assert "user.max_user_namespaces" in told and len(told.splitlines()) == 1
 
 
 def test_a_missing_fuse_device_gets_a_sentence(deb: Path, run_as_user: Runner) -> None:
