@@ -27,13 +27,15 @@ def dockerc(*arguments: str | Path, check: bool = True, **options: Any) -> Any:
 
 
 def failed(*arguments: str | Path, status: int = 1, **options: Any) -> str:
-    """Run the tool where it must fail: one sentence on stderr, which is returned."""
+    """Run the tool where it must fail: one sentence, last on stderr, which is returned."""
     done = dockerc(*arguments, check=False, **options)
     assert done.returncode == status, (done.returncode, done.stderr)
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-    return str(done.stderr)
+    *progress, sentence = done.stderr.splitlines()
+    assert all(line.startswith("layer ") for line in progress), done.stderr
+    assert sentence.startswith("dockerc: "), done.stderr
+    return str(sentence)
 
 
 def need(*tools: str) -> None:

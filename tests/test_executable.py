@@ -133,7 +133,8 @@ def test_an_existing_output_survives_a_failure(tmp_path: Path) -> None:
 
 
 def test_outputs_that_cannot_be_written(tmp_path: Path) -> None:
-    assert "No such file" in failed("build", f"oci:{HELLO}", "-o", tmp_path / "no/where/app")
+    assert "is no directory" in failed("build", f"oci:{HELLO}", "-o", tmp_path / "no/where/app")
+    assert "is no directory" in failed("build", f"oci:{HELLO}", "-o", "/etc/passwd/app")
     assert "regular file" in failed("build", f"oci:{HELLO}", "-o", tmp_path)
     assert "regular file" in failed("build", f"oci:{HELLO}", "-o", "/dev/null")
 

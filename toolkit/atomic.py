@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import secrets
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +13,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from toolkit.errors import DockercError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
@@ -24,22 +28,63 @@ def atomic_file(path: Path, mode: int) -> Iterator[BinaryIO]:
     if target.exists() and not target.is_file():
         raise DockercError(f"{path}: cannot write there: it is no regular file; give another name")
     try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
+        descriptor, name = _new_file(target)
     except OSError as error:
         raise DockercError(f"{path}: cannot write into {target.parent}: {error.strerror}") from None
-    temporary = Path(name)
     try:
         with open(descriptor, "w+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(mode & ~_umask())
-        temporary.replace(target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+            if name is None:
+                name = target.parent / f".{target.name[:100]}.{secrets.token_hex(4)}"
+                _give_name(file.fileno(), name)
+        name.chmod(mode & ~_umask())
+        name.replace(target)
+    except BaseException as error:
+        if name is not None:
+            name.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise DockercError(
+                f"{path}: {error.strerror}; free some space or choose another place"
+            ) from None
         raise
     _sync_directory(target.parent)
+
+
+def check_writable(path: Path) -> None:
+    """Raise DockercError unless a file can be put at `path`: before work that would be in vain."""
+    target = path.resolve()
+    if target.exists() and not target.is_file():
+        raise DockercError(f"{path}: cannot write there: it is no regular file; give another name")
+    if not target.parent.is_dir():
+        raise DockercError(f"{path}: cannot write there: {target.parent} is no directory")
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise DockercError(f"{path}: cannot write there: no permission for {target.parent}")
+
+
+def _new_file(target: Path) -> tuple[int, Path | None]:
+    """An empty file beside `target`; where the system can, one without a name.
+
+    A nameless file (O_TMPFILE, open(2)) goes by itself when we are killed.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
+        descriptor = os.open(target.parent, flags, 0o600)
+        if Path(f"/proc/self/fd/{descriptor}").exists():
+            return descriptor, None
+        os.close(descriptor)  # without /proc it could never be given a name
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
+    return descriptor, Path(name)
+
+
+def _give_name(descriptor: int, name: Path) -> None:
+    directory = os.open(name.parent, os.O_RDONLY)
+    try:
+        # Only with a directory's descriptor does Python call linkat(2), which follows the link.
+        os.link(f"/proc/self/fd/{descriptor}", name.name, dst_dir_fd=directory)
+    finally:
+        os.close(directory)
 
 
 def _umask() -> int:

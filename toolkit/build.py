@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from toolkit.atomic import check_writable
 from toolkit.bundle.config import config_bytes, requires_mapped_uids, runtime_config
 from toolkit.cache import PackCache
 from toolkit.errors import UsageError, about
@@ -25,8 +26,6 @@ from toolkit.squashfs.writer import write_squashfs
 from toolkit.stubs import read_stub, stub_machine
 from toolkit.version import __version__
 
-BLOCK_SIZE = 512 << 10
-LEVEL = 9
 _MAX_TIME = 0xFFFFFFFF
 
 
@@ -51,13 +50,15 @@ def build(
     platform: Platform,
     *,
     rootfull: bool,
+    parameters: Parameters,
     cache: PackCache | None,
     progress: Progress,
 ) -> Built:
     """Build the executable `output` from the image; raises DockercError when it cannot be done."""
     stub = read_stub(stub_machine(platform.architecture))
+    check_writable(output)
     with (
-        Packing(Parameters(BLOCK_SIZE, LEVEL), cache, output.resolve().parent) as packing,
+        Packing(parameters, cache, output.resolve().parent) as packing,
         open_image(reference, platform) as image,
     ):
         with about(image.reference):
@@ -82,8 +83,8 @@ def build(
                 file,
                 root,
                 [*packs, pack],
-                block_size=BLOCK_SIZE,
-                level=LEVEL,
+                block_size=parameters.block_size,
+                level=parameters.level,
                 mkfs_time=_mkfs_time(image.config.get("created")),
             )
             return requires_mapped_uids(config) or _has_other_owners(tree)

@@ -94,7 +94,7 @@ class PackCache:
         return gone
 
     def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
-        with contextlib.suppress(FileNotFoundError), os.scandir(self.directory) as entries:
+        with contextlib.suppress(OSError), os.scandir(self.directory) as entries:
             for entry in entries:
                 with contextlib.suppress(FileNotFoundError):  # another build was quicker
                     yield Path(entry.path), entry.stat()

@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from toolkit.commands.build import build
+from toolkit.commands.cache import cache
 from toolkit.commands.extract import extract
 from toolkit.commands.inspect import inspect
 from toolkit.commands.replace import replace
@@ -25,6 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich would double the time to the first line of help
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(cache, name="cache")
 for command in (build, inspect, extract, replace):
     app.command()(command)
 

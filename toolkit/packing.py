@@ -29,10 +29,14 @@ _LAYERS_AT_ONCE = 4
 
 @dataclass(frozen=True)
 class Parameters:
-    """How files are cut and compressed; part of a cached pack's name."""
+    """How files are cut and compressed; part of a cached pack's name.
 
-    block_size: int
-    level: int
+    `block_size` in bytes, a power of two from 4 KiB to 1 MiB; `level` is zstd's, 1 to 22, None to
+    store. docs/compression.md has the table that the defaults were chosen from.
+    """
+
+    block_size: int = 512 << 10
+    level: int | None = 9
 
 
 class Packing:
@@ -144,9 +148,9 @@ class Packing:
     def _name(self, layer: Layer) -> str:
         import zstandard
 
-        version = "".join(str(part) for part in zstandard.ZSTD_VERSION)
-        size, level = self._block_size >> 10, self._parameters.level
-        return f"{layer.diff_id.replace(':', '-')}-{size}k-zstd{version}-{level}"
+        version, level = zstandard.ZSTD_VERSION, self._parameters.level
+        packed = "none" if level is None else f"zstd{'.'.join(map(str, version))}-{level}"
+        return f"{layer.diff_id.replace(':', '-')}-{self._block_size >> 10}k-{packed}"
 
 
 class _Watched(io.RawIOBase):

@@ -4,12 +4,33 @@ from __future__ import annotations
 
 import sys
 import time
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from toolkit.errors import UsageError
+
+
+class Compression(str, Enum):
+    """What --compression takes."""
+
+    ZSTD = "zstd"
+    NONE = "none"
+
+
+class BlockSize(str, Enum):
+    """What --block-size takes: squashfs's powers of two."""
+
+    K4, K8, K16, K32, K64 = "4K", "8K", "16K", "32K", "64K"
+    K128, K256, K512, M1 = "128K", "256K", "512K", "1M"
+
+    @property
+    def bytes(self) -> int:
+        """The number that the name stands for."""
+        unit = 1 << 20 if self.value.endswith("M") else 1 << 10
+        return int(self.value[:-1]) * unit
 
 
 def build(
@@ -35,6 +56,14 @@ def build(
             "--rootfull", help="When started by root, run as root without user namespace."
         ),
     ] = False,
+    compression: Annotated[
+        Compression, typer.Option("--compression", help="How to compress the payload.")
+    ] = Compression.ZSTD,
+    level: Annotated[int, typer.Option("--level", min=1, max=22, help="zstd's level.")] = 9,
+    block_size: Annotated[
+        BlockSize,
+        typer.Option("--block-size", help="Of the squashfs: larger is smaller and slower."),
+    ] = BlockSize.K512,
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Neither use nor fill the cache of packed layers.")
     ] = False,
@@ -56,14 +85,23 @@ def build(
     from toolkit.cache import PackCache
     from toolkit.images.platforms import host_platform, normalised
     from toolkit.images.source import Platform
+    from toolkit.packing import Parameters
     from toolkit.progress import showing
 
+    stored = compression is Compression.NONE
+    parameters = Parameters(block_size.bytes, None if stored else level)
     started = time.monotonic()
     platform = normalised(Platform("linux", arch)) if arch else host_platform()
     cache = None if no_cache else PackCache()
     with showing(quiet) as progress:
         built = build_executable(
-            reference, output, platform, rootfull=rootfull, cache=cache, progress=progress
+            reference,
+            output,
+            platform,
+            rootfull=rootfull,
+            parameters=parameters,
+            cache=cache,
+            progress=progress,
         )
     for what, count in sorted(built.left_out.items()):
         print(

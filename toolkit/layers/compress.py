@@ -19,9 +19,12 @@ SPARSE_BLOCK = 0
 
 
 class Compressor:
-    """zstd at one level, in as many threads as there are cores; zstandard frees the lock."""
+    """zstd in as many threads as there are cores; zstandard frees the interpreter's lock.
 
-    def __init__(self, level: int) -> None:
+    `level` None stores every block as it is.
+    """
+
+    def __init__(self, level: int | None) -> None:
         self.level = level
         self.threads = (
             len(os.sched_getaffinity(0))
@@ -38,23 +41,20 @@ class Compressor:
         self._pool.shutdown(cancel_futures=True)
 
     def compress(self, block: bytes) -> bytes:
-        """The block as a zstd frame."""
-        return self._own().compress(block)
+        """The block as a zstd frame, or as it is."""
+        return block if self.level is None else self._own(self.level).compress(block)
 
     def submit(self, block: bytes) -> Future[bytes]:
         """The same, in a thread of the pool."""
         return self._pool.submit(self.compress, block)
 
-    def _own(self) -> zstandard.ZstdCompressor:
+    def _own(self, level: int) -> zstandard.ZstdCompressor:
         try:
             return self._local.compressor  # type: ignore[no-any-return]
         except AttributeError:
             import zstandard
 
-            # Squashfs stores the sizes itself, and the digest of the whole payload is recorded.
-            self._local.compressor = zstandard.ZstdCompressor(
-                level=self.level, write_checksum=False
-            )
+            self._local.compressor = zstandard.ZstdCompressor(level=level)
             return self._local.compressor  # type: ignore[no-any-return]
 
 

@@ -37,19 +37,27 @@ _METADATA_LEVEL = 12
 
 
 def write_squashfs(
-    output: BinaryIO, root: Inode, packs: list[Pack], *, block_size: int, level: int, mkfs_time: int
+    output: BinaryIO,
+    root: Inode,
+    packs: list[Pack],
+    *,
+    block_size: int,
+    level: int | None,
+    mkfs_time: int,
 ) -> Superblock:
     """Append the image to `output`, a real file; returns its superblock.
 
-    `level` only tells readers how the packs were compressed; `mkfs_time` is in seconds since 1970.
+    `level` only tells readers how the packs were compressed, and whether the tables are to be;
+    `mkfs_time` is in seconds since 1970.
     """
     start = output.tell()
-    options = struct.pack("<HI", 4 | METADATA_UNCOMPRESSED, level)
+    # Readers that have no option for "stored" take any level; blocks say themselves what they are.
+    options = struct.pack("<HI", 4 | METADATA_UNCOMPRESSED, level or 1)
     output.write(bytes(SUPERBLOCK_SIZE) + options)
     data = DataMap(packs, block_size)
     data.want(walk(root))
     position = data.copy(output, SUPERBLOCK_SIZE + len(options))
-    with Compressor(_METADATA_LEVEL) as compressor:
+    with Compressor(level and _METADATA_LEVEL) as compressor:
         tables, superblock = _tables(root, data, position, compressor)
     superblock = replace(superblock, block_size=block_size, mkfs_time=mkfs_time)
     output.write(tables)

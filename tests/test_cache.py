@@ -1,0 +1,187 @@
+"""The cache of packs: right when warm, damaged, shared, killed, full or out of reach."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from corpus import CORPUS
+from layout import directory, file, tar_of, write_layout
+from support import dockerc
+
+from toolkit.cache import PackCache
+from toolkit.layers import packfile
+from toolkit.layers.compress import Compressor
+from toolkit.layers.pack import Packer
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache; its packs' directory."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "dockerc" / "packs"
+
+
+def noise(size: int, seed: int = 0) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Path:
+    """Two layers, megabytes each."""
+    layers = [
+        tar_of(directory("d"), *(file(f"d/{n}", noise(100_000 * n, n)) for n in range(12))),
+        tar_of(file("top", noise(3_000_000, 99)), file("again", noise(500_000, 5))),
+    ]
+    return write_layout(tmp_path / "layout", layers)
+
+
+def built(layout: Path, output: Path, *options: str) -> tuple[bytes, str]:
+    told = dockerc("build", f"oci:{layout}", "-o", output, *options).stderr
+    return output.read_bytes(), told
+
+
+def test_a_warm_cache_gives_the_same_bytes(cache: Path, layout: Path, tmp_path: Path) -> None:
+    cold, told = built(layout, tmp_path / "app")
+    assert "0 of 2 layers cached" in told
+    warm, told = built(layout, tmp_path / "app")
+    assert "2 of 2 layers cached" in told
+    without, told = built(layout, tmp_path / "app", "--no-cache")
+    assert "0 of 2 layers cached" in told
+    assert cold == warm == without
+
+
+def test_other_parameters_are_other_packs(cache: Path, layout: Path, tmp_path: Path) -> None:
+    for option in ([], ["--level=3"], ["--block-size=64K"], ["--compression=none"]):
+        assert "0 of 2 layers cached" in built(layout, tmp_path / "app", *option)[1]
+    assert len(list(cache.iterdir())) == 8
+
+
+def test_no_cache_leaves_none(cache: Path, layout: Path, tmp_path: Path) -> None:
+    built(layout, tmp_path / "app", "--no-cache")
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "foreign"])
+def test_a_damaged_pack_is_made_anew(
+    cache: Path, layout: Path, tmp_path: Path, damage: str
+) -> None:
+    good, _ = built(layout, tmp_path / "app")
+    for pack in cache.iterdir():
+        data = bytearray(pack.read_bytes())
+        if damage == "flip":
+            data[len(data) // 3] ^= 1
+        elif damage == "cut":
+            del data[-1:]
+        elif damage == "empty":
+            data.clear()
+        else:
+            data[-56:-48] = b"dcpack00"
+        pack.write_bytes(data)
+    again, told = built(layout, tmp_path / "app")
+    assert "0 of 2 layers cached" in told
+    assert again == good
+    assert "2 of 2 layers cached" in built(layout, tmp_path / "app")[1]
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(
+    layout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert "0 of 2 layers cached" in built(layout, tmp_path / "app")[1]
+
+
+def start(layout: Path, output: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", "from toolkit.cli import main; main()"]
+    return subprocess.Popen(
+        [*command, "build", f"oci:{layout}", "-o", output], stderr=subprocess.DEVNULL
+    )
+
+
+def test_builds_at_once_share_a_cache(cache: Path, layout: Path, tmp_path: Path) -> None:
+    running = [start(layout, tmp_path / f"app{n}") for n in range(4)]
+    assert [process.wait(timeout=60) for process in running] == [0] * 4
+    expected, told = built(layout, tmp_path / "app")
+    assert "2 of 2 layers cached" in told
+    for number in range(4):
+        assert (tmp_path / f"app{number}").read_bytes() == expected
+
+
+def test_killed_builds_leave_a_cache_that_works(cache: Path, layout: Path, tmp_path: Path) -> None:
+    expected, _ = built(layout, tmp_path / "app", "--no-cache")
+    began = time.monotonic()
+    assert start(layout, tmp_path / "whole").wait() == 0
+    duration = time.monotonic() - began
+    chance = random.Random(1)
+    for number in range(int(os.environ.get("DOCKERC_TEST_KILLS", "25"))):
+        if number % 5 == 0:
+            dockerc("cache", "prune")
+        process = start(layout, tmp_path / "killed")
+        time.sleep(chance.uniform(0, duration))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        if (tmp_path / "killed").exists():
+            assert (tmp_path / "killed").read_bytes() == expected
+            (tmp_path / "killed").unlink()
+        assert not list(tmp_path.glob(".*")), "half-written"
+        if number % 5 == 4:
+            assert built(layout, tmp_path / "app")[0] == expected
+    dockerc("cache", "prune")
+    assert list(cache.iterdir()) == [], "what killed builds left goes with the rest"
+
+
+def test_the_least_recently_used_go_first(tmp_path: Path) -> None:
+    cache = PackCache(tmp_path)
+    for age, name in enumerate(["new", "middle", "old"]):
+        path = cache.new_file()
+        path.write_bytes(bytes(100))
+        cache.keep(path, name)
+        os.utime(tmp_path / f"{name}.pack", (1000 - age, 1000 - age))
+    assert [pack.name for pack in cache.packs()] == ["new", "middle", "old"]
+    assert cache.find("old") is not None  # and so it is the newest now
+    assert [pack.name for pack in cache.prune(250)] == ["middle"]
+    assert {pack.name for pack in cache.packs()} == {"new", "old"}
+
+
+def test_ls_and_prune(cache: Path, layout: Path, tmp_path: Path) -> None:
+    built(layout, tmp_path / "app")
+    listed = json.loads(dockerc("cache", "ls", "--json").stdout)
+    assert len(listed) == 2 and all(pack["size"] > 3_000_000 for pack in listed)
+    assert "512k-zstd" in dockerc("cache", "ls").stdout
+    assert "removed 2 packs" in dockerc("cache", "prune").stdout
+    assert json.loads(dockerc("cache", "ls", "--json").stdout) == []
+
+
+class Whole(io.BytesIO):
+    """A layer's tar in memory, as a LayerStream would give it."""
+
+    def skip(self, size: int) -> None:
+        self.seek(size, 1)
+
+    def finish(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("name", CORPUS)
+def test_packs_come_back_as_they_were(tmp_path: Path, name: str) -> None:
+    for layer in CORPUS[name]:
+        path = tmp_path / "pack"
+        with path.open("w+b") as written, Compressor(3) as compressor:
+            data_hash = packfile.new_hash()
+            packer = Packer(7, written, compressor, 1 << 16, data_hash)
+            pack = packer.read(Whole(layer))  # type: ignore[arg-type]
+            packfile.seal(pack, data_hash)
+        with path.open("rb") as file:
+            loaded = packfile.load(file, 7, 1 << 16)
+            assert loaded is not None
+            assert loaded.entries == pack.entries
+            assert (loaded.sizes, loaded.left_out) == (pack.sizes, pack.left_out)
