@@ -68,7 +68,7 @@ pub const Container = struct {
 
     fn tree(self: *Container) !void {
         const arena = self.arena;
-        for (self.spec.mounts, self.sources) |mount, source| mounts.make(arena, mount, source, self.ids) catch |err|
+        for (self.spec.mounts, self.sources) |mount, source| mounts.make(arena, mount, source, self.ids, self.spec.linux.hasNamespace("cgroup")) catch |err|
             log.die("cannot mount {s} on {s}: {s}", .{ mount.type, mount.destination, sys.text(err) });
         try devices.make(arena, self.ids);
         for (self.shown) |file| mounts.bind(arena, file.source, file.destination, file.readonly) catch |err|

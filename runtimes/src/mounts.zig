@@ -100,12 +100,12 @@ pub fn openSource(arena: std.mem.Allocator, mount: config.Mount) !?Source {
     };
 }
 
-pub fn make(arena: std.mem.Allocator, mount: config.Mount, source: ?Source, ids: Ids) !void {
+pub fn make(arena: std.mem.Allocator, mount: config.Mount, source: ?Source, ids: Ids, cgroup_namespace: bool) !void {
     if (mount.destination.len == 0 or mount.destination[0] != '/') return error.INVAL;
     const options = try parseOptions(arena, mount.options);
     const kind = mount.type;
     if (options.bind) return if (source) |s| bind(arena, s, mount.destination, options.flags & MS.rdonly != 0);
-    if (std.mem.eql(u8, kind, "cgroup") or std.mem.eql(u8, kind, "cgroup2")) return mountCgroup(arena, mount.destination, options);
+    if (std.mem.eql(u8, kind, "cgroup") or std.mem.eql(u8, kind, "cgroup2")) return mountCgroup(arena, mount.destination, options, cgroup_namespace);
 
     const target = try jail_path.resolve(arena, mount.destination, .directory);
     const fstype = try arena.dupeSentinel(u8, kind, 0);
@@ -141,11 +141,16 @@ fn withoutIds(arena: std.mem.Allocator, data: []const u8) !?[:0]const u8 {
     return if (out.len == data.len) null else out;
 }
 
-/// The container's own view where the machine has cgroup v2 and lets us; else what /sys shows.
-fn mountCgroup(arena: std.mem.Allocator, destination: []const u8, options: Parsed) !void {
+/// With a cgroup namespace the container's own view, where the machine has cgroup v2 and lets us;
+/// else what the machine shows, which /sys may have brought already.
+fn mountCgroup(arena: std.mem.Allocator, destination: []const u8, options: Parsed, own: bool) !void {
     const target = jail_path.resolve(arena, destination, .directory) catch return;
-    sys.mount("cgroup2", target, "cgroup2", options.flags, null) catch |err|
-        log.debug("no cgroup mount: {s}", .{sys.text(err)});
+    if (own) {
+        if (sys.mount("cgroup2", target, "cgroup2", options.flags, null)) |_| return else |err|
+            log.debug("no cgroup mount: {s}", .{sys.text(err)});
+    }
+    sys.mount("sys/fs/cgroup", target, null, MS.bind | MS.rec, null) catch return;
+    try makeReadonly(target);
 }
 
 /// Hidden from the app: a directory under an empty one, a file under /dev/null.

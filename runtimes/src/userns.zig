@@ -18,6 +18,8 @@ const CLONE = struct {
 pub const Ids = enum {
     /// No user namespace: ids are the machine's own.
     host,
+    /// Root of a user namespace that somebody else made (a rootless container, unshare -r).
+    outer,
     /// The caller's id is that of the container's user, and no other id exists.
     single,
     /// The caller is the container's root, its subordinate ids are the others.
@@ -40,13 +42,16 @@ pub fn enter(arena: std.mem.Allocator, environment: *const Environment, wanted: 
         (if (wanted.cgroup) @as(u32, CLONE.newcgroup) else 0);
     const uid: u32 = @intCast(sys.raw(.geteuid, .{}));
     const gid: u32 = @intCast(sys.raw(.getegid, .{}));
-    if (uid == 0) {
+    const outer = if (uid == 0) outerMap() else null;
+    // An outer namespace that has one id only cannot give the image's user another.
+    const usable = if (outer) |map| map.isAll() or map.count > 1 or wanted.uid == 0 else false;
+    if (usable) {
         if (sys.do(.unshare, .{flags})) |_| {
             // Mounts of ours must not spread to the machine.
             sys.mount(null, "/", null, sys.MS.private | sys.MS.rec, null) catch |err|
                 log.die("cannot make the mounts private: {s}", .{sys.text(err)});
             log.debug("root: no user namespace", .{});
-            return .host;
+            return if (outer.?.isAll()) .host else if (outer.?.count > 1) .outer else .single;
         } else |err| log.debug("root without a mount namespace: {s}", .{sys.text(err)});
     }
 
@@ -76,6 +81,32 @@ fn writeSingle(arena: std.mem.Allocator, wanted: Wanted, uid: u32, gid: u32) !vo
     try sys.writeFile(cwd, "/proc/self/gid_map", try std.fmt.allocPrint(arena, "{d} {d} 1", .{ wanted.gid, gid }));
 }
 
+/// What ids are in the user namespace that we were started in.
+fn outerMap() ?Map {
+    var buf: [4096]u8 = undefined;
+    return Map.parse(sys.readFile(sys.at_fdcwd, "/proc/self/uid_map", &buf) catch return null);
+}
+
+const Map = struct {
+    /// Of all ranges.
+    count: u64,
+
+    fn parse(text: []const u8) ?Map {
+        var count: u64 = 0;
+        var words = std.mem.tokenizeAny(u8, text, " \n");
+        var i: usize = 0;
+        while (words.next()) |word| : (i += 1) {
+            if (i % 3 == 2) count += std.fmt.parseInt(u32, word, 10) catch return null;
+        }
+        return .{ .count = count };
+    }
+
+    /// As in the machine's own namespace (user_namespaces(7)).
+    fn isAll(self: Map) bool {
+        return self.count == std.math.maxInt(u32);
+    }
+};
+
 /// Which setting forbids user namespaces, and what to type.
 fn refused(err: sys.Error) noreturn {
     if (forbids("/proc/sys/user/max_user_namespaces", '0'))
@@ -83,6 +114,8 @@ fn refused(err: sys.Error) noreturn {
     if (forbids("/proc/sys/kernel/unprivileged_userns_clone", '0'))
         log.die("user namespaces are for root only (kernel.unprivileged_userns_clone is 0): sudo sysctl -w kernel.unprivileged_userns_clone=1", .{});
     explainAppArmor();
+    // unshare(2): a process of several threads, which qemu-user always is, may not enter one.
+    if (err == error.INVAL) log.die("an emulated program cannot enter a user namespace: start the emulator in one (unshare -Urm qemu-... FILE), or as root", .{});
     log.die("the kernel refuses a user namespace ({s}): inside another container it has to be allowed there, or run this as root", .{sys.text(err)});
 }
 
@@ -192,6 +225,11 @@ fn userName(arena: std.mem.Allocator, uid: u32) ?[]const u8 {
     const buf = arena.alloc(u8, 1 << 20) catch return null;
     const text = sys.readFile(sys.at_fdcwd, "/etc/passwd", buf) catch return null;
     return (@import("passwd.zig").find(text, uid) orelse return null).name;
+}
+
+test "maps of ids" {
+    try std.testing.expect(Map.parse("         0          0 4294967295\n").?.isAll());
+    try std.testing.expectEqual(65537, Map.parse("0 1001 1\n1 100000 65536\n").?.count);
 }
 
 test "the largest range of the user" {
