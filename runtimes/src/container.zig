@@ -135,6 +135,7 @@ fn dieWithStub(lifeline: sys.fd_t) !void {
     const sigkill = 9;
     try sys.do(.prctl, .{ set_pdeathsig, sigkill, 0, 0, 0 });
     var poll: std.os.linux.pollfd = .{ .fd = lifeline, .events = 0, .revents = 0 };
-    const at_once: std.os.linux.timespec = .{ .sec = 0, .nsec = 0 };
+    var at_once: std.os.linux.timespec = .{ .sec = 0, .nsec = 0 };
+    // The kernel writes the time that was left back.
     if (try sys.call(.ppoll, .{ &poll, 1, &at_once, 0, 0 }) != 0) sys.exit(log.failed);
 }

@@ -100,14 +100,16 @@ const Header = extern struct { version: u32 = 0x20080522, pid: i32 = 0 };
 const Data = extern struct { effective: u32, permitted: u32, inheritable: u32 };
 
 fn read() sys.Error!u64 {
-    const header: Header = .{};
+    // Not constant: the kernel may write the version that it would rather have.
+    var header: Header = .{};
     var data: [2]Data = undefined;
     try sys.do(.capget, .{ &header, &data });
     return @as(u64, data[1].permitted) << 32 | data[0].permitted;
 }
 
 fn write(effective: u64, permitted: u64, inheritable: u64) sys.Error!void {
-    const header: Header = .{};
+    // Not constant: the kernel may write the version that it would rather have.
+    var header: Header = .{};
     var data: [2]Data = undefined;
     for (&data, [_]u6{ 0, 32 }) |*word, shift| word.* = .{
         .effective = @truncate(effective >> shift),

@@ -171,13 +171,11 @@ const Mapper = struct {
         // No byte: the parent is gone.
         if ((sys.call(.read, .{ pipe[0], &byte, 1 }) catch 0) != 1) sys.exit(1);
         for (programs, own, ranges) |program, id, range| {
-            const argv = [_:null]?[*:0]const u8{
-                program,                                                               target,
-                "0",                                                                   (try std.fmt.allocPrintSentinel(arena, "{d}", .{id}, 0)).ptr,
-                "1",                                                                   "1",
-                (try std.fmt.allocPrintSentinel(arena, "{d}", .{range.start}, 0)).ptr, (try std.fmt.allocPrintSentinel(arena, "{d}", .{range.count}, 0)).ptr,
-                "1",
-            };
+            const first = try std.fmt.allocPrintSentinel(arena, "{d}", .{id}, 0);
+            const start = try std.fmt.allocPrintSentinel(arena, "{d}", .{range.start}, 0);
+            const count = try std.fmt.allocPrintSentinel(arena, "{d}", .{range.count}, 0);
+            // 0 is the caller, 1 and so on are the range.
+            const argv = [_:null]?[*:0]const u8{ program, target, "0", first, "1", "1", start, count };
             const helper = try sys.fork();
             if (helper == 0) {
                 const none = [_:null]?[*:0]const u8{};
