@@ -6,6 +6,8 @@ import gzip
 import hashlib
 import io
 import json
+import os
+import re
 import shutil
 import socket
 import ssl
@@ -21,6 +23,8 @@ from typing import Any
 
 import pytest
 
+from toolkit.images import certificates, registries_conf, retry
+from toolkit.images.access import Access
 from toolkit.images.open import open_image
 from toolkit.images.source import Image, Platform
 
@@ -72,9 +76,24 @@ def layer_contents(image: Image) -> list[bytes]:
     return contents
 
 
-def read_image(name: str, platform: Platform = AMD64) -> tuple[str, list[bytes]]:
+def isolate(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    """No configuration but what a test writes below `home`, and no long pauses."""
+    home.mkdir(exist_ok=True)
+    for name in os.environ:
+        if re.match(r"(?i)XDG_|DOCKER_|CONTAINERS_|REGISTRY_|\w+_proxy$", name):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(home / "run"))
+    monkeypatch.setattr(registries_conf, "_SYSTEM", home / "system")
+    monkeypatch.setattr(certificates, "_SYSTEM", (home / "certs.d",))
+    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.01)
+
+
+def read_image(
+    name: str, platform: Platform = AMD64, access: Access | None = None
+) -> tuple[str, list[bytes]]:
     """Opens an image, reads all of it, and returns its digest and layers."""
-    with open_image(name, platform) as image:
+    with open_image(name, platform, access or Access()) as image:
         assert image.platform == platform
         return image.digest, layer_contents(image)
 

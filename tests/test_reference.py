@@ -49,6 +49,13 @@ SHA512 = "sha512:" + "0b" * 64
         ("docker-archive:x.tar:a", "docker-archive:x.tar:docker.io/library/a:latest"),
         (r"docker-archive:C:\x.tar:q.io/a:1", r"docker-archive:C:\x.tar:q.io/a:1"),
         ("docker-archive:x.tar:@3", "docker-archive:x.tar:@3"),
+        ("docker-daemon:app", "docker-daemon:app:latest"),
+        ("docker-daemon:docker.io/library/app:1", "docker-daemon:app:1"),
+        ("docker-daemon:q.io/a/b:1", "docker-daemon:q.io/a/b:1"),
+        (f"docker-daemon:app@{SHA}", f"docker-daemon:app@{SHA}"),
+        (f"docker-daemon:{SHA}", f"docker-daemon:{SHA}"),
+        ("containers-storage:[overlay@/x]app:1", "containers-storage:[overlay@/x]app:1"),
+        ("dir:/a:b", "dir:/a:b"),
     ],
 )
 def test_canonical_names(text: str, canonical: str) -> None:
@@ -69,10 +76,13 @@ def test_parts() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("docker-daemon:debian:12", "does not read docker-daemon: images yet"),
-        ("containers-storage:debian", "podman save"),
-        ("dir:/tmp/x", "skopeo copy"),
-        ("s3://bucket/x", "unknown transport 's3:'.*docker://NAME, oci:DIR"),
+        ("docker-daemon:", "not an image name"),
+        ("docker-daemon:A", "lower-case"),
+        ("docker-daemon:a@sha256:1", "not a digest"),
+        ("containers-storage:", "names no image"),
+        ("containers-storage:a\nb", "names no image"),
+        ("dir:", "names no directory"),
+        ("s3://bucket/x", "unknown transport 's3:'.*docker://NAME, docker-daemon:NAME, .*oci:DIR"),
         ("ftp:/x", "unknown transport 'ftp:'"),
         ("./debian", "is a path.*oci:DIR"),
         ("/images/debian.tar", "is a path"),
@@ -101,7 +111,9 @@ def test_refusals(text: str, sentence: str) -> None:
         parse_reference(text)
 
 
-_heads = st.sampled_from(["", "docker://", "oci:", "oci-archive:", "docker-archive:", "dir:", "C:"])
+_heads = st.sampled_from(
+    ["", "docker://", "oci:", "oci-archive:", "docker-archive:", "docker-daemon:", "dir:", "C:"]
+)
 
 
 @given(_heads, st.text(alphabet=st.sampled_from("aA0.:/\\@-_[] \n\0é~"), max_size=30))

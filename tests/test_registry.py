@@ -26,6 +26,7 @@ from images_support import (
     answer,
     docker_registry,
     free_port,
+    isolate,
     lying_registry,
     on,
     read_image,
@@ -34,9 +35,18 @@ from images_support import (
 )
 
 from toolkit.errors import DockercError
-from toolkit.images import registry_client
+from toolkit.images import connections, registry_client, retry
+from toolkit.images.access import Access
 from toolkit.images.open import open_image
+from toolkit.images.reference import RegistryReference
+from toolkit.images.registries_conf import Endpoint
+from toolkit.images.registry_client import RegistryClient
 from toolkit.images.source import Platform
+
+
+@pytest.fixture(autouse=True)
+def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    isolate(monkeypatch, tmp_path / "home")
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +197,7 @@ def test_unknown_host() -> None:
     ("status", "headers", "sentence"),
     [
         (401, {}, "denies access to .*: app does not exist there or is not public"),
-        (401, {"WWW-Authenticate": 'Basic realm="x"'}, "asks for a login"),
+        (401, {"WWW-Authenticate": 'Basic realm="x"'}, "denies access .*log in"),
         (401, {"WWW-Authenticate": 'Bearer realm="ftp://x"'}, "denies access"),
         (403, {}, "denies access"),
         (429, {}, "limits how often it may be asked"),
@@ -268,7 +278,7 @@ def test_layers_that_lie(liar: LyingRegistry, layout: Layout) -> None:
 def test_silent_registry_is_given_up(
     liar: LyingRegistry, layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry_client, "READ_TIMEOUT", 0.3)
+    monkeypatch.setattr(connections, "READ_TIMEOUT", 0.3)
     over = threading.Event()
 
     def stall(request: BaseHTTPRequestHandler) -> None:
@@ -380,9 +390,11 @@ def test_token_servers_that_fail(liar: LyingRegistry, reply: Any, sentence: str)
 def test_token_is_not_fetched_in_the_clear_for_a_remote_registry(
     liar: LyingRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = registry_client.RegistryClient("registry.example", "app")
+    monkeypatch.setattr(registry_client, "_is_local", lambda host: False)
+    reference = RegistryReference("registry.example", "app", "1", None)
+    client = RegistryClient(Endpoint(reference, insecure=False, is_mirror=False), Access())
     with pytest.raises(DockercError, match="is not https"):
-        client._renew(None, f'Bearer realm="http://{liar.address}/token"', "it")
+        client._login.renew(None, f'Bearer realm="http://{liar.address}/token"', "it")
     assert liar.requests == []
 
 
@@ -425,7 +437,7 @@ def test_trusted_certificate(
 def test_http_is_not_tried_elsewhere(liar: LyingRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry_client, "_is_local", lambda host: False)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with pytest.raises(DockercError, match=r"does not speak TLS .*localhost only"):
+    with pytest.raises(DockercError, match=r"does not speak TLS .*for localhost"):
         read_image(f"{liar.address}/app")
     assert liar.requests == []
 
@@ -434,7 +446,7 @@ def test_server_that_hangs_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def hang_up() -> None:
-            for _ in range(2):
+            for _ in range(1 + retry.ATTEMPTS):
                 server.accept()[0].close()
 
         thread = threading.Thread(target=hang_up)

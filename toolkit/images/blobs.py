@@ -27,3 +27,11 @@ def read_blob(store: BlobStore, descriptor: Descriptor, where: str) -> bytes:
         )
     with store.open_blob(descriptor) as stream:
         return stream.read()
+
+
+def missing_blob(descriptor: Descriptor, reference: str, place: str = "it") -> DockercError:
+    """The sentence for a blob that a manifest names and `place` does not have."""
+    hint = " (a foreign layer, stored elsewhere)" if descriptor.is_foreign else ""
+    return DockercError(
+        f"{reference} is incomplete: {place} lacks the blob {descriptor.digest}{hint}"
+    )

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 from toolkit.errors import DockercError
 from toolkit.images.document import Document, parse_document, parse_json
 from toolkit.images.manifest import parse_platform
-from toolkit.images.platforms import distance, normalised
+from toolkit.images.platforms import MissingPlatform, distance, normalised
 from toolkit.images.reference import ArchiveReference, parse_name
 from toolkit.images.selection import read_diff_ids
 from toolkit.images.source import Image, Layer, Platform
@@ -62,14 +62,26 @@ def _is_gzip(tarball: Tarball, path: str) -> bool:
 def open_archive(reference: ArchiveReference, platform: Platform) -> Iterator[Image]:
     """Opens the image. Raises DockercError when it is absent, malformed or of another platform."""
     with open_tarball(reference.path) as tarball:
-        if tarball.size("manifest.json") is None:
-            raise DockercError(f"{reference.path} is not a docker archive: it has no manifest.json")
-        where = f"manifest.json of {reference.path}"
-        images = parse_json(tarball.read("manifest.json"), where)
-        if not isinstance(images, list) or not all(isinstance(image, dict) for image in images):
-            raise DockercError(f"{where} is malformed: it must be a list of images")
-        chosen = _choose(reference, [Document(image, where) for image in images])
-        yield _load(reference, tarball, chosen, platform)
+        chosen = _choose(reference, _images(tarball, reference.path))
+        yield _load(str(reference), tarball, chosen, platform)
+
+
+def only_image(tarball: Tarball, reference: str, platform: Platform) -> Image:
+    """The image of an archive that was written for this one. Raises DockercError as above."""
+    images = _images(tarball, f"what came of {reference}")
+    if len(images) != 1:
+        raise DockercError(f"{reference} gave {len(images)} images where one was asked for")
+    return _load(reference, tarball, images[0], platform)
+
+
+def _images(tarball: Tarball, path: str) -> list[Document]:
+    if tarball.size("manifest.json") is None:
+        raise DockercError(f"{path} is not a docker archive: it has no manifest.json")
+    where = f"manifest.json of {path}"
+    images = parse_json(tarball.read("manifest.json"), where)
+    if not isinstance(images, list) or not all(isinstance(image, dict) for image in images):
+        raise DockercError(f"{where} is malformed: it must be a list of images")
+    return [Document(image, where) for image in images]
 
 
 def _choose(reference: ArchiveReference, images: list[Document]) -> Document:
@@ -99,9 +111,7 @@ def _choose(reference: ArchiveReference, images: list[Document]) -> Document:
     return images[0]
 
 
-def _load(
-    reference: ArchiveReference, tarball: Tarball, image: Document, wanted: Platform
-) -> ArchivedImage:
+def _load(reference: str, tarball: Tarball, image: Document, wanted: Platform) -> ArchivedImage:
     config_path = image.text("Config")
     data = tarball.read(config_path)
     digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
@@ -116,15 +126,15 @@ def _load(
     if distance(wanted, platform) is None:
         hint = ""
         if tarball.size("index.json") is not None:
-            hint = f" (other platforms of it: try oci-archive:{reference.path})"
-        raise DockercError(
+            hint = " (other platforms of such an archive can be read as oci-archive:FILE)"
+        raise MissingPlatform(
             f"{reference} is an image for {normalised(platform)}, "
             f"not for {normalised(wanted)}{hint}"
         )
     paths = image.texts("Layers")
     diff_ids = read_diff_ids(config, len(paths))
     return ArchivedImage(
-        reference=str(reference),
+        reference=reference,
         digest=digest,
         platform=normalised(platform),
         config=config.members,

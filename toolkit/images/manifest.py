@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -114,6 +115,16 @@ def parse_manifest(data: bytes, where: str, media_type: str = "") -> Manifest | 
     if is_index:
         return Index(tuple(_descriptor(entry) for entry in document.objects("manifests")))
     return _manifest(document)
+
+
+def describe(data: bytes, where: str, digest: str = "", media_type: str = "") -> Descriptor:
+    """The descriptor of a manifest or index that nothing describes; its sha256 if no `digest`."""
+    document = parse_manifest(data, where, media_type)
+    return Descriptor(
+        OCI_INDEX if isinstance(document, Index) else OCI_MANIFEST,
+        digest or f"sha256:{hashlib.sha256(data).hexdigest()}",
+        len(data),
+    )
 
 
 def _manifest(document: Document) -> Manifest:

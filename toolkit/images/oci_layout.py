@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from toolkit.errors import DockercError
-from toolkit.images.blobs import read_blob
+from toolkit.images.blobs import missing_blob, read_blob
+from toolkit.images.directory import Directory
 from toolkit.images.manifest import (
-    DOCUMENT_LIMIT,
     OCI_INDEX,
     OCI_MANIFEST,
     Descriptor,
     Index,
+    describe,
     parse_manifest,
 )
 from toolkit.images.reference import LayoutReference
@@ -39,29 +38,6 @@ class _Files(Protocol):
     def read(self, name: str) -> bytes: ...
 
 
-class _Directory:
-    def __init__(self, path: str) -> None:
-        self._path = Path(path)
-
-    def size(self, name: str) -> int | None:
-        try:
-            return (self._path / name).stat().st_size
-        except OSError:
-            return None
-
-    def open(self, name: str) -> io.FileIO:
-        try:
-            return io.FileIO(self._path / name)
-        except OSError as error:
-            raise DockercError(
-                f"cannot open {self._path / name}: {error.strerror or error}"
-            ) from error
-
-    def read(self, name: str) -> bytes:
-        with self.open(name) as file:
-            return file.read(DOCUMENT_LIMIT)
-
-
 class _Layout:
     """A `BlobStore` over the files of a layout."""
 
@@ -76,10 +52,7 @@ class _Layout:
     def open_blob(self, descriptor: Descriptor) -> AbstractContextManager[BinaryIO]:
         name = _blob_name(descriptor.digest)
         if self._files.size(name) is None:
-            hint = " (a foreign layer, stored elsewhere)" if descriptor.is_foreign else ""
-            raise DockercError(
-                f"{self._reference} is incomplete: it lacks the blob {descriptor.digest}{hint}"
-            )
+            raise missing_blob(descriptor, str(self._reference))
         where = f"blob {descriptor.digest} of {self._reference}"
         return verified(self._files.open(name), descriptor.digest, descriptor.size, where)
 
@@ -123,9 +96,7 @@ class _Layout:
         if size is None:
             raise DockercError(f"{self._reference.path} has no image {digest}")
         descriptor = Descriptor(OCI_MANIFEST, digest, size)
-        document = parse_manifest(self.read_manifest(descriptor), str(self._reference))
-        media_type = OCI_INDEX if isinstance(document, Index) else OCI_MANIFEST
-        return replace(descriptor, media_type=media_type)
+        return describe(self.read_manifest(descriptor), str(self._reference), digest)
 
 
 def _blob_name(digest: str) -> str:
@@ -153,7 +124,7 @@ def open_layout(reference: LayoutReference, platform: Platform) -> Iterator[Imag
             raise DockercError(
                 f"{reference.path} is not a directory; an archive is named oci-archive:FILE"
             )
-        yield _select(_Directory(reference.path), reference, platform)
+        yield _select(Directory(reference.path), reference, platform)
         return
     if path.is_dir():
         raise DockercError(f"{reference.path} is a directory; name it oci:DIR")

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
-from toolkit.images.reference import LayoutReference, RegistryReference, parse_reference
+from toolkit.images.access import Access
+from toolkit.images.reference import (
+    ArchiveReference,
+    DaemonReference,
+    DirectoryReference,
+    LayoutReference,
+    RegistryReference,
+    parse_reference,
+)
 from toolkit.images.source import Image, Platform
 
+_DEFAULT = Access()
 
-def open_image(text: str, platform: Platform) -> AbstractContextManager[Image]:
+
+def open_image(
+    text: str, platform: Platform, access: Access = _DEFAULT
+) -> AbstractContextManager[Image]:
     """Opens the image that a user named, in its variant for `platform`.
 
     Raises UsageError when the name is malformed; on entering, DockercError when the image cannot
@@ -19,11 +31,23 @@ def open_image(text: str, platform: Platform) -> AbstractContextManager[Image]:
     if isinstance(reference, RegistryReference):
         from toolkit.images.registry import open_registry_image
 
-        return open_registry_image(reference, platform)
+        return open_registry_image(reference, platform, access)
     if isinstance(reference, LayoutReference):
         from toolkit.images.oci_layout import open_layout
 
         return open_layout(reference, platform)
-    from toolkit.images.docker_archive import open_archive
+    if isinstance(reference, ArchiveReference):
+        from toolkit.images.docker_archive import open_archive
 
-    return open_archive(reference, platform)
+        return open_archive(reference, platform)
+    if isinstance(reference, DirectoryReference):
+        from toolkit.images.skopeo_directory import open_directory
+
+        return open_directory(reference, platform)
+    if isinstance(reference, DaemonReference):
+        from toolkit.images.docker_daemon import open_daemon_image
+
+        return open_daemon_image(reference, platform)
+    from toolkit.images.containers_storage import open_storage_image
+
+    return open_storage_image(reference, platform)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform as host
 import re
 
+from toolkit.errors import DockercError, UsageError
 from toolkit.images.source import Platform
 
 # GOARCH names, from what uname(2) and people say. OCI image index, `platform.architecture`.
@@ -22,6 +23,23 @@ _ARCHITECTURES = {
 }
 # What no variant means: containerd `platforms.normalizeArch`.
 _DEFAULT_VARIANTS = {"arm64": "v8", "arm": "v7", "amd64": "v1"}
+
+
+class MissingPlatform(DockercError):
+    """The image exists, but not for the platform asked for."""
+
+
+def parse_platform_name(text: str) -> Platform:
+    """Reads `OS/ARCHITECTURE[/VARIANT]`, as docker's --platform. Raises UsageError."""
+    if not re.fullmatch(r"[A-Za-z0-9_]+/[A-Za-z0-9_-]+(?:/[A-Za-z0-9_.]+)?", text):
+        raise UsageError(
+            f"'{text}' is not a platform: write OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT, "
+            f"like linux/arm64"
+        )
+    platform = normalised(Platform(*text.split("/")))
+    if platform.os != "linux":
+        raise UsageError(f"executables run images for linux, not for {platform.os}")
+    return platform
 
 
 def normalised(platform: Platform) -> Platform:

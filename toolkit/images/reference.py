@@ -6,17 +6,15 @@ The grammar of a registry name is that of the distribution project's `reference`
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from toolkit.errors import UsageError
 
-SERVED = "docker://NAME, oci:DIR, oci-archive:FILE, docker-archive:FILE"
-_NOT_YET_SERVED = {
-    "docker-daemon": "write it with 'docker save' and name it docker-archive:FILE",
-    "containers-storage": "write it with 'podman save' and name it docker-archive:FILE",
-    "dir": "copy it with 'skopeo copy' to oci:DIR and name that",
-}
+SERVED = (
+    "docker://NAME, docker-daemon:NAME, containers-storage:NAME, "
+    "oci:DIR, oci-archive:FILE, docker-archive:FILE, dir:DIR"
+)
 
 _DIGEST_PATTERN = r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}"
 _COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
@@ -33,12 +31,16 @@ _NAME_LIMIT = 255
 
 @dataclass(frozen=True)
 class RegistryReference:
-    """`docker://REGISTRY/REPOSITORY:TAG`, or `@DIGEST`, which decides when both are given."""
+    """`docker://REGISTRY/REPOSITORY:TAG`, or `@DIGEST`, which decides when both are given.
+
+    `is_short` tells that the registry was not written but is docker's default.
+    """
 
     registry: str
     repository: str
     tag: str | None
     digest: str | None
+    is_short: bool = field(default=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -51,6 +53,12 @@ class RegistryReference:
 
     def __str__(self) -> str:
         return f"docker://{self.name}{f'@{self.digest}' if self.digest else f':{self.tag}'}"
+
+    @property
+    def familiar(self) -> str:
+        """As people write it: without docker's default registry and namespace."""
+        name = self.name.removeprefix("docker.io/").removeprefix("library/")
+        return f"{name}@{self.digest}" if self.digest else f"{name}:{self.tag}"
 
 
 @dataclass(frozen=True)
@@ -84,7 +92,44 @@ class ArchiveReference:
         return f"docker-archive:{self.path}{suffix}"
 
 
-Reference = RegistryReference | LayoutReference | ArchiveReference
+@dataclass(frozen=True)
+class DaemonReference:
+    """`docker-daemon:NAME:TAG`, or the id of an image of that engine, `sha256:…`."""
+
+    image: str
+
+    def __str__(self) -> str:
+        return f"docker-daemon:{self.image}"
+
+
+@dataclass(frozen=True)
+class StorageReference:
+    """`containers-storage:NAME`: whatever podman and skopeo understand (containers-storage(5))."""
+
+    image: str
+
+    def __str__(self) -> str:
+        return f"containers-storage:{self.image}"
+
+
+@dataclass(frozen=True)
+class DirectoryReference:
+    """`dir:PATH`, skopeo's own way to keep one image as files."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"dir:{self.path}"
+
+
+Reference = (
+    RegistryReference
+    | LayoutReference
+    | ArchiveReference
+    | DaemonReference
+    | StorageReference
+    | DirectoryReference
+)
 
 
 def parse_reference(text: str) -> Reference:
@@ -94,20 +139,23 @@ def parse_reference(text: str) -> Reference:
     """
     transport, colon, rest = text.partition(":")
     if transport == "docker" and rest.startswith("//"):
-        return parse_name(rest[2:])
+        return replace(parse_name(rest[2:]), is_short=False)
     if colon and transport in ("oci", "oci-archive"):
         return _parse_layout("oci" if transport == "oci" else "oci-archive", rest)
     if colon and transport == "docker-archive":
         return _parse_archive(rest)
-    if colon and transport in _NOT_YET_SERVED:
-        raise UsageError(
-            f"dockerc does not read {transport}: images yet; {_NOT_YET_SERVED[transport]} "
-            f"(served: {SERVED})"
-        )
+    if colon and transport == "docker-daemon":
+        return _parse_daemon(rest)
+    if colon and transport == "containers-storage":
+        return _parse_storage(rest)
+    if colon and transport == "dir":
+        if not rest:
+            raise UsageError("'dir:' names no directory")
+        return DirectoryReference(rest)
     if text.startswith(("/", "./", "../", "~", "\\")) or _WINDOWS_DRIVE.match(text):
         raise UsageError(
             f"'{text}' is a path, and a path needs its transport before it: "
-            f"oci:DIR, oci-archive:FILE or docker-archive:FILE"
+            f"oci:DIR, oci-archive:FILE, docker-archive:FILE or dir:DIR"
         )
     # `debian:12` is a name with a tag and `localhost:5000/app` one with a port; `s3://x` and
     # `ftp:/x` can be neither.
@@ -133,14 +181,13 @@ def parse_name(text: str) -> RegistryReference:
             f"'{tag}' in '{text}' is not a tag: letters, digits, '_', '.' and '-', at most 128 "
             f"(transports: {SERVED})"
         )
-    first, has_more, others = (head + slash + tail).partition("/")
+    path = head + slash + tail
+    first, has_more, others = path.partition("/")
     # Docker's rule: only what looks like a host is one; `library/debian` is no registry.
-    if has_more and (
+    is_short = not has_more or not (
         "." in first or ":" in first or first == "localhost" or first.lower() != first
-    ):
-        registry, repository = first, others
-    else:
-        registry, repository = "docker.io", head + slash + tail
+    )
+    registry, repository = ("docker.io", path) if is_short else (first, others)
     if registry in ("docker.io", "index.docker.io"):
         registry = "docker.io"
         if repository and "/" not in repository:
@@ -154,7 +201,7 @@ def parse_name(text: str) -> RegistryReference:
     if len(registry) + len(repository) >= _NAME_LIMIT:
         raise UsageError(f"an image name has at most {_NAME_LIMIT} characters, not '{text[:40]}…'")
     return RegistryReference(
-        registry, repository, tag or (None if at else "latest"), digest or None
+        registry, repository, tag or (None if at else "latest"), digest or None, is_short
     )
 
 
@@ -191,6 +238,18 @@ def _parse_archive(rest: str) -> ArchiveReference:
             f"name the image NAME:TAG"
         )
     return ArchiveReference(path, name, None)
+
+
+def _parse_daemon(rest: str) -> DaemonReference:
+    if _DIGEST.fullmatch(rest):
+        return DaemonReference(rest)
+    return DaemonReference(parse_name(rest).familiar)
+
+
+def _parse_storage(rest: str) -> StorageReference:
+    if not rest or not rest.isprintable():
+        raise UsageError(f"'containers-storage:{rest!a}' names no image")
+    return StorageReference(rest)
 
 
 def _split_path(rest: str) -> tuple[str, str | None]:

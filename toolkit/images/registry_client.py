@@ -1,260 +1,207 @@
-"""HTTP to one repository of a registry: addresses, tokens, and errors as sentences.
-
-Why requests: what a registry client needs beyond HTTP is redirects that drop credentials on
-another host, proxies by environment and `no_proxy`, and custom CA bundles; requests has all of it
-and every distribution packages it. httpx wants four more packages for HTTP/2, which registries'
-storage back ends hardly speak, and is slower on large bodies; bare urllib3 lacks the proxy and
-CA rules; oras downloads to files and checks no digest while streaming.
-"""
+"""Requests to one repository of a registry: its address, its answers, blobs that are resumed."""
 
 from __future__ import annotations
 
+import io
 import ipaddress
-import ssl
+import re
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import requests
-import urllib3
-from requests.adapters import HTTPAdapter
 
 from toolkit.errors import DockercError
-from toolkit.images.challenge import parse_challenge
-from toolkit.images.document import parse_document
-from toolkit.images.manifest import DOCUMENT_LIMIT
-from toolkit.version import __version__
+from toolkit.images.access import Access
+from toolkit.images.certificates import load_trust
+from toolkit.images.connections import Connections, Interrupted
+from toolkit.images.login import Login
+from toolkit.images.registries_conf import Endpoint
+from toolkit.images.retry import Attempts
 
-CONNECT_TIMEOUT = 15.0  # seconds
-READ_TIMEOUT = 60.0  # seconds without a byte
-_REDIRECT_LIMIT = 5
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 # Docker Hub's API lives at another host than its name (distribution, reference/normalize.go and
 # docker's registry/config.go).
 _HOSTS = {"docker.io": "registry-1.docker.io"}
-
-
-class _SystemTrust(HTTPAdapter):
-    """Trusts the system's certificates beside certifi's, as docker does: companies add theirs."""
-
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self._context = context
-        super().__init__()
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
-
-
-class _Bearer(requests.auth.AuthBase):
-    """The token, or nothing; being given at all, it keeps requests from reading ~/.netrc."""
-
-    def __init__(self, token: str | None) -> None:
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._token:
-            request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
+# A connection that brought this much was worth its attempt, and gives a blob all of them back.
+_PROGRESS = 1 << 20
 
 
 class RegistryClient:
-    """Requests under `/v2/REPOSITORY/`. Safe to use from several threads: each answer has its own
-    session and connection, the token alone is shared."""
+    """Requests under `/v2/REPOSITORY/`. Safe to use from several threads."""
 
-    def __init__(self, registry: str, repository: str) -> None:
-        self.registry = registry
-        self.repository = repository
-        self._host = _HOSTS.get(registry, registry)
-        self._is_local = _is_local(self._host)
-        self._scheme = "" if self._is_local else "https"
-        self._token: str | None = None
+    def __init__(self, endpoint: Endpoint, access: Access) -> None:
+        self.registry = endpoint.reference.registry
+        self._repository = endpoint.reference.repository
+        self._host = _HOSTS.get(self.registry, self.registry)
+        is_local = _is_local(self._host)
+        verify = not endpoint.insecure if access.tls_verify is None else access.tls_verify
+        # A registry on this machine may speak plain http, as docker allows.
+        self._allow_http = not verify or (is_local and access.tls_verify is None)
+        self._scheme = "" if self._allow_http else "https"
         self._lock = threading.Lock()
-        self._context = ssl.create_default_context()  # shared: making one takes 20 ms
-
-    @contextmanager
-    def get(
-        self, path: str, what: str, headers: Mapping[str, str] | None = None
-    ) -> Iterator[requests.Response]:
-        """GETs `/v2/REPOSITORY/PATH`; the body is unread and not decoded.
-
-        `what` names the thing in errors. Raises DockercError for whatever fails, save 404, which
-        only the caller can explain.
-        """
-        with self._session() as session:
-            url = f"{self._base()}/v2/{self.repository}/{path}"
-            token = self._token
-            response = self._send(session, url, token, headers)
-            if response.status_code == 401:
-                challenge = response.headers.get("WWW-Authenticate", "")
-                response.close()
-                response = self._send(session, url, self._renew(token, challenge, what), headers)
-            with response:
-                self._check(response, what)
-                yield response
-
-    def _session(self) -> requests.Session:
-        session = requests.Session()
-        session.mount("https://", _SystemTrust(self._context))
-        session.max_redirects = _REDIRECT_LIMIT
-        session.headers["User-Agent"] = f"dockerc/{__version__}"
-        # Blobs are checked as they are stored; a transport encoding would only be in the way.
-        session.headers["Accept-Encoding"] = "identity"
+        trust = load_trust(self.registry, access, verify)
         # Go's tools never send requests for this machine to a proxy.
-        session.trust_env = not self._is_local
-        return session
+        self._connections = Connections(self.registry, self._host, trust, use_proxy=not is_local)
+        # A login given for an image is not shown to the mirrors of its registry.
+        given = None if endpoint.is_mirror else access.credentials
+        self._login = Login(
+            self._connections, endpoint.reference, given, allow_http=self._allow_http
+        )
+
+    def close(self) -> None:
+        self._connections.close()
+
+    def read(
+        self, path: str, what: str, headers: Mapping[str, str] | None = None
+    ) -> tuple[requests.Response, bytes]:
+        """`/v2/REPOSITORY/PATH` whole, at most 4 MiB. Nothing is read of a 404: its meaning is
+        the caller's to tell. Raises DockercError for all else, naming the thing `what`."""
+        attempts = self._connections.attempts()
+        while True:
+            with self._open(path, what, attempts, headers) as response:
+                if response.status_code == 404:
+                    return response, b""
+                try:
+                    return response, self._connections.read(response, what)
+                except Interrupted as error:
+                    if not attempts.again(cost=error.cost):
+                        raise
+
+    def open_blob(self, digest: str, size: int, what: str) -> io.RawIOBase | None:
+        """A blob's bytes, not yet verified, or None where the registry lacks it."""
+        attempts = self._connections.attempts()
+        response = self._open(f"blobs/{digest}", what, attempts)
+        if response.status_code == 404:
+            response.close()
+            return None
+        return _Blob(self, response, attempts, digest, size, what)
+
+    def resume(
+        self, response: requests.Response, digest: str, position: int, attempts: Attempts, what: str
+    ) -> tuple[requests.Response, int]:
+        """Asks anew for what comes after `position`; returns what came, and where it begins."""
+        response.close()
+        path = f"blobs/{digest}"
+        response = self._open(path, what, attempts, {"Range": f"bytes={position}-"})
+        if response.status_code in (200, 404, 416):
+            return response, 0
+        stated = re.match(r"bytes ([0-9]{1,19})-", response.headers.get("Content-Range", ""))
+        if stated and int(stated[1]) == position:
+            return response, position
+        # It answers another question; that for the whole it may understand.
+        response.close()
+        return self._open(path, what, attempts), 0
+
+    def read_part(self, response: requests.Response, size: int, what: str) -> bytes:
+        return self._connections.read_part(response, size, what)
+
+    def _open(
+        self, path: str, what: str, attempts: Attempts, headers: Mapping[str, str] | None = None
+    ) -> requests.Response:
+        url = f"{self._base()}/v2/{self._repository}/{path}"
+        used = self._login.authorization
+        response = self._connections.get(url, attempts, used, headers)
+        # The challenge of a host that we were sent to is none of ours: it could name a token
+        # server of its own, and be given the password.
+        if response.status_code == 401 and not response.history:
+            challenge = response.headers.get("WWW-Authenticate", "")
+            response.close()
+            authorization = self._login.renew(used, challenge, what)
+            response = self._connections.get(url, attempts, authorization, headers)
+        good = (206, 416) if headers and "Range" in headers else ()
+        if response.status_code not in (200, 404, *good):
+            response.close()
+            raise self._bad_status(response, what)
+        return response
 
     def _base(self) -> str:
-        """`SCHEME://HOST`. A registry on this machine may speak plain http, as docker allows."""
+        """`SCHEME://HOST`."""
         with self._lock:
             if not self._scheme:
-                self._scheme = "https" if self._speaks_https() else "http"
+                self._scheme = "https" if self._connections.speaks_https() else "http"
         return f"{self._scheme}://{self._host}"
 
-    def _speaks_https(self) -> bool:
-        try:
-            with self._session() as session:
-                session.get(
-                    f"https://{self._host}/v2/",
-                    timeout=(CONNECT_TIMEOUT, CONNECT_TIMEOUT),
-                    allow_redirects=False,
-                    stream=True,
-                    auth=_Bearer(None),
-                ).close()
-        except (requests.ConnectionError, requests.Timeout) as error:
-            # A certificate that fails is https all the same; the request proper will say so.
-            return isinstance(_cause(error), ssl.SSLCertVerificationError)
-        except requests.RequestException as error:
-            raise self._failure(error) from error
-        return True
-
-    def _send(
-        self,
-        session: requests.Session,
-        url: str,
-        token: str | None,
-        headers: Mapping[str, str] | None = None,
-    ) -> requests.Response:
-        try:
-            return session.get(
-                url,
-                headers=dict(headers or {}),
-                timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
-                auth=_Bearer(token),
-                stream=True,
-            )
-        except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
-            raise self._failure(error) from error
-
-    def _failure(self, error: Exception) -> DockercError:
-        if isinstance(error, requests.TooManyRedirects):
-            return DockercError(f"the registry {self.registry} redirects without end")
-        cause = _cause(error)
-        host = self._host
-        if isinstance(error, requests.RequestException) and error.request and error.request.url:
-            host = urlsplit(error.request.url).netloc
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return DockercError(
-                f"the certificate of {host} is not trusted: {cause.verify_message}; "
-                f"add its authority to the system's certificates or set SSL_CERT_FILE"
-            )
-        if isinstance(cause, ssl.SSLError):
-            return DockercError(
-                f"{host} does not speak TLS as it should: {cause.reason or cause}; "
-                f"plain http is used for localhost only"
-            )
-        if isinstance(error, requests.Timeout) or isinstance(cause, TimeoutError):
-            return DockercError(f"the registry {host} does not answer in time; try again later")
-        reason = (cause.strerror if isinstance(cause, OSError) else None) or str(cause)
-        return DockercError(f"cannot reach the registry {host}: {reason}")
-
-    def _renew(self, used: str | None, header: str, what: str) -> str:
-        """A token that is not `used`: that of another thread, or a new one for the challenge."""
-        with self._lock:
-            if self._token is None or self._token == used:
-                self._token = self._fetch_token(header, what)
-            return self._token
-
-    def _fetch_token(self, header: str, what: str) -> str:
-        challenge = parse_challenge(header)
-        realm = challenge.parameters.get("realm", "")
-        if challenge.scheme == "basic":
-            raise DockercError(
-                f"the registry {self.registry} asks for a login for {what}, and dockerc does not "
-                f"log in yet: copy the image with 'skopeo copy' to oci:DIR and name that"
-            )
-        if challenge.scheme != "bearer" or not realm.startswith(("https://", "http://")):
-            raise self._denied(what)
-        if realm.startswith("http://") and not self._is_local:
-            raise DockercError(
-                f"the registry {self.registry} wants a token from {realm}, which is not https"
-            )
-        url = requests.Request(
-            "GET",
-            realm,
-            params={
-                "service": challenge.parameters.get("service"),
-                "scope": challenge.parameters.get("scope") or f"repository:{self.repository}:pull",
-            },
-        )
-        with self._session() as session:
-            prepared = url.prepare().url or realm
-            with self._send(session, prepared, None) as response:
-                if response.status_code in (400, 401, 403, 404):
-                    raise self._denied(what)
-                self._check(response, f"a token for {what}")
-                where = f"the token of {urlsplit(realm).netloc}"
-                answer = parse_document(self.read(response, where), where)
-        token = answer.text("token") or answer.text("access_token")
-        if not token or not token.isprintable() or not token.isascii():
-            raise DockercError(f"{where} is malformed: it holds no token")
-        return token
-
-    def _denied(self, what: str) -> DockercError:
-        return DockercError(
-            f"the registry {self.registry} denies access to {what}: "
-            f"{self.repository} does not exist there or is not public"
-        )
-
-    def _check(self, response: requests.Response, what: str) -> None:
+    def _bad_status(self, response: requests.Response, what: str) -> DockercError:
         status = response.status_code
-        if status in (200, 404):
-            return
         if status in (401, 403):
-            raise self._denied(what)
+            return self._login.denied(what, status)
         if status == 429:
-            raise DockercError(
+            return DockercError(
                 f"the registry {self.registry} limits how often it may be asked; try again later"
             )
         later = "; try again later" if status >= 500 else ""
-        raise DockercError(
+        return DockercError(
             f"the registry {self.registry} answered {status} {response.reason} for {what}{later}"
         )
 
-    def read(self, response: requests.Response, where: str) -> bytes:
-        """A whole document. Raises DockercError when it is cut, stalls or is larger than 4 MiB."""
-        data = bytearray()
-        try:
-            # Only the read after the last byte tells a cut body from a whole one.
-            while part := response.raw.read(DOCUMENT_LIMIT + 1):
-                data += part
-                if len(data) > DOCUMENT_LIMIT:
-                    raise DockercError(
-                        f"{where} is larger than {DOCUMENT_LIMIT} bytes; refusing it"
-                    )
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise self.cut(error, where) from error
-        return bytes(data)
 
-    def cut(self, error: Exception, where: str) -> DockercError:
-        """The sentence for a body that broke off."""
-        if isinstance(error, urllib3.exceptions.ReadTimeoutError):
-            reason = f"no data for {READ_TIMEOUT:.0f} seconds"
-        else:
-            reason = "the connection was cut"
-        return DockercError(
-            f"{where} did not arrive whole from {self.registry}: {reason}; try again"
-        )
+class _Blob(io.RawIOBase):
+    """A blob as a stream that goes on where a broken connection left it."""
+
+    def __init__(
+        self,
+        client: RegistryClient,
+        response: requests.Response,
+        attempts: Attempts,
+        digest: str,
+        size: int,
+        what: str,
+    ) -> None:
+        self._client = client
+        self._response = response
+        self._attempts = attempts
+        self._digest = digest
+        self._size = size
+        self._what = what
+        self._position = 0  # what the reader has
+        self._at = 0  # where the response stands, which may have begun anew
+        self._worth = _PROGRESS
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        view = memoryview(buffer).cast("B")
+        while True:
+            try:
+                data = self._read_on(len(view))
+            except Interrupted as error:
+                if not self._attempts.again(cost=error.cost):
+                    raise
+            else:
+                if data or self._position >= self._size or not self._attempts.again():
+                    break
+            self._response, self._at = self._client.resume(
+                self._response, self._digest, self._position, self._attempts, self._what
+            )
+            if self._response.status_code in (404, 416):
+                return 0  # there is no more of it; whoever verifies will say so
+        view[: len(data)] = data
+        self._position += len(data)
+        if self._position >= self._worth:
+            self._attempts.renew()
+            self._worth = self._position + _PROGRESS
+        return len(data)
+
+    def _read_on(self, size: int) -> bytes:
+        """The next bytes; what a server sends over again is passed by."""
+        while self._at < self._position:
+            again = min(self._position - self._at, _PROGRESS)
+            passed = len(self._client.read_part(self._response, again, self._what))
+            if not passed:
+                return b""
+            self._at += passed
+        data = self._client.read_part(self._response, size, self._what)
+        self._at += len(data)
+        return data
+
+    def close(self) -> None:
+        self._response.close()
+        super().close()
 
 
 def _is_local(host: str) -> bool:
@@ -265,15 +212,3 @@ def _is_local(host: str) -> bool:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False
-
-
-def _cause(error: BaseException) -> BaseException:
-    """What lies under the wrappers of requests and urllib3."""
-    cause = error
-    while True:
-        inner = cause.__cause__ or cause.__context__
-        if inner is None or not isinstance(
-            cause, requests.RequestException | urllib3.exceptions.HTTPError
-        ):
-            return cause
-        cause = inner

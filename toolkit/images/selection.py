@@ -19,7 +19,7 @@ from toolkit.images.manifest import (
     parse_manifest,
     parse_platform,
 )
-from toolkit.images.platforms import distance, normalised
+from toolkit.images.platforms import MissingPlatform, distance, normalised
 from toolkit.images.source import Layer, Platform
 
 T = TypeVar("T")
@@ -74,12 +74,12 @@ class Selector:
         if not found:
             raise DockercError(f"{self._reference} holds no image")
         if len(images) == 1:
-            raise DockercError(
+            raise MissingPlatform(
                 f"{self._reference} is an image for {normalised(found[0])}, "
                 f"not for {normalised(self._wanted)}"
             )
         names = ", ".join(sorted({str(normalised(platform)) for platform in found}))
-        raise DockercError(
+        raise MissingPlatform(
             f"{self._reference} has no image for {normalised(self._wanted)}; it has {names}"
         )
 

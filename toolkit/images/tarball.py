@@ -9,7 +9,6 @@ import lzma
 import posixpath
 import shutil
 import tarfile
-import tempfile
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from toolkit.errors import DockercError
 from toolkit.images.manifest import DOCUMENT_LIMIT
+from toolkit.images.temporary import temporary_file
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -151,9 +151,9 @@ def open_tarball(path: str) -> Iterator[Tarball]:
         if unpack is None and file.seekable():
             yield Tarball(file, path)
             return
-        with tempfile.TemporaryFile() as plain:
+        with temporary_file() as plain:
             try:
                 shutil.copyfileobj(unpack(file) if unpack else file, plain, 1 << 20)
             except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
                 raise DockercError(f"cannot read {path}: {error}") from error
-            yield Tarball(cast(BinaryIO, plain), path)
+            yield Tarball(plain, path)
