@@ -169,15 +169,16 @@ def free_port() -> int:
 
 
 @contextmanager
-def docker_registry(directory: Path) -> Iterator[str]:
-    """A real registry on 127.0.0.1. Yields HOST:PORT."""
+def docker_registry(directory: Path, http: str = "", auth: str = "{}") -> Iterator[str]:
+    """A real registry on 127.0.0.1, with more of its settings in YAML. Yields HOST:PORT."""
     program = tool("docker-registry")
     port = free_port()
     settings = directory / "registry.yml"
     settings.write_text(
         "version: 0.1\nlog: {level: error}\n"
         f"storage: {{filesystem: {{rootdirectory: {directory / 'storage'}}}}}\n"
-        f"http: {{addr: '127.0.0.1:{port}'}}\n"
+        f"http: {{addr: '127.0.0.1:{port}', {http}}}\n"
+        f"auth: {auth}\n"
     )
     command = [program, "serve", str(settings)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
@@ -197,18 +198,22 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 class LyingRegistry:
     """An HTTP server that serves a layout as a registry, save the paths a test has it spoil.
 
-    `answers` maps a path to what answers in its stead; `requests` lists (path, Authorization).
+    `answers` maps a path to what answers in its stead; `requests` lists (path, Authorization),
+    `ranges` what Range headers asked for.
     """
 
     def __init__(self, layout: Path, address: str) -> None:
         self.address = address
         self.answers: dict[str, Answer] = {}
         self.requests: list[tuple[str, str | None]] = []
+        self.ranges: list[str] = []
         self._layout = layout
 
     def handle(self, request: BaseHTTPRequestHandler) -> None:
         path = request.path.partition("?")[0]
         self.requests.append((request.path, request.headers.get("Authorization")))
+        if asked := request.headers.get("Range"):
+            self.ranges.append(asked)
         (self.answers.get(path) or self._serve)(request)
 
     def _serve(self, request: BaseHTTPRequestHandler) -> None:
@@ -246,6 +251,8 @@ def lying_registry(layout: Path, tls: ssl.SSLContext | None = None) -> Iterator[
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             registry.handle(self)
+
+        do_POST = do_GET
 
         def log_message(self, format: str, *args: Any) -> None:
             pass
