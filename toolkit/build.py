@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from toolkit.atomic import check_writable
+from toolkit.bundle.baked import BakedOptions
 from toolkit.bundle.config import config_bytes, requires_mapped_uids, runtime_config
 from toolkit.cache import PackCache
 from toolkit.errors import UsageError, about
@@ -50,6 +51,7 @@ def build(
     platform: Platform,
     *,
     rootfull: bool,
+    baked: BakedOptions,
     parameters: Parameters,
     cache: PackCache | None,
     progress: Progress,
@@ -70,6 +72,7 @@ def build(
             digest=image.digest,
             version=__version__,
             rootfull=rootfull,
+            baked=baked,
             read_file=lambda path: read_file(tree, packs, path),
         )
         pack, content = packing.pack_bytes(config_bytes(config), len(packs))

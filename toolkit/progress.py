@@ -47,7 +47,7 @@ class Lines(Silent):
 
     def note(self, text: str) -> None:
         """The line."""
-        print(text, file=sys.stderr)
+        sys.stderr.write(f"{text}\n")  # at once: layers report from several threads
 
 
 class Bars:

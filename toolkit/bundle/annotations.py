@@ -37,12 +37,13 @@ def own_annotations(
     entrypoint: Sequence[str],
     cmd: Sequence[str],
     volumes: Sequence[str],
+    baked_volumes: Sequence[str],
     reference: str,
     digest: str,
     version: str,
     rootfull: bool,
 ) -> dict[str, str]:
-    """Lists are strings that hold a JSON array. `volumes` and `rootfull` stand only where set."""
+    """Lists are strings that hold a JSON array. Volumes and `rootfull` stand only where set."""
     annotations = {
         "entrypoint": _array(entrypoint),
         "cmd": _array(cmd),
@@ -52,6 +53,8 @@ def own_annotations(
     }
     if volumes:
         annotations["volumes"] = _array(volumes)
+    if baked_volumes:
+        annotations["run.volumes"] = _array(baked_volumes)
     if rootfull:
         annotations["rootfull"] = "true"
     return {_OWN + name: value for name, value in annotations.items()}

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from toolkit.bundle.annotations import image_annotations, own_annotations
+from toolkit.bundle.baked import BakedOptions
 from toolkit.bundle.defaults import ENV, capabilities, linux, mounts
 from toolkit.bundle.users import ReadFile, find_user
 from toolkit.errors import DockercError
 from toolkit.images.document import Document
 
+NOTHING_BAKED = BakedOptions()
 _OCI_VERSION = "1.0.0"  # umoci's; nothing here needs a later one
 
 
@@ -23,14 +25,16 @@ def runtime_config(
     version: str,
     rootfull: bool,
     read_file: ReadFile,
+    baked: BakedOptions = NOTHING_BAKED,
 ) -> dict[str, Any]:
     """The configuration of a container of `image` (an OCI or docker image config).
 
-    `reference` and `digest` are the image's, `version` is the tool's. `read_file` gives a file of
-    the merged image, symbolic links resolved inside it, or None when there is no such file.
+    `reference` and `digest` are the image's, `version` is the tool's, `baked` what the user laid
+    over the image. `read_file` gives a file of the merged image, symbolic links resolved inside
+    it, or None when there is no such file.
     Raises DockercError when the image's config is malformed or names an unknown user.
     """
-    document = Document(image, f"the config of {reference}")
+    document = Document(baked.over(image), f"the config of {reference}")
     config = document.object("config")
     user = find_user(config.text("User"), read_file)
     entrypoint = config.texts("Entrypoint")
@@ -60,6 +64,7 @@ def runtime_config(
         # containers is writable. umoci's empty noexec tmpfs would hide the content. What remains
         # to do is to create directories that the image lacks: the runtime's part.
         volumes=sorted(_absolute(path) for path in config.object("Volumes").members),
+        baked_volumes=baked.volumes,
         reference=reference,
         digest=digest,
         version=version,

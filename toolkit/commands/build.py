@@ -56,6 +56,35 @@ def build(
             "--rootfull", help="When started by root, run as root without user namespace."
         ),
     ] = False,
+    env: Annotated[
+        list[str] | None,
+        typer.Option("--env", "-e", metavar="NAME[=VALUE]", help="Bake in a variable."),
+    ] = None,
+    volume: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--volume", "-v", metavar="SRC:DST[:ro]", help="Bake in a bind of the user's."
+        ),
+    ] = None,
+    workdir: Annotated[
+        str | None, typer.Option("--workdir", "-w", help="Bake in a working directory.")
+    ] = None,
+    entrypoint: Annotated[
+        str | None,
+        typer.Option("--entrypoint", help="Bake in a program: words, or a JSON array."),
+    ] = None,
+    cmd: Annotated[
+        str | None,
+        typer.Option("--cmd", help="Bake in its default arguments: likewise."),
+    ] = None,
+    user: Annotated[
+        str | None,
+        typer.Option("--user", "-u", metavar="USER[:GROUP]", help="Bake in whom to run as."),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option("--label", metavar="NAME=VALUE", help="Bake in an annotation."),
+    ] = None,
     compression: Annotated[
         Compression, typer.Option("--compression", help="How to compress the payload.")
     ] = Compression.ZSTD,
@@ -82,6 +111,7 @@ def build(
         raise UsageError("name the file to write: `dockerc build IMAGE --output FILE`")
 
     from toolkit.build import build as build_executable
+    from toolkit.bundle.baked import BakedOptions
     from toolkit.cache import PackCache
     from toolkit.images.platforms import host_platform, normalised
     from toolkit.images.source import Platform
@@ -90,6 +120,15 @@ def build(
 
     stored = compression is Compression.NONE
     parameters = Parameters(block_size.bytes, None if stored else level)
+    baked = BakedOptions(
+        env=tuple(env or ()),
+        volumes=tuple(volume or ()),
+        workdir=workdir,
+        entrypoint=entrypoint,
+        cmd=cmd,
+        user=user,
+        labels=tuple(label or ()),
+    )
     started = time.monotonic()
     platform = normalised(Platform("linux", arch)) if arch else host_platform()
     cache = None if no_cache else PackCache()
@@ -99,6 +138,7 @@ def build(
             output,
             platform,
             rootfull=rootfull,
+            baked=baked,
             parameters=parameters,
             cache=cache,
             progress=progress,

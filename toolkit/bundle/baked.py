@@ -1,0 +1,97 @@
+"""Run options given at build: what `docker run` would take becomes the executable's default.
+
+All but volumes are an image config's own fields, so they are laid over the image's before it
+becomes config.json; volumes have sources on the machine that runs it, and so are an annotation.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from toolkit.errors import UsageError
+
+
+@dataclass(frozen=True)
+class BakedOptions:
+    """Each as written on the command line; None or empty where the image decides.
+
+    Raises UsageError when made of a malformed option: before any work.
+    """
+
+    env: tuple[str, ...] = ()
+    """`NAME=VALUE`, or `NAME` for the builder's own value."""
+    volumes: tuple[str, ...] = ()
+    """`SOURCE:DESTINATION[:ro]`; relative sources are seen from where the executable is started."""
+    workdir: str | None = None
+    entrypoint: str | None = None
+    cmd: str | None = None
+    user: str | None = None
+    labels: tuple[str, ...] = ()
+    """`NAME=VALUE`."""
+
+    def __post_init__(self) -> None:
+        self.over({})
+        for volume in self.volumes:
+            _check_volume(volume)
+
+    def over(self, image: Mapping[str, Any]) -> dict[str, Any]:
+        """The image config with these laid over it."""
+        config = dict(image.get("config") or {})
+        if self.env:
+            config["Env"] = [*(config.get("Env") or []), *filter(None, map(_variable, self.env))]
+        if self.workdir is not None:
+            config["WorkingDir"] = self.workdir
+        if self.user is not None:
+            config["User"] = self.user
+        if self.entrypoint is not None:
+            # docker's rule: the image's Cmd was meant for the image's Entrypoint.
+            config["Entrypoint"], config["Cmd"] = _words(self.entrypoint, "--entrypoint"), None
+        if self.cmd is not None:
+            config["Cmd"] = _words(self.cmd, "--cmd")
+        if self.labels:
+            config["Labels"] = {**(config.get("Labels") or {}), **dict(map(_label, self.labels))}
+        return {**image, "config": config}
+
+
+def _variable(text: str) -> str | None:
+    name, equals, _ = text.partition("=")
+    if not name:
+        raise UsageError(f"--env {text}: write NAME=VALUE, or NAME to take your own value")
+    if equals:
+        return text
+    return f"{name}={os.environ[name]}" if name in os.environ else None
+
+
+def _label(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    if not name:
+        raise UsageError(f"--label {text}: write NAME=VALUE")
+    return name, value
+
+
+def _words(text: str, option: str) -> list[str]:
+    """A JSON array of strings, as in a Dockerfile, or words with a shell's quotes."""
+    if text.lstrip().startswith("["):
+        try:
+            words = json.loads(text)
+        except ValueError:
+            words = None
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise UsageError(f'{option} {text}: write a JSON array of strings, ["a", "b"]')
+        return words
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"{option} {text}: {error}") from None
+
+
+def _check_volume(text: str) -> None:
+    source, _, rest = text.partition(":")
+    destination, _, mode = rest.partition(":")
+    if not source or not destination.startswith("/") or mode not in ("", "ro", "rw"):
+        raise UsageError(f"--volume {text}: write SOURCE:/DESTINATION or SOURCE:/DESTINATION:ro")
