@@ -157,8 +157,12 @@ class Connections:
                 verify=self._is_verified,
             ).close()
         except (requests.ConnectionError, requests.Timeout) as error:
-            # A certificate that fails is https all the same; the request proper will say so.
-            return isinstance(_cause(error), ssl.SSLCertVerificationError)
+            # A certificate that fails, ours or theirs, is https all the same; the request proper
+            # will say so.
+            cause = _cause(error)
+            return isinstance(cause, ssl.SSLError) and (
+                isinstance(cause, ssl.SSLCertVerificationError) or "ALERT" in (cause.reason or "")
+            )
         except requests.RequestException as error:
             raise self._failure(error) from error
         return True
@@ -234,10 +238,9 @@ def _reason(cause: BaseException) -> str:
 def _cause(error: BaseException) -> BaseException:
     """What lies under the wrappers of requests and urllib3."""
     cause = error
-    while True:
-        inner = cause.__cause__ or cause.__context__
-        if inner is None or not isinstance(
-            cause, requests.RequestException | urllib3.exceptions.HTTPError
-        ):
-            return cause
+    while isinstance(cause, requests.RequestException | urllib3.exceptions.HTTPError):
+        inner = cause.__cause__ or cause.__context__ or next(iter(cause.args), None)
+        if not isinstance(inner, BaseException):
+            break
         cause = inner
+    return cause
