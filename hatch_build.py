@@ -54,7 +54,10 @@ def libzstd() -> Path:
         pin = Path(temporary, "pin.txt")
         pin.write_text(f"{ZSTANDARD} --hash={ZSTANDARD_HASH}\n")
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-        command += ["--no-binary", ":all:", "--require-hashes", "-r", str(pin), "-d", temporary]
+        command += ["--no-binary", "zstandard", "--require-hashes", "-r", str(pin)]
+        # pip asks the sdist for its metadata. In a build environment of its own that would find
+        # cffi and want a compiler; in ours there is none, and so it does without.
+        command += ["--no-build-isolation", "-d", temporary]
         subprocess.run(command, check=True)
         (archive,) = Path(temporary).glob("*.tar.gz")
         with tarfile.open(archive) as sdist:
