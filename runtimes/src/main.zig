@@ -210,6 +210,7 @@ test {
     _ = options;
     _ = @import("passwd.zig");
     _ = @import("seccomp.zig");
+    _ = @import("squashfs/mutation_test.zig");
     _ = signals;
     _ = sys;
     _ = userns;

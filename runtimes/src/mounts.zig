@@ -146,8 +146,7 @@ fn withoutIds(arena: std.mem.Allocator, data: []const u8) !?[:0]const u8 {
 fn mountCgroup(arena: std.mem.Allocator, destination: []const u8, options: Parsed, own: bool) !void {
     const target = jail_path.resolve(arena, destination, .directory) catch return;
     if (own) {
-        if (sys.mount("cgroup2", target, "cgroup2", options.flags, null)) |_| return else |err|
-            log.debug("no cgroup mount: {s}", .{sys.text(err)});
+        if (sys.mount("cgroup2", target, "cgroup2", options.flags, null)) |_| return else |err| log.debug("no cgroup mount: {s}", .{sys.text(err)});
     }
     sys.mount("sys/fs/cgroup", target, null, MS.bind | MS.rec, null) catch return;
     try makeReadonly(target);

@@ -225,6 +225,10 @@ pub fn anonymous(len: usize) Error![]align(4096) u8 {
     return @as([*]align(4096) u8, @ptrFromInt(addr))[0..len];
 }
 
+pub fn release(memory: []const u8) void {
+    _ = raw(.munmap, .{ memory.ptr, memory.len });
+}
+
 /// A child that goes on from here; 0 in the child.
 pub fn fork() Error!i32 {
     const sigchld = 17;

@@ -26,6 +26,7 @@ pub const Decoder = struct {
     context: *anyopaque,
     /// Where compressed bytes are read to.
     input: []u8,
+    memory: []align(4096) u8,
 
     pub fn init(input_size: usize) !Decoder {
         const size = ZSTD_estimateDCtxSize();
@@ -33,6 +34,7 @@ pub const Decoder = struct {
         return .{
             .context = ZSTD_initStaticDCtx(memory.ptr, size) orelse return error.NOMEM,
             .input = memory[size..],
+            .memory = memory,
         };
     }
 

@@ -40,11 +40,12 @@ pub const Blocks = struct {
     clock: u64 = 0,
     slots: [slots_max]Slot = @splat(.{}),
     count: usize,
+    memory: []align(4096) u8,
 
     pub fn init(image: *const Image, block_size: usize) !Blocks {
-        var self: Blocks = .{ .image = image, .count = std.math.clamp(memory_bound / block_size, slots_min, slots_max) };
-        const memory = try sys.anonymous(self.count * block_size);
-        for (self.slots[0..self.count], 0..) |*slot, i| slot.memory = memory[i * block_size ..][0..block_size];
+        const count = std.math.clamp(memory_bound / block_size, slots_min, slots_max);
+        var self: Blocks = .{ .image = image, .count = count, .memory = try sys.anonymous(count * block_size) };
+        for (self.slots[0..count], 0..) |*slot, i| slot.memory = self.memory[i * block_size ..][0..block_size];
         return self;
     }
 

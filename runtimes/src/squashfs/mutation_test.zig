@@ -1,0 +1,214 @@
+//! A small image, made here, is read whole, and then again with bytes of it changed at random:
+//! a reader of damaged images may fail, but never crash, hang or read out of bounds.
+const std = @import("std");
+const sys = @import("../sys.zig");
+const data = @import("data.zig");
+const directory = @import("directory.zig");
+const inode = @import("inode.zig");
+const xattr = @import("xattr.zig");
+const Decoder = @import("../zstd.zig").Decoder;
+const Image = @import("image.zig").Image;
+const Reader = @import("reader.zig").Reader;
+const Superblock = @import("superblock.zig").Superblock;
+
+const block_size = 4096;
+
+/// Everything is stored as it is, so that changes reach the parsers and not only the decoder.
+const Builder = struct {
+    bytes: std.ArrayList(u8),
+
+    fn int(self: *Builder, comptime T: type, value: T) void {
+        var buf: [@sizeOf(T)]u8 = undefined;
+        std.mem.writeInt(T, &buf, value, .little);
+        self.bytes.appendSliceAssumeCapacity(&buf);
+    }
+
+    fn head(self: *Builder, kind: u16, number: u32) void {
+        for ([_]u16{ kind, 0o755, 0, 0 }) |value| self.int(u16, value);
+        for ([_]u32{ 1, number }) |value| self.int(u32, value);
+    }
+
+    /// Starts a metadata block; `end` writes its size.
+    fn begin(self: *Builder) usize {
+        self.int(u16, 0);
+        return self.bytes.items.len;
+    }
+
+    fn end(self: *Builder, start: usize) void {
+        const size: u16 = @intCast(self.bytes.items.len - start);
+        std.mem.writeInt(u16, self.bytes.items[start - 2 ..][0..2], size | 0x8000, .little);
+    }
+
+    fn entry(self: *Builder, offset: usize, delta: u16, kind: u16, name: []const u8) void {
+        for ([_]u16{ @intCast(offset), delta, kind, @intCast(name.len - 1) }) |value| self.int(u16, value);
+        self.bytes.appendSliceAssumeCapacity(name);
+    }
+
+    fn at(self: *const Builder) u64 {
+        return self.bytes.items.len;
+    }
+};
+
+/// A root with a file of a hole, a block and a fragment, a link, a device and an attribute.
+fn example(buf: []u8) []u8 {
+    var b: Builder = .{ .bytes = .initBuffer(buf) };
+    b.bytes.appendSliceAssumeCapacity(&Superblock.example);
+    const block = b.at();
+    b.bytes.appendNTimesAssumeCapacity('b', block_size);
+    const fragment = b.at();
+    b.bytes.appendSliceAssumeCapacity("fragment");
+
+    const inodes = b.at();
+    var start = b.begin();
+    const file = b.at() - start;
+    b.head(9, 2);
+    for ([_]u64{ block, 2 * block_size + 8, 0 }) |value| b.int(u64, value);
+    for ([_]u32{ 1, 0, 0, 0, 0, block_size | 1 << 24 }) |value| b.int(u32, value);
+    const link = b.at() - start;
+    b.head(3, 3);
+    for ([_]u32{ 1, 4 }) |value| b.int(u32, value);
+    b.bytes.appendSliceAssumeCapacity("file");
+    const device = b.at() - start;
+    b.head(5, 4);
+    for ([_]u32{ 1, 0x103 }) |value| b.int(u32, value);
+    const root = b.at() - start;
+    b.head(8, 1);
+    const listing = 12 + 3 * 8 + "devfilelink".len;
+    for ([_]u32{ 2, listing + 3, 0, 5 }) |value| b.int(u32, value);
+    for ([_]u16{ 1, 0 }) |value| b.int(u16, value);
+    b.int(u32, 0xffff_ffff);
+    for ([_]u32{ 0, 0, 2 }) |value| b.int(u32, value);
+    b.bytes.appendSliceAssumeCapacity("dev");
+    b.end(start);
+
+    const directories = b.at();
+    start = b.begin();
+    for ([_]u32{ 2, 0, 1 }) |value| b.int(u32, value);
+    b.entry(device, 3, 5, "dev");
+    b.entry(file, 1, 2, "file");
+    b.entry(link, 2, 3, "link");
+    b.end(start);
+
+    const fragments = b.at();
+    start = b.begin();
+    b.int(u64, fragment);
+    for ([_]u32{ 8 | 1 << 24, 0 }) |value| b.int(u32, value);
+    b.end(start);
+    const fragment_table = b.at();
+    b.int(u64, fragments);
+
+    const ids = b.at();
+    start = b.begin();
+    b.int(u32, 7);
+    b.end(start);
+    const id_table = b.at();
+    b.int(u64, ids);
+
+    const pairs = b.at();
+    start = b.begin();
+    for ([_]u16{ 0, 1 }) |value| b.int(u16, value);
+    b.bytes.appendSliceAssumeCapacity("k");
+    b.int(u32, 5);
+    b.bytes.appendSliceAssumeCapacity("value");
+    b.end(start);
+    const attributes = b.at();
+    start = b.begin();
+    b.int(u64, 0);
+    for ([_]u32{ 1, 6 }) |value| b.int(u32, value);
+    b.end(start);
+    const xattr_table = b.at();
+    b.int(u64, pairs);
+    for ([_]u32{ 1, 0 }) |value| b.int(u32, value);
+    b.int(u64, attributes);
+
+    const out = b.bytes.items;
+    std.mem.writeInt(u32, out[12..16], block_size, .little);
+    std.mem.writeInt(u32, out[16..20], 1, .little);
+    std.mem.writeInt(u16, out[22..24], 12, .little);
+    for ([_]u64{ root, out.len, id_table, xattr_table, inodes, directories, fragment_table }, 4..) |value, i|
+        std.mem.writeInt(u64, out[i * 8 ..][0..8], value, .little);
+    return out;
+}
+
+const Seen = struct { entries: usize = 0, bytes: u64 = 0, attributes: usize = 0 };
+
+/// Reads all that there is to read; directories no deeper than an honest image has them.
+fn walk(reader: *Reader, decoder: Decoder, reference: inode.Reference, depth: usize, seen: *Seen) anyerror!void {
+    const node = try inode.read(reader, decoder, reference);
+    var attributes = try xattr.Iterator.init(reader, decoder, node.xattr);
+    while (try attributes.next(reader, decoder)) |attribute| {
+        var value: [64]u8 = undefined;
+        _ = attributes.value(reader, decoder, attribute, &value) catch 0;
+        seen.attributes += 1;
+    }
+    switch (node.kind) {
+        .directory => {
+            var it = try directory.Iterator.init(reader, &node);
+            var name: [directory.name_max]u8 = undefined;
+            while (try it.next(reader, decoder, &name)) |entry| {
+                seen.entries += 1;
+                _ = try directory.lookup(reader, decoder, &node, entry.name);
+                if (depth > 0 and seen.entries < 100) walk(reader, decoder, entry.reference, depth - 1, seen) catch {};
+            }
+        },
+        .file => {
+            var position: data.Position = .{};
+            var block: u64 = 0;
+            while (block * block_size < node.size and block < 100) : (block += 1) {
+                const extent = try data.extent(reader, decoder, reference, &node, block, &position);
+                if (extent.stored) |stored| {
+                    const slot = try reader.blocks.get(decoder, stored);
+                    defer reader.blocks.release(slot);
+                    if (slot.len < extent.start + extent.len) return error.Corrupt;
+                }
+                seen.bytes += extent.len;
+            }
+        },
+        .symlink => {
+            var target: [std.posix.PATH_MAX]u8 = undefined;
+            _ = try reader.readlink(decoder, &node, &target);
+        },
+        else => {},
+    }
+}
+
+fn readWhole(bytes: []const u8, fd: sys.fd_t) !Seen {
+    const superblock = try Superblock.parse(bytes[0..Superblock.length]);
+    try sys.do(.pwrite64, .{ fd, bytes.ptr, bytes.len, 0 });
+    const image: Image = .{ .fd = fd, .start = 0, .len = @min(bytes.len, superblock.bytes_used) };
+    const reader = try std.testing.allocator.create(Reader);
+    defer std.testing.allocator.destroy(reader);
+    try reader.init(&image, superblock);
+    defer {
+        sys.release(std.mem.sliceAsBytes(reader.metadata.slots));
+        sys.release(reader.blocks.memory);
+    }
+    const decoder = try reader.newDecoder();
+    defer sys.release(decoder.memory);
+    var seen: Seen = .{};
+    try walk(reader, decoder, superblock.root_inode, 3, &seen);
+    return seen;
+}
+
+test "an image, whole and damaged" {
+    var buf: [16384]u8 = undefined;
+    const whole = example(&buf);
+    const fd: sys.fd_t = @intCast(try sys.call(.memfd_create, .{ "image", 0 }));
+    defer sys.close(fd);
+    const seen = try readWhole(whole, fd);
+    try std.testing.expectEqual(Seen{ .entries = 3, .bytes = 2 * block_size + 8, .attributes = 1 }, seen);
+
+    var random = std.Random.DefaultPrng.init(1);
+    var damaged: [16384]u8 = undefined;
+    const structure = Superblock.length + block_size;
+    for (0..20_000) |_| {
+        @memcpy(damaged[0..whole.len], whole);
+        for (0..random.random().uintLessThan(usize, 4) + 1) |_| {
+            // The block's own content is of no interest.
+            const at = random.random().uintLessThan(usize, whole.len - block_size);
+            const values = [_]u8{ 0, 1, 0x7f, 0x80, 0xff, random.random().int(u8) };
+            damaged[if (at < Superblock.length) at else at + structure - Superblock.length] = values[random.random().uintLessThan(usize, values.len)];
+        }
+        _ = readWhole(damaged[0..whole.len], fd) catch {};
+    }
+}
