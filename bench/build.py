@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import shutil
 import statistics
-from collections.abc import Callable
 from pathlib import Path
 
-from measure import Measured, can_run, ordinary, timed, write_policy
+from measure import ORDINARY, Measured, User, write_policy
 
 RUNS = 3
-AsUser = Callable[..., list[str]]
-"""Gives the command line that runs these words as the chosen user."""
 
 
-def ours(image: Path, work: Path, dockerc: str, user: AsUser) -> tuple[Measured, int]:
+def ours(image: Path, work: Path, dockerc: str, user: User) -> tuple[Measured, int]:
     """`dockerc build` from the OCI layout; its time and the payload's size."""
     output = work / "ours"
-    measured = timed(user(dockerc, "build", "--no-cache", f"oci:{image}:latest", "-o", output))
+    measured = user.timed(dockerc, "build", "--no-cache", f"oci:{image}:latest", "-o", output)
     footer = output.read_bytes()[-16:]
     return measured, output.stat().st_size - int.from_bytes(footer[:8], "little") - len(footer)
 
 
-def pipeline(image: Path, work: Path, user: AsUser) -> tuple[Measured, int]:
+def pipeline(image: Path, work: Path, user: User) -> tuple[Measured, int]:
     """What dockerc 0.3 runs: skopeo copy, umoci unpack --rootless, mksquashfs -comp zstd."""
     bundle, output = work / "bundle", work / "theirs"
     steps = [
@@ -32,13 +29,14 @@ def pipeline(image: Path, work: Path, user: AsUser) -> tuple[Measured, int]:
         ["mksquashfs", bundle, output, "-comp", "zstd", "-noappend",
          "-force-uid", "0", "-force-gid", "0"],
     ]  # fmt: skip
-    done = [timed(user(*step)) for step in steps]
+    done = [(user.timed(*step)) for step in steps]
     return Measured.total(done), output.stat().st_size
 
 
 def bench_build(images: list[Path], work: Path, dockerc: str) -> None:
     """Print one line a contender and image: medians of RUNS, memory the largest, and the ratio."""
-    user, who = (ordinary, "ordinary user") if can_run(dockerc) else (_same_user, "root")
+    user = ORDINARY if ORDINARY.can_run(dockerc) else User(None)
+    who = user.name or "root, as no other user reaches the tool"
     print(f"\nbuild, {who}, {RUNS} runs each, interleaved, no cache; payload without the runtime")
     print(f"{'image':8} {'contender':9} {'wall s':>7} {'cpu s':>7} {'rss MB':>7} {'size MB':>8}")
     for image in images:
@@ -64,7 +62,3 @@ def bench_build(images: list[Path], work: Path, dockerc: str) -> None:
                 f" {rss / 1e6:7.0f} {size / 1e6:8.2f}"
             )
         print(f"{image.name:8} ours takes 1/{walls['pipeline'] / walls['ours']:.1f} of the time")
-
-
-def _same_user(*words: str | Path) -> list[str]:
-    return [str(word) for word in words]

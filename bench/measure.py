@@ -8,8 +8,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-
-USER = "dockerc-test"
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -30,36 +29,56 @@ class Measured:
         )
 
 
-def ordinary(*words: str | Path) -> list[str]:
-    """The command line that runs `words` as the ordinary user, in a clean environment."""
-    account = pwd.getpwnam(USER)
-    user = ["setpriv", "--reuid", USER, "--regid", USER, "--init-groups"]
-    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    environment = [
-        "env", "-i", f"PATH={path}", f"HOME={account.pw_dir}", f"XDG_RUNTIME_DIR={account.pw_dir}"
-    ]  # fmt: skip
-    return [*user, *environment, *(str(word) for word in words)]
+@dataclass(frozen=True)
+class User:
+    """Whom a command runs as: an account's name, or None for whoever runs the benchmark."""
+
+    name: str | None
+
+    def timed(self, *words: str | Path) -> Measured:
+        """Run to the end, output thrown away; raises CalledProcessError when it fails."""
+        command = [str(word) for word in words]
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            **self._identity(),
+        )
+        assert process.stderr is not None
+        told = process.stderr.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - start
+        if code := os.waitstatus_to_exitcode(status):
+            raise subprocess.CalledProcessError(code, command, stderr=told)
+        return Measured(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+
+    def can_run(self, program: str) -> bool:
+        """Whether this user reaches the program and its interpreter."""
+        try:
+            self.timed(program, "--version")
+        except (OSError, subprocess.CalledProcessError):
+            return False
+        return True
+
+    def _identity(self) -> dict[str, Any]:
+        """Popen's own change of user: a wrapper's start would count as the command's."""
+        environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+        if self.name is None:
+            return {"env": environment | {"HOME": str(Path.home())}}
+        account = pwd.getpwnam(self.name)
+        home = account.pw_dir
+        return {
+            "user": account.pw_uid,
+            "group": account.pw_gid,
+            "extra_groups": [],
+            "env": environment | {"HOME": home, "XDG_RUNTIME_DIR": home},
+            "cwd": home,
+        }
 
 
-def can_run(program: str) -> bool:
-    """Whether the ordinary user reaches this program and its interpreter."""
-    command = ordinary(program, "--version")
-    return subprocess.run(command, capture_output=True).returncode == 0
-
-
-def timed(command: list[str]) -> Measured:
-    """Run to the end, output thrown away; raises CalledProcessError when it fails."""
-    start = time.perf_counter()
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    assert process.stderr is not None
-    told = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - start
-    if code := os.waitstatus_to_exitcode(status):
-        raise subprocess.CalledProcessError(code, command, stderr=told)
-    return Measured(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+ORDINARY = User("dockerc-test")
 
 
 def write_policy(work: Path) -> Path:
