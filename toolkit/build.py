@@ -10,18 +10,21 @@ from pathlib import Path
 from typing import BinaryIO
 
 from toolkit.atomic import check_writable
+from toolkit.bundle.annotations import LAYERS
 from toolkit.bundle.baked import BakedOptions
 from toolkit.bundle.config import config_bytes, requires_mapped_uids, runtime_config
 from toolkit.cache import PackCache
 from toolkit.errors import UsageError, about
-from toolkit.executable import write_executable
+from toolkit.executable import Demands, write_executable
 from toolkit.images.open import open_image
 from toolkit.images.source import Platform
 from toolkit.layers.content import read_file
 from toolkit.layers.merge import merge
+from toolkit.layers.shares import layer_shares
 from toolkit.layers.tree import Inode, new_directory, walk
 from toolkit.packing import Packing, Parameters
 from toolkit.progress import Progress
+from toolkit.seal import payload_digest
 from toolkit.squashfs.structs import InodeType
 from toolkit.squashfs.writer import write_squashfs
 from toolkit.stubs import read_stub, stub_machine
@@ -75,14 +78,16 @@ def build(
             baked=baked,
             read_file=lambda path: read_file(tree, packs, path),
         )
+        config["annotations"][LAYERS] = layer_shares(tree, image.layers, image.config)
         pack, content = packing.pack_bytes(config_bytes(config), len(packs))
         root = new_directory()
         assert root.children is not None
         root.children[b"config.json"] = Inode(InodeType.FILE, 0o644, content=content)
         root.children[b"rootfs"] = tree
 
-        def write_payload(file: BinaryIO) -> bool:
-            write_squashfs(
+        def write_payload(file: BinaryIO) -> Demands:
+            offset = file.tell()
+            superblock = write_squashfs(
                 file,
                 root,
                 [*packs, pack],
@@ -90,7 +95,10 @@ def build(
                 level=parameters.level,
                 mkfs_time=_mkfs_time(image.config.get("created")),
             )
-            return requires_mapped_uids(config) or _has_other_owners(tree)
+            return Demands(
+                requires_mapped_uids(config) or _has_other_owners(tree),
+                payload_digest(file, offset, superblock.bytes_used),
+            )
 
         write_executable(output, stub, write_payload)
         if cache:

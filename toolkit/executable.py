@@ -6,22 +6,22 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
 from toolkit.atomic import atomic_file
 from toolkit.copy import copy_range
+from toolkit.elf import HEADER_SIZE, elf_machine
 from toolkit.errors import DockercError
 from toolkit.footer import Footer, read_footer
+from toolkit.seal import SIZE as SEAL_SIZE
+from toolkit.seal import decode_seal, encode_seal
 from toolkit.squashfs.structs import Superblock
-from toolkit.stubs import read_stub
 
 ALIGNMENT = 4096
 """Where the squashfs starts is a multiple of this: pages map, and loop devices like it so."""
 _MODE = 0o755
-_ELF_HEADER = 20
-_ELF_MACHINES = {62: "x86_64", 183: "aarch64"}
-"""e_machine of elf(5), in uname(2)'s words, which also name the stubs."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,40 @@ class Executable:
     footer: Footer
     superblock: Superblock
 
-    @property
+    @cached_property
     def machine(self) -> str | None:
         """The stub's machine as uname(2) names it; None when the stub is no ELF we know."""
+        return elf_machine(self.stub(HEADER_SIZE))
+
+    def stub(self, limit: int) -> bytes:
+        """The stub, at most `limit` bytes of it."""
         self.file.seek(0)
-        return elf_machine(self.file.read(min(_ELF_HEADER, self.footer.offset)))
+        return self.file.read(min(limit, self.footer.offset))
+
+    @property
+    def payload_end(self) -> int:
+        """Where the squashfs ends."""
+        return self.footer.offset + self.superblock.bytes_used
 
     @property
     def padding(self) -> int:
         """Bytes between the squashfs and the footer."""
-        return self.size - self.footer.size - self.footer.offset - self.superblock.bytes_used
+        return self.size - self.footer.size - self.payload_end
+
+    @cached_property
+    def digest(self) -> bytes | None:
+        """The payload's SHA-256 as recorded at build; None where there is no record."""
+        size = min(self.padding, SEAL_SIZE)
+        self.file.seek(self.size - self.footer.size - size)
+        return decode_seal(self.file.read(size))
+
+
+@dataclass(frozen=True)
+class Demands:
+    """What is written after a payload: the footer's flag, and the payload's SHA-256, if known."""
+
+    require_mapped_uids: bool
+    digest: bytes | None
 
 
 @contextmanager
@@ -61,19 +85,24 @@ def open_executable(path: Path) -> Iterator[Executable]:
         yield Executable(path, file, size, footer, superblock)
 
 
-def write_executable(path: Path, stub: bytes, write_payload: Callable[[BinaryIO], bool]) -> Footer:
+def write_executable(
+    path: Path, stub: bytes, write_payload: Callable[[BinaryIO], Demands]
+) -> Footer:
     """Write stub, payload and footer, atomically, mode 0755 less umask; returns the footer.
 
-    `write_payload` appends the squashfs to the file it is given and tells whether it requires
-    mapped user ids.
+    `write_payload` appends the squashfs to the file it is given.
     """
     with atomic_file(path, _MODE) as file:
         file.write(stub + bytes(-len(stub) % ALIGNMENT))
         offset = file.tell()
-        footer = Footer(offset, write_payload(file))
+        demands = write_payload(file)
+        footer = Footer(offset, demands.require_mapped_uids)
         file.seek(0, 2)
         # Payloads of other makers may end anywhere; a loop device needs its last sector whole.
-        file.write(bytes(-file.tell() % ALIGNMENT) + footer.encode())
+        file.write(bytes(-file.tell() % ALIGNMENT))
+        if demands.digest:
+            file.write(encode_seal(demands.digest))
+        file.write(footer.encode())
     return footer
 
 
@@ -81,26 +110,3 @@ def copy_payload(executable: Executable, target: BinaryIO) -> None:
     """Append the squashfs to `target`: exactly its superblock's `bytes_used`."""
     size = executable.superblock.bytes_used
     copy_range(executable.file, executable.footer.offset, target, size)
-
-
-def replace_stub(path: Path, new: Path) -> None:
-    """Write `new`: the payload of `path` and its footer's demands under our current stub.
-
-    The architecture is the old stub's; raises DockercError when that is none of ours.
-    """
-    with open_executable(path) as executable:
-        if executable.machine is None:
-            raise DockercError(f"{path}: its runtime is for no architecture that we know")
-
-        def write_payload(file: BinaryIO) -> bool:
-            copy_payload(executable, file)
-            return executable.footer.require_mapped_uids
-
-        write_executable(new, read_stub(executable.machine), write_payload)
-
-
-def elf_machine(header: bytes) -> str | None:
-    """The machine of a 64-bit little-endian ELF's first 20 bytes (elf(5)), or None."""
-    if len(header) < _ELF_HEADER or header[:6] != b"\x7fELF\x02\x01":
-        return None
-    return _ELF_MACHINES.get(int.from_bytes(header[18:20], "little"))

@@ -9,6 +9,8 @@ from toolkit.images.document import Document
 
 _OWN = "dev.dockerc."
 _STANDARD = "org.opencontainers.image."
+LAYERS = f"{_OWN}layers"
+"""What each layer brought, see layers/shares.py."""
 
 
 def image_annotations(image: Document) -> dict[str, str]:

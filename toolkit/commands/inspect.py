@@ -3,60 +3,107 @@
 from __future__ import annotations
 
 import json
+import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-_MAX_CONFIG = 16 << 20
+from toolkit.errors import UsageError
 
 
 def inspect(
     app: Annotated[Path, typer.Argument(metavar="APP", help="An executable made by dockerc.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Print one JSON object (docs/inspect.md)."),
+    ] = False,
+    config: Annotated[
+        bool, typer.Option("--config", help="Print config.json as it stands in the payload.")
+    ] = False,
+    template: Annotated[
+        str | None,
+        typer.Option(
+            "--format", "-f", metavar="TEMPLATE", help="Print by a template: '{{.Footer.Offset}}'."
+        ),
+    ] = None,
 ) -> None:
-    """Show an executable's footer, architecture, squashfs and config.json.
+    """Show an executable's footer, runtime, squashfs and image, and where its space goes.
 
     dockerc inspect py
+
+    dockerc inspect --format '{{.Image.Digest}}' py
     """
-    from toolkit.executable import Executable, open_executable
-    from toolkit.squashfs.reader import SquashfsReader, reading
-    from toolkit.squashfs.structs import COMPRESSION_NAMES
+    if as_json + config + (template is not None) > 1:
+        raise UsageError("choose one of --json, --config and --format")
 
-    def facts(executable: Executable) -> dict[str, Any]:
-        footer, superblock = executable.footer, executable.superblock
-        with reading(str(app)):
-            reader = SquashfsReader(executable.file, footer.offset, superblock)
-            config = json.loads(reader.read("config.json", _MAX_CONFIG))
-        return {
-            "footer": {
-                "generation": footer.generation,
-                "offset": footer.offset,
-                "require_mapped_uids": footer.require_mapped_uids,
-            },
-            "stub": {"architecture": executable.machine, "size": footer.offset},
-            "squashfs": {
-                "compression": COMPRESSION_NAMES.get(superblock.compression),
-                "block_size": superblock.block_size,
-                "inodes": superblock.inodes,
-                "bytes_used": superblock.bytes_used,
-                "created": superblock.mkfs_time,
-            },
-            "config": config,
-        }
+    from toolkit.executable import open_executable
+    from toolkit.inspection import inspection
+    from toolkit.payload import config_text
+    from toolkit.squashfs.reader import reading
 
-    with open_executable(app) as executable:
-        found = facts(executable)
-    if as_json:
+    with open_executable(app) as executable, reading(str(app)):
+        if config:
+            sys.stdout.buffer.write(config_text(executable))
+            return
+        found = inspection(executable)
+    if template is not None:
+        from toolkit.template import render
+
+        print(render(template, found))
+    elif as_json:
         print(json.dumps(found, indent=2))
-        return
+    else:
+        _print_tables(found)
 
+
+def _print_tables(found: dict[str, Any]) -> None:
     from tabulate import tabulate
 
+    space, image = found["space"], found["image"]
+    created = time.strftime("%F %T UTC", time.gmtime(found["squashfs"]["created"]))
+    facts = {**found, "squashfs": {**found["squashfs"], "created": created}}
     rows = [
-        (part, name, value)
-        for part in ("footer", "stub", "squashfs")
-        for name, value in found[part].items()
+        (part if number == 0 else "", name, _shown(value))
+        for part in ("footer", "stub", "squashfs", "image")
+        for number, (name, value) in enumerate(facts[part].items())
+        if value not in (None, [], {})
     ]
     print(tabulate(rows, headers=("part", "field", "value"), disable_numparse=True))
-    print(f"\nconfig.json:\n{json.dumps(found['config'], indent=2, ensure_ascii=False)}")
+    for title, shares in (("layer", _layers(space)), ("directory", space["directories"][:12]),
+                          ("largest files", space["largest"])):  # fmt: skip
+        if not shares:
+            continue
+        table = [
+            (share["path"], share["files"], _megabytes(share["size"]), _megabytes(share["stored"]))
+            for share in shares
+        ]
+        headers = (title, "files", "MB", "MB stored")
+        align = ("left", "right", "right", "right")
+        print("\n" + tabulate(table, headers=headers, colalign=align, disable_numparse=True))
+    if image["built_by"] is None:
+        print("\nThe payload was not made by this dockerc: entrypoint, cmd and layers are unknown.")
+
+
+def _layers(space: dict[str, Any]) -> list[dict[str, Any]]:
+    """Their annotation is the payload's word, so nothing is expected of it."""
+    shares = []
+    for layer in space["layers"] or []:
+        if isinstance(layer, dict):
+            digest, made = str(layer.get("diff_id"))[7:19], str(layer.get("created_by", ""))
+            path = f"{digest} {made[:48]}".strip()
+            files, size, stored = (layer.get(key) for key in ("files", "bytes", "size"))
+            shares.append({"path": path, "files": files, "size": size, "stored": stored})
+    return shares
+
+
+def _megabytes(size: object) -> str:
+    return f"{size / 1e6:.2f}" if isinstance(size, int) else "?"
+
+
+def _shown(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    # What a payload says may hold a terminal's escapes, or be long.
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return text if len(text) <= 120 else text[:117] + "..."

@@ -2,22 +2,48 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from toolkit.errors import UsageError
+
 
 def replace(
-    app: Annotated[Path, typer.Argument(metavar="APP", help="An executable made by dockerc.")],
-    new: Annotated[
-        Path, typer.Argument(metavar="NEW", help="The executable to write; may be APP itself.")
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="APP [NEW]",
+            help="An executable of any generation, and the one to write, which may be APP itself; "
+            "with --in-place, as many as you like.",
+        ),
     ],
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="Replace each of the files by its new self.")
+    ] = False,
+    arch: Annotated[
+        str | None,
+        typer.Option("--arch", help="amd64 or arm64, whatever the executable seems to be for."),
+    ] = None,
+    runtime: Annotated[
+        Path | None,
+        typer.Option("--runtime", metavar="FILE", help="Another runtime: a static ELF program."),
+    ] = None,
 ) -> None:
     """Put an executable's payload under the current runtime stub of its architecture.
 
     dockerc replace py new_py
-    """
-    from toolkit.executable import replace_stub
 
-    replace_stub(app, new)
+    dockerc replace --in-place old/*
+    """
+    if not in_place and len(files) != 2:
+        raise UsageError("name two files, `dockerc replace APP NEW`, or use --in-place")
+
+    from toolkit.replacement import replace_stub
+
+    pairs = [(file, file) for file in files] if in_place else [(files[0], files[1])]
+    for app, new in pairs:
+        for warning in replace_stub(app, new, architecture=arch, runtime=runtime):
+            print(f"dockerc: warning: {warning}", file=sys.stderr)

@@ -1,8 +1,8 @@
-"""Looking into a payload: PySquashfsImage, kept from reading more than is asked for.
+"""Reading one file of a payload by its path, with PySquashfsImage.
 
 The library scans the whole tree when it opens an image and believes every size. Here it opens one
-directory at a time, and what it may read is bounded. It also reads what our writer never writes:
-the old tool's payloads in any compression.
+directory at a time, its blocks come from `Blocks`, which bounds them, and what one look-up may
+read of the tables is limited. Whoever reads many files takes `Filesystem`.
 """
 
 from __future__ import annotations
@@ -14,56 +14,51 @@ from typing import Any, BinaryIO, cast
 from PySquashfsImage import SquashFsImage
 
 from toolkit.errors import DockercError
-from toolkit.squashfs.structs import COMPRESSION_NAMES, Superblock
+from toolkit.squashfs.blocks import Blocks
+from toolkit.squashfs.structs import METADATA_SIZE, Superblock
 
-_MAX_DIRECTORY = 64 << 20
-_XZ_MEMORY = 64 << 20
+_BUDGET = 4 << 20
+"""Bytes of inodes and names that one look-up may read: those of some 100,000 names."""
 
 
 class _OnDemand(SquashFsImage):  # type: ignore[misc]
     """The library's image without the scan."""
 
+    def __init__(self, file: BinaryIO, offset: int, superblock: Superblock) -> None:
+        self.blocks = Blocks(file, offset, superblock)
+        self.budget = _BUDGET
+        super().__init__(file, offset, closefd=False)
+
     def _initialize(self) -> None:
         self._fd.seek(self._offset)
         self._read_super()
+        if self._sblk.fragments > self._sblk.bytes_used:
+            raise DockercError(f"its squashfs claims {self._sblk.fragments} fragments")
         self._read_uids_guids()
         self._read_fragment_table()
 
-    def _get_compressor(self, compression_id: int) -> _Bounded:
-        return _Bounded(COMPRESSION_NAMES.get(compression_id, str(compression_id)))
+    def _get_compressor(self, compression_id: int) -> None:
+        """The blocks have their own."""
 
+    def _read_block(self, start: int, expected: int = METADATA_SIZE) -> tuple[bytes, int]:
+        # The library expects nothing of a last block that is full.
+        return self.blocks.metadata(start)
 
-class _Bounded:
-    """Decompressors that give at most `limit` bytes, whatever the data claims."""
+    def _read_data_block(self, start: int, size: int) -> bytes:
+        return self.blocks.data(start, size, self._sblk.block_size)
 
-    def __init__(self, name: str) -> None:
-        if name not in ("gzip", "xz", "zstd"):
-            raise DockercError(f"its squashfs is compressed by {name}, which is not supported")
-        self._name = name
-
-    def uncompress(self, data: bytes, _: int, limit: int) -> bytes:
-        if self._name == "gzip":
-            import zlib
-
-            return zlib.decompressobj().decompress(data, limit)
-        if self._name == "xz":
-            import lzma
-
-            return lzma.LZMADecompressor(memlimit=_XZ_MEMORY).decompress(data, limit)
-        import zstandard
-
-        if zstandard.frame_content_size(data) > limit:
-            raise DockercError("a block of its squashfs is larger than a block can be")
-        return zstandard.ZstdDecompressor().decompress(data, max_output_size=limit)
+    def _read_metadata(self, known: Any, block: int, offset: int, length: int) -> Any:
+        self.budget -= length
+        if self.budget < 0:
+            raise DockercError("its squashfs has larger tables than a look-up should read")
+        return super()._read_metadata(known, block, offset, length)
 
 
 class SquashfsReader:
     """Files of a payload by path; symlinks are not followed."""
 
     def __init__(self, file: BinaryIO, offset: int, superblock: Superblock) -> None:
-        if superblock.fragments * 16 > superblock.bytes_used * 64:
-            raise DockercError(f"its squashfs claims {superblock.fragments} fragments")
-        self._image: Any = _OnDemand(file, offset, closefd=False)
+        self._image: Any = _OnDemand(file, offset, superblock)
         self._root = superblock.root_inode
 
     def read(self, path: str, limit: int) -> bytes:
@@ -76,10 +71,11 @@ class SquashfsReader:
         return cast(bytes, self._image.read_file(inode))
 
     def _find(self, path: str) -> Any:
+        self._image.budget = _BUDGET
         block, offset = self._root >> 16, self._root & 0xFFFF
         for part in path.encode().split(b"/"):
             inode = self._image._read_inode(block, offset)
-            if not inode.is_dir or inode.data > _MAX_DIRECTORY:
+            if not inode.is_dir:
                 return None
             for entry in self._image._opendir(block, offset).entries:
                 if entry["name"] == part:

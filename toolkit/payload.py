@@ -1,0 +1,36 @@
+"""What every command wants of a payload first: its config.json, and its tree."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from toolkit.errors import DockercError
+from toolkit.executable import Executable
+from toolkit.squashfs.filesystem import Filesystem
+from toolkit.squashfs.reader import SquashfsReader
+
+_MAX_CONFIG = 4 << 20
+"""Bytes; the runtime takes no more either way, and JSON multiplies in memory."""
+
+
+def config_text(executable: Executable) -> bytes:
+    """config.json as it stands; raises DockercError, or the library's errors, on damage."""
+    reader = SquashfsReader(executable.file, executable.footer.offset, executable.superblock)
+    return reader.read("config.json", _MAX_CONFIG)
+
+
+def config_of(executable: Executable) -> dict[str, Any]:
+    """config.json as an object; raises DockercError when it is none."""
+    try:
+        config = json.loads(config_text(executable))
+    except (ValueError, RecursionError) as error:
+        raise DockercError(f"its config.json is no JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise DockercError("its config.json is no JSON object")
+    return config
+
+
+def filesystem_of(executable: Executable) -> Filesystem:
+    """The payload as a tree."""
+    return Filesystem(executable.file, executable.footer.offset, executable.superblock)
