@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import BinaryIO
 
@@ -21,13 +22,18 @@ def copy_range(source: BinaryIO, offset: int, target: BinaryIO, size: int) -> No
     position = target.tell()
     done = _in_kernel(source.fileno(), offset, target.fileno(), position, size)
     target.seek(position + done)
-    source.seek(offset + done)
-    while done < size:
-        chunk = source.read(min(_CHUNK, size - done))
+    stream_range(source, offset + done, target, size - done)
+
+
+def stream_range(source: BinaryIO, offset: int, target: BinaryIO, size: int) -> None:
+    """The same to a target that may be a pipe, through memory. Raises OSError."""
+    source.seek(offset)
+    while size:
+        chunk = source.read(min(_CHUNK, size))
         if not chunk:
             raise OSError("the file became shorter while it was read")
         target.write(chunk)
-        done += len(chunk)
+        size -= len(chunk)
 
 
 def _in_kernel(source: int, offset: int, target: int, position: int, size: int) -> int:
@@ -42,6 +48,6 @@ def _in_kernel(source: int, offset: int, target: int, position: int, size: int) 
                     break
                 done += copied
         except OSError as error:
-            if error.errno == 28:  # ENOSPC is the user's to hear at once
+            if error.errno == errno.ENOSPC:  # the user's to hear at once
                 raise
     return done

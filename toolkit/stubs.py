@@ -31,3 +31,8 @@ def read_stub(machine: str) -> bytes:
             f"the runtime for {machine} is not in this installation; install dockerc with pip,"
             " which builds it"
         ) from None
+
+
+def image_architecture(machine: str | None) -> str:
+    """The other way round; a machine that we do not know keeps its name."""
+    return next((ours for ours, theirs in _MACHINES.items() if theirs == machine), machine or "")

@@ -1,23 +1,92 @@
-"""`dockerc extract`: the squashfs out of an executable."""
+"""`dockerc extract`: the payload out of an executable, in any of its forms."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from toolkit.errors import DockercError, UsageError
+
+if TYPE_CHECKING:
+    from toolkit.executable import Executable
 
 
 def extract(
     app: Annotated[Path, typer.Argument(metavar="APP", help="An executable made by dockerc.")],
-    output: Annotated[Path, typer.Argument(metavar="OUT", help="The squashfs file to write.")],
+    output: Annotated[
+        Path | None,
+        typer.Argument(metavar="[OUT]", help="The squashfs file to write; - is standard output."),
+    ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option("--bundle", metavar="DIR", help="Write an OCI bundle for runc or crun."),
+    ] = None,
+    rootfs: Annotated[
+        Path | None, typer.Option("--rootfs", metavar="DIR", help="Write the image's files.")
+    ] = None,
+    oci: Annotated[
+        Path | None, typer.Option("--oci", metavar="DIR", help="Write an image: an OCI layout.")
+    ] = None,
+    docker_archive: Annotated[
+        Path | None,
+        typer.Option("--docker-archive", metavar="FILE", help="Write an image for docker load."),
+    ] = None,
 ) -> None:
-    """Write an executable's squashfs to a file of its own.
+    """Take the payload out: as squashfs, bundle, files, or image.
 
     dockerc extract py out.sqfs
-    """
-    from toolkit.atomic import atomic_file
-    from toolkit.executable import copy_payload, open_executable
 
-    with open_executable(app) as executable, atomic_file(output, 0o644) as file:
-        copy_payload(executable, file)
+    dockerc extract py --oci layout && dockerc build oci:layout -o py2
+    """
+    chosen = [way for way in (output, bundle, rootfs, oci, docker_archive) if way is not None]
+    if len(chosen) != 1:
+        raise UsageError("say where to: OUT, --bundle, --rootfs, --oci or --docker-archive")
+
+    from toolkit.executable import open_executable
+    from toolkit.squashfs.reader import reading
+
+    with open_executable(app) as executable:
+        if output is not None:
+            _squashfs(executable, output)
+            return
+        with reading(str(app)):
+            if rootfs or bundle:
+                _directory(executable, rootfs, bundle)
+            elif oci:
+                from toolkit.export.image import write_oci_layout
+
+                write_oci_layout(executable, oci)
+            elif docker_archive:
+                from toolkit.export.image import write_docker_archive
+
+                name = write_docker_archive(executable, docker_archive)
+                print(f"{docker_archive}: will be loaded as {name}", file=sys.stderr)
+
+
+def _squashfs(executable: Executable, output: Path) -> None:
+    from toolkit.atomic import atomic_file
+    from toolkit.copy import stream_range
+    from toolkit.executable import copy_payload
+
+    if str(output) != "-":
+        with atomic_file(output, 0o644) as file:
+            copy_payload(executable, file)
+        return
+    if sys.stdout.isatty():
+        raise DockercError("a squashfs is nothing for a terminal; redirect the output")
+    size = executable.superblock.bytes_used
+    stream_range(executable.file, executable.footer.offset, sys.stdout.buffer, size)
+
+
+def _directory(executable: Executable, rootfs: Path | None, bundle: Path | None) -> None:
+    from toolkit.export.bundle import write_bundle, write_rootfs
+
+    if rootfs:
+        left_out = write_rootfs(executable, rootfs)
+    elif bundle:
+        left_out = write_bundle(executable, bundle)
+    for what, count in sorted(left_out.items()):
+        print(f"dockerc: note: not kept: {count} {what}", file=sys.stderr)

@@ -1,0 +1,1 @@
+"""A payload taken apart again: to a directory, a bundle, an image."""

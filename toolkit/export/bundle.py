@@ -1,0 +1,83 @@
+"""An OCI bundle that runc and crun start as whoever took it out."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from toolkit.bundle.config import config_bytes
+from toolkit.errors import DockercError
+from toolkit.executable import Executable
+from toolkit.export.directory import write_tree
+from toolkit.export.place import atomic_directory
+from toolkit.payload import config_of, filesystem_of
+
+ROOTFS = b"rootfs"
+
+
+def write_rootfs(executable: Executable, path: Path) -> Counter[str]:
+    """The payload's rootfs as the directory `path`; returns what could not be kept, by kind."""
+    with atomic_directory(path) as directory:
+        return _write_rootfs(executable, directory)
+
+
+def write_bundle(executable: Executable, path: Path) -> Counter[str]:
+    """config.json and rootfs as the directory `path`; returns what could not be kept, by kind."""
+    with atomic_directory(path) as directory:
+        config = _for_this_user(config_of(executable), executable.footer.require_mapped_uids)
+        (directory / "config.json").write_bytes(config_bytes(config))
+        (directory / "rootfs").mkdir(0o700)
+        left_out = _write_rootfs(executable, directory / "rootfs")
+        directory.chmod(0o755)
+        return left_out
+
+
+def _write_rootfs(executable: Executable, directory: Path) -> Counter[str]:
+    filesystem = filesystem_of(executable)
+    top = filesystem.find(ROOTFS, follow=False)
+    if top is None or not top.is_directory:
+        raise DockercError("its payload has no directory rootfs")
+    return write_tree(filesystem, top, directory)
+
+
+def _for_this_user(config: dict[str, Any], wants_range: bool) -> dict[str, Any]:
+    """The id maps are those of whoever runs it: our payloads have none, the old tool's its own.
+
+    Root needs no user namespace. Anyone else is root in one, with the sub-ids that they have when
+    the payload wants more than one id.
+    """
+    linux = config.get("linux")
+    linux = dict(linux) if isinstance(linux, dict) else {}
+    listed = linux.get("namespaces")
+    listed = listed if isinstance(listed, list) else []
+    namespaces = [n for n in listed if isinstance(n, dict) and n.get("type") != "user"]
+    for maps in ("uidMappings", "gidMappings"):
+        linux.pop(maps, None)
+    if os.geteuid():
+        namespaces.append({"type": "user"})
+        ids = (("uidMappings", os.geteuid(), "/etc/subuid"),
+               ("gidMappings", os.getegid(), "/etc/subgid"))  # fmt: skip
+        for maps, own, ranges in ids:
+            linux[maps] = [{"containerID": 0, "hostID": own, "size": 1}]
+            if wants_range and (found := _sub_ids(Path(ranges))):
+                linux[maps].append({"containerID": 1, "hostID": found[0], "size": found[1]})
+    linux["namespaces"] = namespaces
+    return {**config, "root": {"path": "rootfs"}, "linux": linux}
+
+
+def _sub_ids(path: Path) -> tuple[int, int] | None:
+    """The user's first range in subuid(5) or subgid(5): start and count."""
+    import pwd
+
+    uid = os.geteuid()
+    try:
+        names = {str(uid), pwd.getpwuid(uid).pw_name}
+        for line in path.read_text().splitlines():
+            name, start, count = line.split(":")
+            if name in names:
+                return int(start), int(count)
+    except (OSError, ValueError, KeyError):
+        pass  # no such file, or none that we understand: one id it is
+    return None
