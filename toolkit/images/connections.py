@@ -161,7 +161,7 @@ class Connections:
             # will say so.
             cause = _cause(error)
             return isinstance(cause, ssl.SSLError) and (
-                isinstance(cause, ssl.SSLCertVerificationError) or "ALERT" in (cause.reason or "")
+                isinstance(cause, ssl.SSLCertVerificationError) or _is_alert(cause)
             )
         except requests.RequestException as error:
             raise self._failure(error) from error
@@ -218,6 +218,11 @@ class Connections:
                 f"the certificate of {host} is not trusted: {cause.verify_message}; "
                 f"add its authority to the system's certificates or name it by --cert-dir"
             )
+        if isinstance(cause, ssl.SSLError) and _is_alert(cause) and "CERT" in (cause.reason or ""):
+            return DockercError(
+                f"{host} wants another certificate of ours ({cause.reason}): put one as *.cert "
+                f"with its *.key into the directory that --cert-dir names"
+            )
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
             return DockercError(
                 f"{host} does not speak TLS as it should: {cause.reason or cause}; plain http is "
@@ -233,6 +238,11 @@ class Connections:
 
 def _reason(cause: BaseException) -> str:
     return (cause.strerror if isinstance(cause, OSError) else None) or str(cause)
+
+
+def _is_alert(error: ssl.SSLError) -> bool:
+    """Whether the server broke the handshake off, as only one that speaks TLS does."""
+    return "ALERT" in (error.reason or "")
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -153,7 +153,7 @@ class Engine:
         except (OSError, http.client.HTTPException) as error:
             reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
             raise DockercError(
-                f"no container engine answers at {self.url} ({reason.rstrip('.')}): {_HELP}"
+                f"no container engine answers at {self.url} ({_line(reason).rstrip('.')}): {_HELP}"
             ) from None
 
 
@@ -163,27 +163,36 @@ def read_message(response: http.client.HTTPResponse) -> str:
         message = str(json.loads(response.read(DOCUMENT_LIMIT))["message"])
     except (ValueError, KeyError, TypeError, OSError, http.client.HTTPException, RecursionError):
         message = f"{response.status} {response.reason}"
-    line = re.sub(r"[^\x20-\x7e\xa0-\U0010ffff]+", " ", message).strip()
-    return line[:_MESSAGE_LIMIT]
+    return _line(message)
+
+
+def _line(text: str) -> str:
+    return re.sub(r"[^\x20-\x7e\xa0-\U0010ffff]+", " ", text).strip()[:_MESSAGE_LIMIT]
 
 
 def _connection(address: EngineAddress) -> http.client.HTTPConnection:
-    parts = urlsplit(address.url)
+    try:
+        parts = urlsplit(address.url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise _unusable(address) from None
     if parts.scheme == "unix" and hasattr(socket, "AF_UNIX"):
         return _UnixConnection(parts.netloc + parts.path)
-    if parts.scheme == "ssh" and parts.hostname:
+    if parts.scheme == "ssh" and host:
         return _SshConnection(address.url)
-    if parts.scheme in ("tcp", "http", "https") and parts.hostname:
-        if address.certificates or parts.scheme == "https":
-            context = _tls(address.certificates)
-            return http.client.HTTPSConnection(
-                parts.hostname, parts.port or 2376, timeout=_CONNECT_TIMEOUT, context=context
-            )
-        return http.client.HTTPConnection(
-            parts.hostname, parts.port or 2375, timeout=_CONNECT_TIMEOUT
+    if parts.scheme not in ("tcp", "http", "https") or not host:
+        raise _unusable(address)
+    if address.certificates or parts.scheme == "https":
+        context = _tls(address.certificates)
+        return http.client.HTTPSConnection(
+            host, port or 2376, timeout=_CONNECT_TIMEOUT, context=context
         )
-    raise DockercError(
-        f"the container engine's address '{address.url}' is not one that dockerc can use: "
+    return http.client.HTTPConnection(host, port or 2375, timeout=_CONNECT_TIMEOUT)
+
+
+def _unusable(address: EngineAddress) -> DockercError:
+    return DockercError(
+        f"the container engine's address '{_line(address.url)}' is not one that dockerc can use: "
         f"unix://PATH, tcp://HOST:PORT or ssh://[USER@]HOST"
     )
 
