@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from typing import Annotated, NoReturn
@@ -10,9 +11,13 @@ import typer
 
 from toolkit.commands.build import build
 from toolkit.commands.cache import cache
+from toolkit.commands.cat import cat
+from toolkit.commands.diff import diff
 from toolkit.commands.extract import extract
 from toolkit.commands.inspect import inspect
+from toolkit.commands.ls import ls
 from toolkit.commands.replace import replace
+from toolkit.commands.verify import verify
 from toolkit.errors import DockercError
 from toolkit.version import __version__
 
@@ -27,8 +32,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(cache, name="cache")
-for command in (build, inspect, extract, replace):
+for command in (build, inspect, ls, cat, extract, replace, verify, diff):
     app.command()(command)
+app.command("replace-runtime", hidden=True)(replace)  # as the old tool's file was called
 
 
 def _print_version(value: bool) -> None:
@@ -61,6 +67,10 @@ def main() -> None:
         app(arguments)
     except DockercError as error:
         _fail(str(error), error.exit_status)
+    except BrokenPipeError:
+        # Whoever reads has seen enough. What Python still holds for them must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + 13)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _fail(f"{where}{error.strerror or error}", 1)

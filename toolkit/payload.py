@@ -7,7 +7,7 @@ from typing import Any
 
 from toolkit.errors import DockercError
 from toolkit.executable import Executable
-from toolkit.squashfs.filesystem import Filesystem
+from toolkit.squashfs.filesystem import Filesystem, Node
 from toolkit.squashfs.reader import SquashfsReader
 
 _MAX_CONFIG = 4 << 20
@@ -34,3 +34,21 @@ def config_of(executable: Executable) -> dict[str, Any]:
 def filesystem_of(executable: Executable) -> Filesystem:
     """The payload as a tree."""
     return Filesystem(executable.file, executable.footer.offset, executable.superblock)
+
+
+def find_in_image(executable: Executable, path: str) -> tuple[Filesystem, Node | None]:
+    """The node at a path of the image, symlinks followed inside of it; None when there is none.
+
+    Raises DockercError when the payload has no rootfs.
+    """
+    filesystem = filesystem_of(executable)
+    top = rootfs_of(filesystem)
+    return filesystem, filesystem.find(path.encode("utf-8", "surrogateescape"), top)
+
+
+def rootfs_of(filesystem: Filesystem) -> Node:
+    """The image's root directory; raises DockercError when there is none."""
+    top = filesystem.find(b"rootfs", follow=False)
+    if top is None or not top.is_directory:
+        raise DockercError("its payload has no directory rootfs")
+    return top

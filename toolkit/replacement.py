@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 from toolkit.elf import HEADER_SIZE, ElfProbe, elf_machine
 from toolkit.errors import DockercError
 from toolkit.executable import Demands, Executable, copy_payload, open_executable, write_executable
-from toolkit.payload import config_of, filesystem_of
+from toolkit.payload import config_of, filesystem_of, rootfs_of
 from toolkit.squashfs.filesystem import Filesystem
 from toolkit.squashfs.reader import reading
 from toolkit.stubs import ARCHITECTURES, read_stub, stub_machine
@@ -76,9 +76,7 @@ def _witnesses(executable: Executable) -> Iterator[tuple[str, str]]:
 
 def _program_machine(filesystem: Filesystem, config: dict[str, Any]) -> str | None:
     """The machine of the first program of the payload that is an ELF file."""
-    top = filesystem.find(b"rootfs")
-    if top is None:
-        return None
+    top = rootfs_of(filesystem)
     for name in _programs(config):
         node = filesystem.find(name.encode("utf-8", "surrogateescape"), top)
         if node is not None and node.is_file:

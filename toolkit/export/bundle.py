@@ -8,13 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.bundle.config import config_bytes
-from toolkit.errors import DockercError
 from toolkit.executable import Executable
 from toolkit.export.directory import write_tree
 from toolkit.export.place import atomic_directory
-from toolkit.payload import config_of, filesystem_of
-
-ROOTFS = b"rootfs"
+from toolkit.payload import config_of, filesystem_of, rootfs_of
 
 
 def write_rootfs(executable: Executable, path: Path) -> Counter[str]:
@@ -36,10 +33,7 @@ def write_bundle(executable: Executable, path: Path) -> Counter[str]:
 
 def _write_rootfs(executable: Executable, directory: Path) -> Counter[str]:
     filesystem = filesystem_of(executable)
-    top = filesystem.find(ROOTFS, follow=False)
-    if top is None or not top.is_directory:
-        raise DockercError("its payload has no directory rootfs")
-    return write_tree(filesystem, top, directory)
+    return write_tree(filesystem, rootfs_of(filesystem), directory)
 
 
 def _for_this_user(config: dict[str, Any], wants_range: bool) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 from toolkit.errors import DockercError
-from toolkit.squashfs.filesystem import Filesystem, Node
+from toolkit.squashfs.filesystem import Filesystem, Node, Place
 from toolkit.squashfs.structs import InodeType
 
 _DEVICE_TYPES = {InodeType.BLOCK_DEVICE: stat.S_IFBLK, InodeType.CHAR_DEVICE: stat.S_IFCHR}
@@ -48,8 +48,8 @@ def _check_room(filesystem: Filesystem, top: Node, directory: Path) -> None:
     block_size = filesystem.superblock.block_size
     needed, seen = 0, set()
     for _, node in filesystem.walk(top):
-        if node.is_file and node.number not in seen:
-            seen.add(node.number)
+        if node.is_file and node.place not in seen:
+            seen.add(node.place)
             needed += sum(block_size for word in filesystem.words(node) if word)
             needed += node.size % block_size
     free = shutil.disk_usage(directory).free
@@ -65,12 +65,12 @@ class _Writer:
         self.left_out: Counter[str] = Counter()
         self._filesystem = filesystem
         self._as_root = os.geteuid() == 0
-        self._linked: dict[int, bytes] = {}
+        self._linked: dict[Place, bytes] = {}
 
     def write(self, path: bytes, node: Node) -> None:
         """Anything but a directory."""
         if node.nlink > 1:
-            first = self._linked.setdefault(node.number, path)
+            first = self._linked.setdefault(node.place, path)
             if first is not path:
                 os.link(first, path, follow_symlinks=False)
                 return
@@ -83,7 +83,7 @@ class _Writer:
         elif node.kind in _DEVICE_TYPES and self._as_root:
             os.mknod(path, 0o600 | _DEVICE_TYPES[node.kind], os.makedev(*node.device))
         else:
-            self._linked.pop(node.number, None)
+            self._linked.pop(node.place, None)
             self.left_out["devices and sockets"] += 1
             return
         self.describe(path, node)

@@ -17,13 +17,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from toolkit.atomic import atomic_file
-from toolkit.errors import DockercError
 from toolkit.executable import Executable
-from toolkit.export.bundle import ROOTFS
 from toolkit.export.image_config import image_config
 from toolkit.export.layer import write_layer
 from toolkit.export.place import atomic_directory
-from toolkit.payload import config_of, filesystem_of
+from toolkit.payload import config_of, filesystem_of, rootfs_of
 
 _OCI = "application/vnd.oci.image"
 _GZIP = 31
@@ -89,10 +87,7 @@ def write_docker_archive(executable: Executable, path: Path) -> str:
 
 def _write_layer(executable: Executable, write: Callable[[bytes], Any]) -> None:
     filesystem = filesystem_of(executable)
-    top = filesystem.find(ROOTFS, follow=False)
-    if top is None or not top.is_directory:
-        raise DockercError("its payload has no directory rootfs")
-    write_layer(filesystem, top, write)
+    write_layer(filesystem, rootfs_of(filesystem), write)
 
 
 def _store_layer(executable: Executable, blobs: Path) -> tuple[dict[str, Any], str]:

@@ -6,7 +6,7 @@ import tarfile
 from collections.abc import Callable
 from typing import Any
 
-from toolkit.squashfs.filesystem import Filesystem, Node
+from toolkit.squashfs.filesystem import Filesystem, Node, Place
 from toolkit.squashfs.structs import InodeType
 
 _TYPES = {
@@ -27,11 +27,11 @@ def write_layer(filesystem: Filesystem, top: Node, write: Callable[[bytes], Any]
 
     The same tree gives the same bytes.
     """
-    names: dict[int, bytes] = {}
+    names: dict[Place, bytes] = {}
     for path, node in filesystem.walk(top):
         if node.kind not in _TYPES:
             continue
-        first = names.setdefault(node.number, path) if node.nlink > 1 else path
+        first = names.setdefault(node.place, path) if node.nlink > 1 else path
         linked = first is not path and not node.is_directory
         write(_header(filesystem, path, node, first if linked else None))
         if node.is_file and not linked:

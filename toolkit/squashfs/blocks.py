@@ -24,7 +24,7 @@ from toolkit.squashfs.structs import (
 
 _XZ_MEMORY = 64 << 20
 _KEPT_METADATA = 512
-_KEPT_DATA = 8
+_KEPT_DATA = 24
 _POINTER = 8
 
 Decompress = Callable[[bytes, int], bytes]
@@ -101,7 +101,8 @@ class Blocks:
 
     def data(self, start: int, word: int, limit: int) -> bytes:
         """A data block or fragment by its size word; at most `limit` bytes."""
-        if (known := self._data.get((start, word))) is not None:
+        if (known := self._data.pop((start, word), None)) is not None:
+            self._data[start, word] = known  # the last to be dropped
             return known
         size = stored_size(word)
         if size > self.superblock.block_size:

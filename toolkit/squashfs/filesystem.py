@@ -7,6 +7,7 @@ hostile gets a DockercError, never a loop, a name that leaves its directory, or 
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -63,17 +64,19 @@ _NOWHERE = Place(0, 0)
 
 
 class Entry(NamedTuple):
-    """A name in a directory, and where its inode is."""
+    """A name in a directory, and which inode it names: kind, place and number must fit."""
 
     name: bytes
     kind: InodeType
     place: Place
+    number: int
 
 
 @dataclass(slots=True)
 class Node:
     """An inode. Fields that its kind does not have keep their defaults."""
 
+    place: Place
     kind: InodeType
     mode: int
     uid: int
@@ -136,7 +139,7 @@ class Filesystem:
         if not 1 <= kind <= 14 or mode > 0o7777:
             raise DockercError(f"an inode of its squashfs is of the unknown type {kind}")
         basic = InodeType((kind - 1) % 7 + 1)
-        node = Node(basic, mode, self._id(uid), self._id(gid), mtime, number)
+        node = Node(place, basic, mode, self._id(uid), self._id(gid), mtime, number)
         _READERS[basic](self, node, at, kind > 7)
         return node
 
@@ -152,12 +155,12 @@ class Filesystem:
         while left > 0:
             data, at = self._listing(at, DIRECTORY_HEADER.size)
             left -= len(data)
-            count, block, _ = DIRECTORY_HEADER.unpack(data)
+            count, block, base = DIRECTORY_HEADER.unpack(data)
             if count >= DIRECTORY_RUN:
                 raise DockercError(f"a directory of its squashfs claims a run of {count + 1} names")
             for _ in range(count + 1):
                 data, at = self._listing(at, DIRECTORY_ENTRY.size)
-                offset, _, kind, length = DIRECTORY_ENTRY.unpack(data)
+                offset, difference, kind, length = DIRECTORY_ENTRY.unpack(data)
                 name, at = self._listing(at, min(length, MAX_NAME) + 1)
                 left -= len(data) + len(name)
                 if name in (b".", b"..") or b"/" in name or b"\0" in name or length >= MAX_NAME:
@@ -165,7 +168,8 @@ class Filesystem:
                 if name <= before or not 1 <= kind <= 7 or left < 0:
                     raise DockercError(f"a directory of its squashfs is damaged at {show(name)}")
                 before = name
-                yield Entry(name, InodeType(kind), Place(block, offset))
+                number = base + difference
+                yield Entry(name, InodeType(kind), Place(block, offset), number)
 
     def walk(self, top: Node, path: bytes = b"") -> Iterator[tuple[bytes, Node]]:
         """Everything below `top`, itself first: directories before what is in them.
@@ -173,7 +177,7 @@ class Filesystem:
         Raises DockercError where a directory is entered twice, as in a loop, or too deep.
         """
         waiting = [(path, top, 0)]
-        entered = {top.number}
+        entered = {top.place}
         count = 0
         while waiting:
             path, node, depth = waiting.pop()
@@ -189,16 +193,25 @@ class Filesystem:
                     raise DockercError(f"its squashfs has more than {self.max_entries} names")
                 child = self.child(entry)
                 if child.is_directory:
-                    if child.number in entered:
+                    if child.place in entered:
                         raise DockercError(f"its squashfs has a loop at {show(entry.name)}")
-                    entered.add(child.number)
+                    entered.add(child.place)
                 children.append((path + b"/" * bool(path) + entry.name, child, depth + 1))
             waiting += reversed(children)
+
+    def list(self, top: Node, *, recursive: bool) -> Iterator[tuple[bytes, Node]]:
+        """`top` itself, named b"", and what is in it, with `recursive` at any depth."""
+        if recursive:
+            yield from self.walk(top)
+            return
+        yield b"", top
+        for entry in self.entries(top) if top.is_directory else ():
+            yield entry.name, self.child(entry)
 
     def child(self, entry: Entry) -> Node:
         """The inode of an entry; raises DockercError when it is of another kind than told."""
         node = self.node(entry.place)
-        if node.kind is not entry.kind:
+        if (node.kind, node.number) != (entry.kind, entry.number):
             raise DockercError(f"an entry of its squashfs is not what it says: {show(entry.name)}")
         return node
 
@@ -337,9 +350,9 @@ class Filesystem:
         return self._read(start, at, length)
 
     @cached_property
-    def _ids(self) -> list[int]:
+    def _ids(self) -> array[int]:
         table = self.blocks.lookup_table(self.superblock.id_table, 4 * self.superblock.ids)
-        return list(little_endian("I", table))
+        return little_endian("I", table)
 
     def _id(self, index: int) -> int:
         try:

@@ -93,5 +93,9 @@ def reading(name: str) -> Iterator[None]:
         yield
     except DockercError as error:
         raise DockercError(f"{name}: {error}") from None
+    except OSError as error:
+        if error.errno is not None:  # the system's word, of the file or of where its parts go
+            raise
+        raise DockercError(f"{name}: its payload is damaged: {error}") from None
     except Exception as error:  # the library raises of every kind on damaged input
         raise DockercError(f"{name}: its payload is damaged: {error}") from None

@@ -1,0 +1,206 @@
+"""extract in all its forms: each judged by the tool that it is for."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from corpus import CORPUS
+from layout import directory, file, tar_of, write_layout
+from support import describe_tree, differences, dockerc, failed, need
+from test_squashfs import kernel_mount
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and owners want root")
+AWKWARD = ["types and modes", "extended attributes", "hard links", "names", "sizes around a block"]
+ELSEWHERE = 12345
+"""A user id that owns nothing."""
+
+
+@pytest.fixture(scope="session", params=AWKWARD)
+def awkward(request: pytest.FixtureRequest, place: Path) -> Path:
+    """An executable of an awkward image."""
+    made = place / request.param.replace(" ", "-")
+    layout = write_layout(place / f"{made.name}.layout", CORPUS[request.param])
+    dockerc("build", f"oci:{layout}", "-o", made)
+    return made
+
+
+def as_ordinary_user(work: Callable[[], None]) -> None:
+    """Run this in a child that is nobody in particular: the tool's files may be root's alone."""
+    sys.stdout.flush()
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            os.setgroups([])
+            os.setresgid(ELSEWHERE, ELSEWHERE, ELSEWHERE)
+            os.setresuid(ELSEWHERE, ELSEWHERE, ELSEWHERE)
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def mounted(app: Path, tmp_path: Path, name: str = "mount") -> dict[str, tuple[object, ...]]:
+    dockerc("extract", app, tmp_path / f"{name}.sqfs")
+    with kernel_mount(tmp_path / f"{name}.sqfs", tmp_path / name) as mount:
+        return describe_tree(mount / "rootfs")
+
+
+def test_to_standard_output(hello: Path, tmp_path: Path) -> None:
+    dockerc("extract", hello, tmp_path / "file")
+    command = [sys.executable, "-c", "from toolkit.cli import main; main()", "extract", hello, "-"]
+    piped = subprocess.run(command, check=True, capture_output=True).stdout
+    assert piped == (tmp_path / "file").read_bytes()
+
+
+@as_root
+def test_the_rootfs_is_what_the_kernel_shows(awkward: Path, tmp_path: Path) -> None:
+    told = dockerc("extract", awkward, "--rootfs", tmp_path / "out")
+    assert told.stderr == ""
+    assert differences(describe_tree(tmp_path / "out"), mounted(awkward, tmp_path)) == []
+
+
+@as_root
+def test_holes_stay_holes(shared: Path) -> None:
+    layers = [tar_of(file("a", bytes(64 << 20) + b"end"), file("b", b"x" + bytes(8 << 20)))]
+    dockerc("build", f"oci:{write_layout(shared / 'layout', layers)}", "-o", shared / "app")
+    dockerc("extract", shared / "app", "--rootfs", shared / "out")
+    for name, size in (("a", (64 << 20) + 3), ("b", (8 << 20) + 1)):
+        status = (shared / "out" / name).stat()
+        assert status.st_size == size and status.st_blocks * 512 < 2 << 20
+
+
+@as_root
+def test_a_user_gets_the_tree_without_owners_and_is_told(awkward: Path, shared: Path) -> None:
+    from toolkit.executable import open_executable
+    from toolkit.export.bundle import write_rootfs
+
+    def work() -> None:
+        with open_executable(awkward) as executable:
+            left_out = write_rootfs(executable, shared / "out")
+        (shared / "told").write_text(json.dumps(left_out))
+
+    as_ordinary_user(work)
+    theirs = mounted(awkward, shared)
+    told = json.loads((shared / "told").read_text())
+    ours = describe_tree(shared / "out")
+    for path in [path for path in theirs if path not in ours]:
+        assert int(str(theirs[path][0]), 8) & 0o170000 in (0o20000, 0o60000)  # devices
+        assert "devices and sockets" in told
+        del theirs[path]
+    assert all((row[1], row[2]) == (ELSEWHERE, ELSEWHERE) for row in ours.values())
+    assert ("owners" in told) == any(row[1] or row[2] for row in theirs.values())
+    ours, theirs = ({p: (r[0], *r[3:8]) for p, r in t.items()} for t in (ours, theirs))
+    assert differences(ours, theirs) == []
+
+
+@as_root
+@pytest.mark.parametrize("runtime", ["crun", "runc"])
+@pytest.mark.parametrize("user", ["root", "user"])
+def test_a_bundle_runs(hello: Path, shared: Path, runtime: str, user: str) -> None:
+    from toolkit.executable import open_executable
+    from toolkit.export.bundle import write_bundle
+
+    need(runtime)
+    identity = []
+    if user == "root":
+        dockerc("extract", hello, "--bundle", shared / "bundle")
+    else:
+        need("setpriv")
+
+        def work() -> None:
+            with open_executable(hello) as executable:
+                write_bundle(executable, shared / "bundle")
+
+        as_ordinary_user(work)
+        identity = ["setpriv", "--reuid", str(ELSEWHERE), "--regid", str(ELSEWHERE)]
+        identity += ["--clear-groups"]
+    # These runtimes want cgroup v2, or leave to keep out of them.
+    manager = ["--cgroup-manager=disabled"] if runtime == "crun" else []
+    (shared / "state").mkdir(mode=0o777)
+    (shared / "state").chmod(0o777)
+    command = [runtime, *manager, "--root", str(shared / "state"), "run", "-b"]
+    command += [str(shared / "bundle"), f"dockerc-{user}"]
+    script = 'mount -t cgroup2 none /sys/fs/cgroup; exec "$@"'
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script, "sh", *identity, *command],
+        capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == subprocess.run([hello], capture_output=True, text=True).stdout
+
+
+@as_root
+def test_an_oci_layout_builds_to_the_same_tree(awkward: Path, tmp_path: Path) -> None:
+    need("skopeo")
+    dockerc("extract", awkward, "--oci", tmp_path / "layout")
+    inspect = ["skopeo", "inspect", "--config", f"oci:{tmp_path}/layout:latest"]
+    config = json.loads(subprocess.run(inspect, check=True, capture_output=True).stdout)
+    assert config["architecture"] == "amd64" and config["config"]["Cmd"] == ["true"]
+    dockerc("build", f"oci:{tmp_path}/layout:latest", "-o", tmp_path / "again")
+    first, second = mounted(awkward, tmp_path), mounted(tmp_path / "again", tmp_path, "second")
+    assert differences(first, second) == []
+
+
+def test_the_image_s_settings_make_the_round_trip(tmp_path: Path) -> None:
+    settings = {
+        "Entrypoint": ["/bin/e"], "Cmd": ["a", "b"], "Env": ["A=ü"], "WorkingDir": "/w",
+        "User": "7:8", "Labels": {"l": "v"}, "Volumes": {"/v": {}}, "StopSignal": "SIGINT",
+        "ExposedPorts": {"80/tcp": {}},
+    }  # fmt: skip
+    layout = write_layout(tmp_path / "layout", [tar_of(directory("w"))], settings)
+    dockerc("build", f"oci:{layout}", "-o", tmp_path / "app")
+    dockerc("extract", tmp_path / "app", "--oci", tmp_path / "back")
+    dockerc("build", f"oci:{tmp_path}/back", "-o", tmp_path / "again")
+    configs = [json.loads(dockerc("inspect", "--config", tmp_path / a).stdout) for a in
+               ("app", "again")]  # fmt: skip
+    for config in configs:
+        for changing in ("reference", "digest", "layers"):
+            del config["annotations"][f"dev.dockerc.{changing}"]
+    assert configs[0] == configs[1]
+    assert configs[0]["annotations"]["dev.dockerc.cmd"] == '["a","b"]'
+
+
+@as_root
+def test_a_docker_archive_is_loaded(hello: Path, tmp_path: Path, shared: Path) -> None:
+    need("podman")
+    told = dockerc("extract", hello, "--docker-archive", tmp_path / "hello.tar")
+    assert "hello:latest" in told.stderr
+    # podman takes no longer path than this one.
+    storage = ["--root", shared / "root", "--runroot", shared / "run"]
+    podman = ["podman", *storage, "--storage-driver", "vfs"]
+    subprocess.run([*podman, "load", "-q", "-i", tmp_path / "hello.tar"], check=True)
+    listed = subprocess.run([*podman, "images", "-n"], check=True, capture_output=True, text=True)
+    assert listed.stdout.split()[:2] == ["localhost/hello", "latest"]
+    dockerc("build", f"docker-archive:{tmp_path}/hello.tar", "-o", tmp_path / "again")
+    ran = subprocess.run([tmp_path / "again"], check=True, capture_output=True, text=True).stdout
+    assert ran == subprocess.run([hello], capture_output=True, text=True).stdout
+
+
+def test_what_stands_there_is_left_alone(hello: Path, tmp_path: Path) -> None:
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "precious").write_text("precious")
+    for way in ("--rootfs", "--bundle", "--oci"):
+        assert "not empty" in failed("extract", hello, way, full)
+        assert "something is there" in failed("extract", hello, way, full / "precious")
+        assert "cannot write" in failed("extract", hello, way, tmp_path / "no" / "where")
+    assert [path.name for path in tmp_path.rglob("*")] == ["full", "precious"]
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    dockerc("extract", hello, "--rootfs", empty)
+    assert (empty / "bin" / "hello").exists()
+
+
+def test_exactly_one_way_out(hello: Path, tmp_path: Path) -> None:
+    assert "say where to" in failed("extract", hello, status=2)
+    out = tmp_path / "out"
+    assert "say where to" in failed("extract", hello, out, "--oci", out, status=2)
+    assert not out.exists()

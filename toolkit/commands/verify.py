@@ -1,0 +1,71 @@
+"""`dockerc verify`: is an executable whole, and what it claims to be?"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from toolkit.executable import Executable
+
+
+def verify(
+    apps: Annotated[list[Path], typer.Argument(metavar="APP...", help="Executables.")],
+    reference: Annotated[
+        str | None,
+        typer.Option("--reference", metavar="IMAGE", help="Compare with this image, file by file."),
+    ] = None,
+) -> None:
+    """Check every block, inode and name of executables, and their payloads' digests.
+
+    dockerc verify py
+
+    dockerc verify --reference docker://python:3.12 py
+    """
+    from toolkit.executable import open_executable
+    from toolkit.squashfs.reader import reading
+    from toolkit.verification import verify as verify_executable
+
+    for app in apps:
+        with open_executable(app) as executable, reading(str(app)):
+            found = verify_executable(executable)
+            if reference:
+                _compare(executable, reference)
+        digest = "its SHA-256 is as recorded" if found.digest else "no SHA-256 was recorded"
+        print(
+            f"{app}: whole: {found.inodes} files under {found.names} names,"
+            f" {found.blocks} blocks and {found.fragments} fragments of {found.bytes / 1e6:.1f} MB;"
+            f" {digest}" + (f"; it is {reference}" if reference else "")
+        )
+
+
+def _compare(executable: Executable, reference: str) -> None:
+    from toolkit.build import build
+    from toolkit.bundle.baked import BakedOptions
+    from toolkit.cache import PackCache
+    from toolkit.images.platforms import host_platform, normalised
+    from toolkit.images.source import Platform
+    from toolkit.packing import Parameters
+    from toolkit.progress import showing
+    from toolkit.stubs import image_architecture
+    from toolkit.verification import verify_reference
+
+    platform = host_platform()
+    if executable.machine:
+        platform = normalised(Platform("linux", image_architecture(executable.machine)))
+    with tempfile.TemporaryDirectory(prefix="dockerc-") as directory, showing(True) as progress:
+        output = Path(directory, "app")
+        build(
+            reference,
+            output,
+            platform,
+            rootfull=False,
+            baked=BakedOptions(),
+            parameters=Parameters(),
+            cache=PackCache(),
+            progress=progress,
+        )
+        verify_reference(executable, reference, output)
