@@ -296,9 +296,11 @@ def false_engine(
     with Server(str(path), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
-        yield asked
-        server.shutdown()
-        thread.join()
+        try:
+            yield asked
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def error(status: int, message: str) -> Callable[[BaseHTTPRequestHandler], None]:

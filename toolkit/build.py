@@ -16,6 +16,7 @@ from toolkit.bundle.config import config_bytes, requires_mapped_uids, runtime_co
 from toolkit.cache import PackCache
 from toolkit.errors import UsageError, about
 from toolkit.executable import Demands, write_executable
+from toolkit.images.access import DEFAULT_ACCESS, Access
 from toolkit.images.open import open_image
 from toolkit.images.source import Platform
 from toolkit.layers.content import read_file
@@ -58,13 +59,14 @@ def build(
     parameters: Parameters,
     cache: PackCache | None,
     progress: Progress,
+    access: Access = DEFAULT_ACCESS,
 ) -> Built:
     """Build the executable `output` from the image; raises DockercError when it cannot be done."""
     stub = read_stub(stub_machine(platform.architecture))
     check_writable(output)
     with (
         Packing(parameters, cache, output.resolve().parent) as packing,
-        open_image(reference, platform) as image,
+        open_image(reference, platform, access) as image,
     ):
         with about(image.reference):
             packs = packing.pack_layers(image, progress)

@@ -6,11 +6,14 @@ import sys
 import time
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from toolkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from toolkit.images.source import Platform
 
 
 class Compression(str, Enum):
@@ -38,8 +41,9 @@ def build(
         str | None,
         typer.Argument(
             metavar="[IMAGE]",
-            help="The image: docker://NAME[:TAG|@DIGEST], oci:DIR[:TAG|@DIGEST], "
-            "oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG]; a bare name is docker://.",
+            help="The image: docker://NAME[:TAG|@DIGEST], docker-daemon:NAME[:TAG], "
+            "containers-storage:NAME[:TAG], oci:DIR[:TAG|@DIGEST], oci-archive:FILE[:TAG], "
+            "docker-archive:FILE[:NAME:TAG], dir:DIR; a bare name is docker://.",
         ),
     ] = None,
     image: Annotated[str | None, typer.Option("--image", "-i", help="The same, as option.")] = None,
@@ -49,6 +53,36 @@ def build(
     arch: Annotated[
         str | None,
         typer.Option("--arch", help="amd64 or arm64; this machine's when not given."),
+    ] = None,
+    platform: Annotated[
+        str | None,
+        typer.Option("--platform", metavar="OS/ARCH[/VARIANT]", help="The same in docker's words."),
+    ] = None,
+    all_platforms: Annotated[
+        bool,
+        typer.Option(
+            "--all-platforms", help="One executable for each architecture: OUTPUT-amd64, …"
+        ),
+    ] = False,
+    creds: Annotated[
+        str | None,
+        typer.Option(
+            "--creds", metavar="USER:PASSWORD", help="For the registry, not a stored login."
+        ),
+    ] = None,
+    tls_verify: Annotated[
+        bool | None,
+        typer.Option(
+            "--tls-verify/--no-tls-verify",
+            help="Whether the registry's certificate must be right; "
+            "if not, it may speak plain http too.",
+        ),
+    ] = None,
+    cert_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--cert-dir", help="Authorities (*.crt) and our certificates (*.cert, *.key) for it."
+        ),
     ] = None,
     rootfull: Annotated[
         bool,
@@ -113,8 +147,8 @@ def build(
     from toolkit.build import build as build_executable
     from toolkit.bundle.baked import BakedOptions
     from toolkit.cache import PackCache
-    from toolkit.images.platforms import host_platform, normalised
-    from toolkit.images.source import Platform
+    from toolkit.images.access import Access, parse_credentials
+    from toolkit.images.platforms import MissingPlatform
     from toolkit.packing import Parameters
     from toolkit.progress import showing
 
@@ -129,28 +163,60 @@ def build(
         user=user,
         labels=tuple(label or ()),
     )
-    started = time.monotonic()
-    platform = normalised(Platform("linux", arch)) if arch else host_platform()
+    access = Access(parse_credentials(creds) if creds is not None else None, tls_verify, cert_dir)
     cache = None if no_cache else PackCache()
-    with showing(quiet) as progress:
-        built = build_executable(
-            reference,
-            output,
-            platform,
-            rootfull=rootfull,
-            baked=baked,
-            parameters=parameters,
-            cache=cache,
-            progress=progress,
-        )
-    for what, count in sorted(built.left_out.items()):
-        print(
-            f"dockerc: note: squashfs cannot hold these, left out: {count} {what}", file=sys.stderr
-        )
-    if not quiet:
-        print(
-            f"{output}: {built.size / 1e6:.1f} MB, {built.platform}, {built.digest},"
-            f" {built.cached} of {built.layers} layers cached,"
-            f" {time.monotonic() - started:.1f} s",
-            file=sys.stderr,
-        )
+    missing: MissingPlatform | None = None
+    made = 0
+    for path, wanted in _targets(output, arch, platform, all_platforms):
+        started = time.monotonic()
+        try:
+            with showing(quiet) as progress:
+                built = build_executable(
+                    reference,
+                    path,
+                    wanted,
+                    access=access,
+                    rootfull=rootfull,
+                    baked=baked,
+                    parameters=parameters,
+                    cache=cache,
+                    progress=progress,
+                )
+        except MissingPlatform as error:
+            missing = error
+            continue
+        made += 1
+        for what, count in sorted(built.left_out.items()):
+            print(
+                f"dockerc: note: squashfs cannot hold these, left out: {count} {what}",
+                file=sys.stderr,
+            )
+        if not quiet:
+            print(
+                f"{path}: {built.size / 1e6:.1f} MB, {built.platform}, {built.digest},"
+                f" {built.cached} of {built.layers} layers cached,"
+                f" {time.monotonic() - started:.1f} s",
+                file=sys.stderr,
+            )
+    if missing and not made:
+        raise missing
+
+
+def _targets(
+    output: Path, arch: str | None, platform: str | None, all_platforms: bool
+) -> list[tuple[Path, Platform]]:
+    """The files to write, and for what. Raises UsageError when that is said twice."""
+    from toolkit.images.platforms import host_platform, normalised, parse_platform_name
+    from toolkit.images.source import Platform
+    from toolkit.stubs import ARCHITECTURES
+
+    if (arch is not None) + (platform is not None) + all_platforms > 1:
+        raise UsageError("name one of --arch, --platform and --all-platforms")
+    if all_platforms:
+        return [
+            (output.with_name(f"{output.name}-{architecture}"), Platform("linux", architecture))
+            for architecture in ARCHITECTURES
+        ]
+    if platform is not None:
+        return [(output, parse_platform_name(platform))]
+    return [(output, normalised(Platform("linux", arch)) if arch else host_platform())]

@@ -28,6 +28,9 @@ class Access:
     """A directory as described in `certificates`, in the place of those of the system."""
 
 
+DEFAULT_ACCESS = Access()
+
+
 def parse_credentials(text: str) -> Credentials:
     """Reads `USER:PASSWORD`. Raises UsageError, which does not repeat it, when it is not that."""
     username, colon, password = text.partition(":")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
-from toolkit.images.access import Access
+from toolkit.images.access import DEFAULT_ACCESS, Access
 from toolkit.images.reference import (
     ArchiveReference,
     DaemonReference,
@@ -15,11 +15,9 @@ from toolkit.images.reference import (
 )
 from toolkit.images.source import Image, Platform
 
-_DEFAULT = Access()
-
 
 def open_image(
-    text: str, platform: Platform, access: Access = _DEFAULT
+    text: str, platform: Platform, access: Access = DEFAULT_ACCESS
 ) -> AbstractContextManager[Image]:
     """Opens the image that a user named, in its variant for `platform`.
 
