@@ -2,63 +2,110 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+from layers import merged_tar, with_new_layer
 from measure import ORDINARY, Measured, User, write_policy
 
 RUNS = 3
 
 
-def ours(image: Path, work: Path, dockerc: str, user: User) -> tuple[Measured, int]:
-    """`dockerc build` from the OCI layout; its time and the payload's size."""
-    output = work / "ours"
-    measured = user.timed(dockerc, "build", "--no-cache", f"oci:{image}:latest", "-o", output)
-    footer = output.read_bytes()[-16:]
-    return measured, output.stat().st_size - int.from_bytes(footer[:8], "little") - len(footer)
+@dataclass(frozen=True)
+class Contest:
+    """One image, built in one fresh directory, for one run."""
+
+    image: Path
+    work: Path
+    dockerc: str
+    user: User
+
+    def ours(self, *options: str, image: Path | None = None) -> Measured:
+        """`dockerc build` from the OCI layout."""
+        source = f"oci:{image or self.image}:latest"
+        return self.user.timed(self.dockerc, "build", source, "-o", self.work / "ours", *options)
+
+    def cold(self) -> Measured:
+        """Nothing cached."""
+        return self.ours("--no-cache")
+
+    def changed(self) -> Measured:
+        """The image's layers are cached; one more, of a megabyte, is not."""
+        self.ours()
+        return self.ours(image=with_new_layer(self.image, self.work / "changed"))
+
+    def cached(self) -> Measured:
+        """Every layer is cached."""
+        self.ours()
+        return self.ours()
+
+    def pipeline(self) -> Measured:
+        """What dockerc 0.3 runs: skopeo copy, umoci unpack --rootless, mksquashfs -comp zstd."""
+        work = self.work
+        steps = [
+            ["skopeo", "copy", "--policy", write_policy(work), f"oci:{self.image}:latest",
+             f"oci:{work}/image:latest"],
+            ["umoci", "unpack", "--rootless", "--image", f"{work}/image:latest", work / "bundle"],
+            ["mksquashfs", work / "bundle", work / "theirs", "-comp", "zstd", "-noappend",
+             "-force-uid", "0", "-force-gid", "0"],
+        ]  # fmt: skip
+        return Measured.total([self.user.timed(*step) for step in steps])
+
+    def tar2sqfs(self) -> Measured:
+        """squashfs-tools-ng, from the layers' tars, joined beforehand."""
+        merged = merged_tar(self.image, self.work / "merged.tar")
+        command = f"exec tar2sqfs -q -f -c zstd {self.work}/theirs <{merged}"
+        return self.user.timed("sh", "-c", command)
+
+    def size(self) -> int:
+        """Bytes of the squashfs that came out."""
+        if (self.work / "theirs").exists():
+            return (self.work / "theirs").stat().st_size
+        data = self.work / "ours"
+        with data.open("rb") as file:
+            file.seek(-16, os.SEEK_END)
+            offset = int.from_bytes(file.read(8), "little")
+        return data.stat().st_size - offset - 16
 
 
-def pipeline(image: Path, work: Path, user: User) -> tuple[Measured, int]:
-    """What dockerc 0.3 runs: skopeo copy, umoci unpack --rootless, mksquashfs -comp zstd."""
-    bundle, output = work / "bundle", work / "theirs"
-    steps = [
-        ["skopeo", "copy", "--policy", write_policy(work), f"oci:{image}:latest",
-         f"oci:{work}/image:latest"],
-        ["umoci", "unpack", "--rootless", "--image", f"{work}/image:latest", bundle],
-        ["mksquashfs", bundle, output, "-comp", "zstd", "-noappend",
-         "-force-uid", "0", "-force-gid", "0"],
-    ]  # fmt: skip
-    done = [(user.timed(*step)) for step in steps]
-    return Measured.total(done), output.stat().st_size
+CONTENDERS: dict[str, tuple[str, Callable[[Contest], Measured]]] = {
+    "cold": ("ours, cold", Contest.cold),
+    "changed": ("ours, one new layer on a cached base", Contest.changed),
+    "cached": ("ours, all cached", Contest.cached),
+    "pipeline": ("skopeo + umoci + mksquashfs", Contest.pipeline),
+    "tar2sqfs": ("tar2sqfs, merged tar given", Contest.tar2sqfs),
+}
 
 
 def bench_build(images: list[Path], work: Path, dockerc: str) -> None:
     """Print one line a contender and image: medians of RUNS, memory the largest, and the ratio."""
     user = ORDINARY if ORDINARY.can_run(dockerc) else User(None)
     who = user.name or "root, as no other user reaches the tool"
-    print(f"\nbuild, {who}, {RUNS} runs each, interleaved, no cache; payload without the runtime")
-    print(f"{'image':8} {'contender':9} {'wall s':>7} {'cpu s':>7} {'rss MB':>7} {'size MB':>8}")
+    print(f"\nbuild, {who}, {RUNS} runs each, interleaved; size is the squashfs's")
+    header = ("wall s", "cpu s", "rss MB", "size MB", "of pipeline")
+    print(f"{'image':8} {'contender':38}" + "".join(f"{word:>12}" for word in header))
     for image in images:
-        found: dict[str, list[tuple[Measured, int]]] = {"ours": [], "pipeline": []}
+        found: dict[str, list[Measured]] = {key: [] for key in CONTENDERS}
+        sizes: dict[str, int] = {}
         for _ in range(RUNS):
-            for name in found:
-                directory = work / f"build-{name}"
+            for key, (_, build) in CONTENDERS.items():
+                directory = work / "build"
                 directory.mkdir()
                 directory.chmod(0o777)
-                if name == "ours":
-                    found[name].append(ours(image, directory, dockerc, user))
-                else:
-                    found[name].append(pipeline(image, directory, user))
+                contest = Contest(image, directory, dockerc, user.with_cache(directory))
+                found[key].append(build(contest))
+                sizes[key] = contest.size()
                 shutil.rmtree(directory)
-        walls = {}
-        for name, rows in found.items():
-            walls[name] = statistics.median(row.wall for row, _ in rows)
-            cpu = statistics.median(row.cpu for row, _ in rows)
-            rss = max(row.rss for row, _ in rows)
-            size = rows[0][1]
+        pipeline = statistics.median(row.wall for row in found["pipeline"])
+        for key, (title, _) in CONTENDERS.items():
+            wall = statistics.median(row.wall for row in found[key])
+            cpu = statistics.median(row.cpu for row in found[key])
+            rss = max(row.rss for row in found[key])
             print(
-                f"{image.name:8} {name:9} {walls[name]:7.2f} {cpu:7.2f}"
-                f" {rss / 1e6:7.0f} {size / 1e6:8.2f}"
+                f"{image.name:8} {title:38}{wall:12.2f}{cpu:12.2f}{rss / 1e6:12.0f}"
+                f"{sizes[key] / 1e6:12.2f}{f'1/{pipeline / wall:.1f}':>12}"
             )
-        print(f"{image.name:8} ours takes 1/{walls['pipeline'] / walls['ours']:.1f} of the time")

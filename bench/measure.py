@@ -34,6 +34,12 @@ class User:
     """Whom a command runs as: an account's name, or None for whoever runs the benchmark."""
 
     name: str | None
+    cache: Path | None = None
+    """What XDG_CACHE_HOME is for the commands."""
+
+    def with_cache(self, directory: Path) -> User:
+        """The same user with a cache of its own."""
+        return User(self.name, directory / "cache")
 
     def timed(self, *words: str | Path) -> Measured:
         """Run to the end, output thrown away; raises CalledProcessError when it fails."""
@@ -65,6 +71,8 @@ class User:
     def _identity(self) -> dict[str, Any]:
         """Popen's own change of user: a wrapper's start would count as the command's."""
         environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+        if self.cache:
+            environment["XDG_CACHE_HOME"] = str(self.cache)
         if self.name is None:
             return {"env": environment | {"HOME": str(Path.home())}}
         account = pwd.getpwnam(self.name)

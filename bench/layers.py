@@ -1,0 +1,78 @@
+"""OCI layouts for the benchmark: an image with one more layer, and an image as a single tar."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import random
+import tarfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+_NEW_LAYER = 1 << 20
+
+
+def with_new_layer(image: Path, output: Path) -> Path:
+    """The image with a layer on top that was never seen before: one file of a megabyte."""
+    manifest, config = _read(image)
+    data = random.randbytes(_NEW_LAYER)
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        info = tarfile.TarInfo("srv/changed")
+        info.size = len(data)
+        archive.addfile(info, io.BytesIO(data))
+    blobs = output / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+    for blob in (image / "blobs" / "sha256").iterdir():
+        (blobs / blob.name).symlink_to(blob.resolve())
+    config["rootfs"]["diff_ids"].append(_digest(buffer.getvalue()))
+    layer = _store(output, gzip.compress(buffer.getvalue(), 1))
+    manifest["layers"].append(manifest["layers"][-1] | layer)
+    manifest["config"] |= _store(output, json.dumps(config).encode())
+    index = json.loads((image / "index.json").read_text())
+    index["manifests"][0] |= _store(output, json.dumps(manifest).encode())
+    (output / "index.json").write_text(json.dumps(index))
+    (output / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    return output
+
+
+def merged_tar(image: Path, output: Path) -> Path:
+    """The layers as a single tar, later entries in the place of earlier ones of the same name.
+
+    Whiteouts are dropped: near enough for a rival's time, as these images hardly have any.
+    """
+    manifest, _ = _read(image)
+    entries = {}
+    with ExitStack() as stack:
+        for layer in manifest["layers"]:
+            archive = stack.enter_context(tarfile.open(_blob(image, layer["digest"])))
+            for member in archive:
+                entries.pop(member.name, None)
+                entries[member.name] = (archive, member)
+        with tarfile.open(output, "w") as merged:
+            for archive, member in entries.values():
+                merged.addfile(member, archive.extractfile(member) if member.isreg() else None)
+    return output
+
+
+def _read(image: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    index = json.loads((image / "index.json").read_text())
+    manifest = json.loads(_blob(image, index["manifests"][0]["digest"]).read_text())
+    return manifest, json.loads(_blob(image, manifest["config"]["digest"]).read_text())
+
+
+def _blob(image: Path, digest: str) -> Path:
+    return image / "blobs" / digest.replace(":", "/")
+
+
+def _store(layout: Path, data: bytes) -> dict[str, Any]:
+    digest = _digest(data)
+    _blob(layout, digest).write_bytes(data)
+    return {"digest": digest, "size": len(data)}
+
+
+def _digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
