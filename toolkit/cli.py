@@ -13,10 +13,12 @@ from toolkit.commands.build import build
 from toolkit.commands.cache import cache
 from toolkit.commands.cat import cat
 from toolkit.commands.diff import diff
+from toolkit.commands.edit import edit
 from toolkit.commands.extract import extract
 from toolkit.commands.inspect import inspect
 from toolkit.commands.ls import ls
 from toolkit.commands.replace import replace
+from toolkit.commands.run import run
 from toolkit.commands.verify import verify
 from toolkit.errors import DockercError
 from toolkit.version import __version__
@@ -32,8 +34,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(cache, name="cache")
-for command in (build, inspect, ls, cat, extract, replace, verify, diff):
+for command in (build, inspect, ls, cat, extract, replace, edit, verify, diff):
     app.command()(command)
+# As with docker, what stands after the image is the program's.
+app.command(context_settings={"allow_interspersed_args": False})(run)
 app.command("replace-runtime", hidden=True)(replace)  # as the old tool's file was called
 
 

@@ -6,7 +6,7 @@ import sys
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, Protocol
 
 from toolkit.copy import copy_range
 from toolkit.layers.entry import Content
@@ -36,6 +36,17 @@ class Placement(NamedTuple):
     """Bytes of blocks that are not stored."""
     fragment: int
     fragment_offset: int
+
+
+class Placed(Protocol):
+    """What the tables need to know of file data that is in its place."""
+
+    @property
+    def fragment_count(self) -> int: ...
+    @property
+    def fragment_table(self) -> bytes: ...
+
+    def place(self, content: Content) -> Placement: ...
 
 
 class DataMap:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from toolkit.errors import DockercError
 from toolkit.layers.compress import Compressor
 from toolkit.layers.tree import Inode
-from toolkit.squashfs.data import DataMap
+from toolkit.squashfs.data import Placed
 from toolkit.squashfs.metadata import MetadataStream, Position
 from toolkit.squashfs.structs import (
     DEVICE_INODE,
@@ -62,7 +62,7 @@ class _Listing:
 class InodeTables:
     """The inode table, the directory table, and the ids and references that belong to them."""
 
-    def __init__(self, data: DataMap, xattrs: XattrTable, compressor: Compressor) -> None:
+    def __init__(self, data: Placed, xattrs: XattrTable, compressor: Compressor) -> None:
         self.inodes = MetadataStream(compressor)
         self.directories = MetadataStream(compressor)
         self.ids: dict[int, int] = {}

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from toolkit.layers.compress import Compressor
 from toolkit.layers.pack import Pack
 from toolkit.layers.tree import Inode, walk
-from toolkit.squashfs.data import DataMap
+from toolkit.squashfs.data import DataMap, Placed
 from toolkit.squashfs.inodes import InodeTables
 from toolkit.squashfs.metadata import encode_table
 from toolkit.squashfs.structs import (
@@ -33,7 +33,7 @@ from toolkit.squashfs.structs import (
 from toolkit.squashfs.xattrs import XattrTable
 
 _ALIGNMENT = 4096
-_METADATA_LEVEL = 12
+METADATA_LEVEL = 12
 
 
 def write_squashfs(
@@ -57,8 +57,8 @@ def write_squashfs(
     data = DataMap(packs, block_size)
     data.want(walk(root))
     position = data.copy(output, SUPERBLOCK_SIZE + len(options))
-    with Compressor(level and _METADATA_LEVEL) as compressor:
-        tables, superblock = _tables(root, data, position, compressor)
+    with Compressor(level and METADATA_LEVEL) as compressor:
+        tables, superblock = encode_tables(root, data, position, compressor)
     superblock = replace(superblock, block_size=block_size, mkfs_time=mkfs_time)
     output.write(tables)
     output.seek(start)
@@ -67,10 +67,13 @@ def write_squashfs(
     return superblock
 
 
-def _tables(
-    root: Inode, data: DataMap, position: int, compressor: Compressor
+def encode_tables(
+    root: Inode, data: Placed, position: int, compressor: Compressor
 ) -> tuple[bytes, Superblock]:
-    """Everything after the data, padded in front to end on a 4 KiB boundary."""
+    """Everything after the data, which ends at `position`, padded to end on a 4 KiB boundary.
+
+    The superblock lacks what the tables do not know: time and block size.
+    """
     xattrs = XattrTable(compressor)
     inodes = InodeTables(data, xattrs, compressor)
     root_reference = inodes.write(root)

@@ -1,0 +1,83 @@
+"""Baked options laid over a config.json that is there already, without the image."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from toolkit.bundle.baked import BakedOptions
+from toolkit.bundle.defaults import capabilities
+from toolkit.bundle.users import ReadFile, find_user
+from toolkit.errors import DockercError
+
+_ENTRYPOINT, _CMD = "dev.dockerc.entrypoint", "dev.dockerc.cmd"
+_VOLUMES = "dev.dockerc.run.volumes"
+
+
+def edited_config(
+    config: dict[str, Any], baked: BakedOptions, read_file: ReadFile
+) -> dict[str, Any]:
+    """The configuration with `baked` over it; what `baked` does not name stays as it is.
+
+    `read_file` gives a file of the image, for who its users are. Raises DockercError when the
+    configuration is malformed or there is no such user.
+    """
+    try:
+        return _edited(config, baked, read_file)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise DockercError("its config.json is not what the OCI's runtime-spec describes") from None
+
+
+def _edited(config: dict[str, Any], baked: BakedOptions, read_file: ReadFile) -> dict[str, Any]:
+    process = dict(config["process"])
+    annotations = dict(config.get("annotations") or {})
+    old = {
+        "Env": process.get("env") or [],
+        # The old tool's payloads append arguments, so their words are an entrypoint.
+        "Entrypoint": json.loads(annotations.get(_ENTRYPOINT, "null")) or []
+        if _ENTRYPOINT in annotations
+        else list(process["args"]),
+        "Cmd": json.loads(annotations.get(_CMD, "null")) or [],
+    }
+    new = baked.over({"config": old})["config"]
+    process["env"] = _last_of_each(new["Env"])
+    if baked.workdir is not None:
+        process["cwd"] = baked.workdir if baked.workdir.startswith("/") else f"/{baked.workdir}"
+    if baked.user is not None:
+        _change_user(process, baked.user, read_file)
+    if baked.entrypoint is not None or baked.cmd is not None:
+        entrypoint, cmd = new["Entrypoint"], new["Cmd"] or []
+        if not entrypoint and not cmd:
+            raise DockercError("nothing would be left to run; give --entrypoint or --cmd a word")
+        process["args"] = [*entrypoint, *cmd]
+        annotations[_ENTRYPOINT], annotations[_CMD] = _array(entrypoint), _array(cmd)
+    if baked.volumes:
+        volumes = json.loads(annotations.get(_VOLUMES, "[]"))
+        annotations[_VOLUMES] = _array([*volumes, *baked.volumes])
+    # Ours steer the runtime; a label must not.
+    labels = {k: v for k, v in new.get("Labels", {}).items() if not k.startswith("dev.dockerc.")}
+    annotations |= labels
+    return {**config, "process": process, "annotations": dict(sorted(annotations.items()))}
+
+
+def _change_user(process: dict[str, Any], spec: str, read_file: ReadFile) -> None:
+    """Ids, capabilities, and HOME where it was the former user's."""
+    before = process.get("user") or {}
+    former = find_user(f"{before.get('uid', 0)}:{before.get('gid', 0)}", read_file)
+    user = find_user(spec, read_file)
+    process["user"] = {
+        "uid": user.uid, "gid": user.gid, "additionalGids": list(user.additional_gids)
+    }  # fmt: skip
+    process["capabilities"] = capabilities(user.uid)
+    process["env"] = [
+        f"HOME={user.home}" if entry == f"HOME={former.home}" else entry for entry in process["env"]
+    ]
+
+
+def _last_of_each(env: list[str]) -> list[str]:
+    variables = {entry.partition("=")[0]: entry for entry in env}
+    return list(variables.values())
+
+
+def _array(words: list[str]) -> str:
+    return json.dumps(words, ensure_ascii=False, separators=(",", ":"))
