@@ -42,7 +42,11 @@ def libzstd(arch: str, zstd: Path, work: Path, cache: Path) -> Path:
         "-fno-stack-protector",
     ]
     # No assembly; no error texts; no variant for windows larger than any squashfs block.
-    defines = ["-DZSTD_DISABLE_ASM=1", "-DZSTD_STRIP_ERROR_STRINGS=1", "-DZSTD_FORCE_DECOMPRESS_SEQUENCES_SHORT=1"]
+    defines = [
+        "-DZSTD_DISABLE_ASM=1",
+        "-DZSTD_STRIP_ERROR_STRINGS=1",
+        "-DZSTD_FORCE_DECOMPRESS_SEQUENCES_SHORT=1",
+    ]
     target = ["-target", f"{arch}-linux-musl", *defines, "-g0"]
     zig(["cc", "-c", *target, *flags, "-o", str(out), str(zstd / "zstd.c")], cache, work)
     return out

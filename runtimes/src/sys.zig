@@ -93,7 +93,7 @@ const names = [_]Named{
 /// What an error means, for a person.
 pub fn text(err: anyerror) []const u8 {
     for (names) |n| if (n.err == err) return n.text;
-    return @errorName(err);
+    return "unexpected error";
 }
 
 fn word(arg: anytype) usize {
@@ -125,6 +125,11 @@ pub fn call(comptime nr: SYS, args: anytype) Error!usize {
     const rc = raw(nr, args);
     const errno = linux.errno(rc);
     if (errno == .SUCCESS) return rc;
+    return named(errno);
+}
+
+/// Once, and not in every kind of call: its jump table takes a kilobyte.
+noinline fn named(errno: linux.E) Error {
     for (names) |n| if (n.errno == errno) return n.err;
     return error.Unexpected;
 }

@@ -24,7 +24,8 @@ const forever = 1 << 31;
 pub const read_max = 128 << 10;
 const page = 4096;
 
-const zeros: [1 << 12]u8 = @splat(0);
+/// A variable takes no room in the file.
+var zeros: [page]u8 = @splat(0);
 
 pub const Operations = struct {
     channel: Channel,
