@@ -24,6 +24,9 @@ _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _SKIPPABLE_MAGIC = b"\x2a\x4d\x18"
 """Bytes 1-3 of a zstd skippable frame (RFC 8878 3.1.2), which may come first."""
 _MAX_ZSTD_WINDOW = 128 << 20
+_FREE_SIZE = 16 << 30
+_MAX_RATIO = 1100
+"""gzip cannot expand more than 1032 times; what zstd makes of zeros is allowed up to _FREE_SIZE."""
 
 
 class LayerStream:
@@ -105,18 +108,41 @@ class LayerStream:
     def _produce(self) -> None:
         last: BaseException | None = None
         try:
-            for chunk in _decompressed(self._compressed):
+            source = _Counted(self._compressed)
+            total = 0
+            for chunk in _decompressed(cast(BinaryIO, source)):
+                total += len(chunk)
+                if total > _FREE_SIZE and total > _MAX_RATIO * source.count:
+                    raise DockercError(
+                        f"{source.count} bytes of it expand to over {total}: taken for an attack"
+                    )
                 self._hash.update(chunk)
-                self._put(chunk)
+                if not self._put(chunk):
+                    return
         except BaseException as error:  # handed to the reader, whose thread it concerns
             last = error
         self._put(last)
 
-    def _put(self, item: bytes | BaseException | None) -> None:
+    def _put(self, item: bytes | BaseException | None) -> bool:
+        """Hand over; False when nobody reads any more."""
         while not self._stopped.is_set():
             with contextlib.suppress(queue.Full):
-                return self._chunks.put(item, timeout=0.1)
-        raise SystemExit  # ends this thread only: nobody reads any more
+                self._chunks.put(item, timeout=0.1)
+                return True
+        return False
+
+
+class _Counted:
+    """A stream that knows how much of it was read."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.count = 0
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        self.count += len(data)
+        return data
 
 
 def _decompressed(file: BinaryIO) -> Iterator[bytes]:
