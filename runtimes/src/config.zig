@@ -1,6 +1,7 @@
 //! config.json of the bundle: the part of the OCI runtime specification that is acted upon, and
 //! the annotations in which the builder keeps what the specification has no place for.
 const std = @import("std");
+const json = @import("json.zig");
 
 pub const size_max = 4 << 20;
 
@@ -9,12 +10,11 @@ pub const Spec = struct {
     root: ?Root = null,
     hostname: ?[]const u8 = null,
     mounts: []const Mount = &.{},
-    annotations: ?std.json.ArrayHashMap([]const u8) = null,
+    annotations: json.Value = .null,
     linux: Linux = .{},
 
     pub fn annotation(self: *const Spec, name: []const u8) ?[]const u8 {
-        const annotations = self.annotations orelse return null;
-        return annotations.map.get(name);
+        return (self.annotations.get(name) orelse return null).text() catch null;
     }
 };
 
@@ -71,10 +71,8 @@ pub const Linux = struct {
 
 pub const Namespace = struct { type: []const u8 };
 
-const json_options: std.json.ParseOptions = .{ .ignore_unknown_fields = true, .duplicate_field_behavior = .use_last };
-
-pub fn parse(arena: std.mem.Allocator, text: []const u8) !Spec {
-    return std.json.parseFromSliceLeaky(Spec, arena, text, json_options);
+pub fn parse(arena: std.mem.Allocator, text: []const u8) json.Error!Spec {
+    return (try json.parse(arena, text)).decode(Spec, arena);
 }
 
 /// The command: docker's rule is that arguments given take the place of the image's Cmd. The two
@@ -91,10 +89,9 @@ pub fn command(arena: std.mem.Allocator, spec: *const Spec, given: []const []con
     return std.mem.concat(arena, []const u8, &.{ entrypoint orelse &.{}, rest });
 }
 
-fn list(arena: std.mem.Allocator, spec: *const Spec, name: []const u8) !?[]const []const u8 {
-    const text = spec.annotation(name) orelse return null;
-    // "null" is what an image without the field may have been given.
-    return std.json.parseFromSliceLeaky(?[]const []const u8, arena, text, json_options) catch return error.Annotation;
+/// An annotation that holds a list of words.
+pub fn list(arena: std.mem.Allocator, spec: *const Spec, name: []const u8) json.Error!?[]const []const u8 {
+    return try json.parseTexts(arena, spec.annotation(name) orelse return null);
 }
 
 test "arguments replace cmd, or are appended" {

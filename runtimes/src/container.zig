@@ -1,6 +1,7 @@
 //! The container, set up from inside by the process that becomes the app.
 const std = @import("std");
 const sys = @import("sys.zig");
+const text = @import("text.zig");
 const log = @import("log.zig");
 const config = @import("config.zig");
 const credentials = @import("credentials.zig");
@@ -49,11 +50,11 @@ pub const Container = struct {
 
     /// The overlay over the payload becomes the root; the machine's stays our working directory.
     fn root(self: *Container) !void {
-        const options = try std.fmt.allocPrintSentinel(self.arena, "lowerdir=lower/{s},upperdir=upper,workdir=work{s}", .{
+        const options = try text.alloc(self.arena, "lowerdir=lower/{s},upperdir=upper,workdir=work{s}", .{
             self.rootPath(),
             // An ordinary user may not write trusted.overlay.* attributes.
             if (self.ids == .host) "" else ",userxattr",
-        }, 0);
+        });
         sys.mount("dockerc", "root", "overlay", sys.MS.nodev, options) catch |err| {
             if (err == error.NODEV) log.die("this kernel has no overlayfs: load it with: sudo modprobe overlay", .{});
             log.die("cannot mount an overlayfs over the payload (Linux 5.11 is the first that lets an ordinary user): {s}", .{sys.text(err)});
@@ -125,7 +126,7 @@ pub const Container = struct {
     }
 
     fn setOomScore(self: *Container, score: i32) !void {
-        try sys.writeFile(sys.at_fdcwd, "/proc/self/oom_score_adj", try std.fmt.allocPrint(self.arena, "{d}", .{score}));
+        try sys.writeFile(sys.at_fdcwd, "/proc/self/oom_score_adj", try text.alloc(self.arena, "{d}", .{score}));
     }
 };
 

@@ -3,6 +3,7 @@
 //! the machine's, bound.
 const std = @import("std");
 const sys = @import("sys.zig");
+const text = @import("text.zig");
 const log = @import("log.zig");
 const jail_path = @import("jail_path.zig");
 const Ids = @import("userns.zig").Ids;
@@ -30,14 +31,14 @@ pub fn make(arena: std.mem.Allocator, ids: Ids) !void {
     for (devices) |device| makeOne(arena, dev, device, ids) catch |err|
         log.debug("no /dev/{s}: {s}", .{ device.name, sys.text(err) });
     for (links) |link| {
-        const path = try std.fmt.allocPrintSentinel(arena, "{s}/{s}", .{ dev, link.name }, 0);
+        const path = try text.alloc(arena, "{s}/{s}", .{ dev, link.name });
         sys.do(.symlinkat, .{ link.target.ptr, sys.at_fdcwd, path.ptr }) catch |err|
             if (err != error.EXIST) return err;
     }
 }
 
 fn makeOne(arena: std.mem.Allocator, dev: [:0]const u8, device: Device, ids: Ids) !void {
-    const path = try std.fmt.allocPrintSentinel(arena, "{s}/{s}", .{ dev, device.name }, 0);
+    const path = try text.alloc(arena, "{s}/{s}", .{ dev, device.name });
     if (ids == .host) {
         const char_device = 0o020666;
         const number = device.major << 8 | device.minor;
@@ -48,6 +49,6 @@ fn makeOne(arena: std.mem.Allocator, dev: [:0]const u8, device: Device, ids: Ids
     }
     const file = try sys.openat(sys.at_fdcwd, path, .{ .ACCMODE = .WRONLY, .CREAT = true, .NOFOLLOW = true, .CLOEXEC = true }, 0o666);
     sys.close(file);
-    const machines = try std.fmt.allocPrintSentinel(arena, "dev/{s}", .{device.name}, 0);
+    const machines = try text.alloc(arena, "dev/{s}", .{device.name});
     try sys.mount(machines, path, null, sys.MS.bind, null);
 }

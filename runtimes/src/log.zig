@@ -3,6 +3,7 @@
 const std = @import("std");
 const linux = std.os.linux;
 const sys = @import("sys.zig");
+const text = @import("text.zig");
 
 var debugging = false;
 var started: i64 = 0;
@@ -25,14 +26,14 @@ fn now() i64 {
 fn print(comptime format: []const u8, args: anytype) void {
     var buf: [4096]u8 = undefined;
     // A sentence too long for the buffer is cut, not lost.
-    const line = std.mem.print(&buf, format, args) catch &buf;
+    const line = text.print(&buf, format, args);
     _ = sys.raw(.write, .{ 2, line.ptr, line.len });
 }
 
 pub fn debug(comptime format: []const u8, args: anytype) void {
     if (!debugging) return;
     const t = now() - started;
-    print("dockerc: [{d}.{d:0>3} ms] " ++ format ++ "\n", .{ @as(u64, @intCast(@divTrunc(t, 1000))), @as(u64, @intCast(@mod(t, 1000))) } ++ args);
+    print("dockerc: [{d} us] " ++ format ++ "\n", .{t} ++ args);
 }
 
 pub fn note(comptime format: []const u8, args: anytype) void {

@@ -2,6 +2,7 @@
 //! squashfs on a loop device, else (and where that is not to be had) our own FUSE server.
 const std = @import("std");
 const sys = @import("sys.zig");
+const text = @import("text.zig");
 const log = @import("log.zig");
 const userns = @import("userns.zig");
 const Image = @import("squashfs/image.zig").Image;
@@ -26,12 +27,7 @@ pub fn mount(arena: std.mem.Allocator, reader: *Reader, ids: userns.Ids, uid: u3
         error.ACCES, error.PERM => log.die("/dev/fuse cannot be opened ({s}): sudo chmod 666 /dev/fuse (inside a container, pass it in: --device /dev/fuse)", .{sys.text(err)}),
         else => log.die("/dev/fuse cannot be opened: {s}", .{sys.text(err)}),
     };
-    const options = try std.fmt.allocPrintSentinel(
-        arena,
-        "fd={d},rootmode=40000,user_id={d},group_id={d},allow_other,default_permissions,max_read={d}",
-        .{ device, mounter.uid, mounter.gid, read_max },
-        0,
-    );
+    const options = try text.alloc(arena, "fd={d},rootmode=40000,user_id={d},group_id={d},allow_other,default_permissions,max_read={d}", .{ device, mounter.uid, mounter.gid, read_max });
     sys.mount("dockerc", "lower", "fuse", sys.MS.rdonly | sys.MS.nodev, options) catch |err| {
         userns.explainAppArmor();
         log.die("cannot mount with FUSE: {s}", .{sys.text(err)});
@@ -81,7 +77,7 @@ fn mountLoop(arena: std.mem.Allocator, image: *const Image) !void {
     // Another process may take the free device before us.
     for (0..64) |_| {
         const number = try sys.call(.ioctl, .{ control, loop_get_free, 0 });
-        const path = try std.fmt.allocPrintSentinel(arena, "/dev/loop{d}", .{number}, 0);
+        const path = try text.alloc(arena, "/dev/loop{d}", .{number});
         const device = try sys.openat(sys.at_fdcwd, path, .{ .ACCMODE = .RDONLY, .CLOEXEC = true }, 0);
         defer sys.close(device);
         const config: LoopConfig = .{ .fd = @intCast(image.fd), .offset = image.start };

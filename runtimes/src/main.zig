@@ -3,9 +3,11 @@
 const std = @import("std");
 const builtin = @import("builtin");
 const sys = @import("sys.zig");
+const text = @import("text.zig");
 const log = @import("log.zig");
 const config = @import("config.zig");
 const footer = @import("footer.zig");
+const json = @import("json.zig");
 const lower = @import("lower.zig");
 const mounts = @import("mounts.zig");
 const options = @import("options.zig");
@@ -141,8 +143,8 @@ fn rootPath(spec: *const config.Spec) []const u8 {
 }
 
 fn say(arena: std.mem.Allocator, comptime format: []const u8, args: anytype) !u8 {
-    const text = try std.fmt.allocPrint(arena, format, args);
-    try sys.do(.write, .{ 1, text.ptr, text.len });
+    const line = try text.alloc(arena, format, args);
+    try sys.do(.write, .{ 1, line.ptr, line.len });
     return 0;
 }
 
@@ -187,15 +189,15 @@ fn findPayload(self: sys.fd_t) footer.Payload {
 }
 
 fn readConfig(arena: std.mem.Allocator, reader: *Reader) !*config.Spec {
-    const text = reader.readRootFile(try reader.newDecoder(), arena, "config.json", config.size_max) catch |err| switch (err) {
+    const bytes = reader.readRootFile(try reader.newDecoder(), arena, "config.json", config.size_max) catch |err| switch (err) {
         error.OutOfMemory => |e| return e,
         error.TooLarge => log.die("the payload's config.json is larger than {d} bytes", .{config.size_max}),
         else => log.die("the payload is damaged: config.json cannot be read", .{}),
     } orelse log.die("the payload holds no config.json", .{});
     const spec = try arena.create(config.Spec);
-    spec.* = config.parse(arena, text) catch |err| switch (err) {
+    spec.* = config.parse(arena, bytes) catch |err| switch (err) {
         error.OutOfMemory => |e| return e,
-        else => log.die("the payload's config.json makes no sense ({s})", .{@errorName(err)}),
+        else => log.die("the payload's config.json makes no sense", .{}),
     };
     return spec;
 }
@@ -206,6 +208,8 @@ test {
     _ = @import("credentials.zig");
     _ = @import("environment.zig");
     _ = footer;
+    _ = json;
+    _ = text;
     _ = mounts;
     _ = options;
     _ = @import("passwd.zig");

@@ -2,6 +2,7 @@
 //! working directory is still the machine's root, so that relative sources lead there.
 const std = @import("std");
 const sys = @import("sys.zig");
+const text = @import("text.zig");
 const log = @import("log.zig");
 const config = @import("config.zig");
 const jail_path = @import("jail_path.zig");
@@ -21,7 +22,9 @@ pub const Source = struct {
     /// Through /proc of the machine: a mount point as long as the machine's root is our working
     /// directory.
     fn machinePath(self: Source, buf: *[32:0]u8) [*:0]const u8 {
-        return (std.mem.printSentinel(buf, "proc/self/fd/{d}", .{self.fd}, 0) catch unreachable).ptr;
+        const path = text.print(buf, "proc/self/fd/{d}", .{self.fd});
+        buf[path.len] = 0;
+        return buf;
     }
 };
 

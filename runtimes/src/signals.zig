@@ -3,6 +3,7 @@
 const std = @import("std");
 const linux = std.os.linux;
 const sys = @import("sys.zig");
+const text = @import("text.zig");
 const log = @import("log.zig");
 
 pub const Set = u64;
@@ -117,16 +118,17 @@ pub const App = struct {
     /// Whether the app neither handles nor ignores the signal.
     fn hasDefault(self: *App, signal: u32) bool {
         var path: [32:0]u8 = undefined;
-        const name = std.mem.printSentinel(&path, "{d}/status", .{self.pid}, 0) catch return false;
+        const name = text.print(&path, "{d}/status", .{self.pid});
+        path[name.len] = 0;
         var buf: [8192]u8 = undefined;
-        const text = sys.readFile(self.proc, name, &buf) catch return false;
-        return (field(text, "SigIgn:") | field(text, "SigCgt:")) & bit(signal) == 0;
+        const status = sys.readFile(self.proc, &path, &buf) catch return false;
+        return (field(status, "SigIgn:") | field(status, "SigCgt:")) & bit(signal) == 0;
     }
 };
 
-fn field(text: []const u8, name: []const u8) u64 {
-    const at = std.mem.find(u8, text, name) orelse return 0;
-    const rest = std.mem.trim(u8, text[at + name.len ..], " \t");
+fn field(status: []const u8, name: []const u8) u64 {
+    const at = std.mem.find(u8, status, name) orelse return 0;
+    const rest = std.mem.trim(u8, status[at + name.len ..], " \t");
     const end = std.mem.findScalar(u8, rest, '\n') orelse rest.len;
     return std.fmt.parseInt(u64, rest[0..end], 16) catch 0;
 }
@@ -144,8 +146,8 @@ fn dieOf(signal: u32) void {
 }
 
 test "masks of /proc/PID/status" {
-    const text = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000001\nSigCgt:\t0000000180004a02\n";
-    try std.testing.expectEqual(bit(1), field(text, "SigIgn:"));
-    try std.testing.expect(field(text, "SigCgt:") & bit(SIG.int) != 0);
-    try std.testing.expectEqual(0, field(text, "SigNone:"));
+    const status = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000001\nSigCgt:\t0000000180004a02\n";
+    try std.testing.expectEqual(bit(1), field(status, "SigIgn:"));
+    try std.testing.expect(field(status, "SigCgt:") & bit(SIG.int) != 0);
+    try std.testing.expectEqual(0, field(status, "SigNone:"));
 }

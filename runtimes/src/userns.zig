@@ -3,6 +3,7 @@
 //! package uidmap write that map); real root needs none.
 const std = @import("std");
 const sys = @import("sys.zig");
+const text = @import("text.zig");
 const log = @import("log.zig");
 const Environment = @import("environment.zig").Environment;
 
@@ -77,8 +78,8 @@ fn writeSingle(arena: std.mem.Allocator, wanted: Wanted, uid: u32, gid: u32) !vo
     const cwd = sys.at_fdcwd;
     // The kernel wants this before an ordinary user may map a group (user_namespaces(7)).
     try sys.writeFile(cwd, "/proc/self/setgroups", "deny");
-    try sys.writeFile(cwd, "/proc/self/uid_map", try std.fmt.allocPrint(arena, "{d} {d} 1", .{ wanted.uid, uid }));
-    try sys.writeFile(cwd, "/proc/self/gid_map", try std.fmt.allocPrint(arena, "{d} {d} 1", .{ wanted.gid, gid }));
+    try sys.writeFile(cwd, "/proc/self/uid_map", try text.alloc(arena, "{d} {d} 1", .{ wanted.uid, uid }));
+    try sys.writeFile(cwd, "/proc/self/gid_map", try text.alloc(arena, "{d} {d} 1", .{ wanted.gid, gid }));
 }
 
 /// What ids are in the user namespace that we were started in.
@@ -91,9 +92,9 @@ const Map = struct {
     /// Of all ranges.
     count: u64,
 
-    fn parse(text: []const u8) ?Map {
+    fn parse(lines: []const u8) ?Map {
         var count: u64 = 0;
-        var words = std.mem.tokenizeAny(u8, text, " \n");
+        var words = std.mem.tokenizeAny(u8, lines, " \n");
         var i: usize = 0;
         while (words.next()) |word| : (i += 1) {
             if (i % 3 == 2) count += std.fmt.parseInt(u32, word, 10) catch return null;
@@ -127,8 +128,8 @@ pub fn explainAppArmor() void {
 
 fn forbids(path: [*:0]const u8, value: u8) bool {
     var buf: [16]u8 = undefined;
-    const text = sys.readFile(sys.at_fdcwd, path, &buf) catch return false;
-    return text.len >= 1 and text[0] == value and (text.len == 1 or text[1] == '\n');
+    const content = sys.readFile(sys.at_fdcwd, path, &buf) catch return false;
+    return content.len >= 1 and content[0] == value and (content.len == 1 or content[1] == '\n');
 }
 
 /// A child that stays outside of the user namespace to start the helpers, which are set-uid.
@@ -160,7 +161,7 @@ const Mapper = struct {
         const cloexec: u32 = @bitCast(sys.O{ .CLOEXEC = true });
         var pipe: [2]sys.fd_t = undefined;
         try sys.do(.pipe2, .{ &pipe, cloexec });
-        const target = try std.fmt.allocPrintSentinel(arena, "{d}", .{sys.raw(.getpid, .{})}, 0);
+        const target = try text.alloc(arena, "{d}", .{sys.raw(.getpid, .{})});
         const child = try sys.fork();
         if (child != 0) {
             sys.close(pipe[0]);
@@ -171,9 +172,9 @@ const Mapper = struct {
         // No byte: the parent is gone.
         if ((sys.call(.read, .{ pipe[0], &byte, 1 }) catch 0) != 1) sys.exit(1);
         for (programs, own, ranges) |program, id, range| {
-            const first = try std.fmt.allocPrintSentinel(arena, "{d}", .{id}, 0);
-            const start = try std.fmt.allocPrintSentinel(arena, "{d}", .{range.start}, 0);
-            const count = try std.fmt.allocPrintSentinel(arena, "{d}", .{range.count}, 0);
+            const first = try text.alloc(arena, "{d}", .{id});
+            const start = try text.alloc(arena, "{d}", .{range.start});
+            const count = try text.alloc(arena, "{d}", .{range.count});
             // 0 is the caller, 1 and so on are the range.
             const argv = [_:null]?[*:0]const u8{ program, target, "0", first, "1", "1", start, count };
             const helper = try sys.fork();
@@ -203,9 +204,9 @@ fn subordinate(arena: std.mem.Allocator, path: [*:0]const u8, user: ?[]const u8,
     return largest(sys.readFile(sys.at_fdcwd, path, buf) catch return null, user, uid);
 }
 
-fn largest(text: []const u8, user: ?[]const u8, uid: u32) ?Range {
+fn largest(table: []const u8, user: ?[]const u8, uid: u32) ?Range {
     var best: ?Range = null;
-    var lines = std.mem.tokenizeScalar(u8, text, '\n');
+    var lines = std.mem.tokenizeScalar(u8, table, '\n');
     while (lines.next()) |line| {
         var fields = std.mem.splitScalar(u8, line, ':');
         const owner = fields.first();
@@ -221,8 +222,8 @@ fn largest(text: []const u8, user: ?[]const u8, uid: u32) ?Range {
 
 fn userName(arena: std.mem.Allocator, uid: u32) ?[]const u8 {
     const buf = arena.alloc(u8, 1 << 20) catch return null;
-    const text = sys.readFile(sys.at_fdcwd, "/etc/passwd", buf) catch return null;
-    return (@import("passwd.zig").find(text, uid) orelse return null).name;
+    const table = sys.readFile(sys.at_fdcwd, "/etc/passwd", buf) catch return null;
+    return (@import("passwd.zig").find(table, uid) orelse return null).name;
 }
 
 test "maps of ids" {
@@ -231,8 +232,8 @@ test "maps of ids" {
 }
 
 test "the largest range of the user" {
-    const text = "root:1:2\nbench:100000:65536\n1001:300000:70000\nbench:x:3\nbench:5\n";
-    try std.testing.expectEqual(Range{ .start = 300000, .count = 70000 }, largest(text, "bench", 1001).?);
-    try std.testing.expectEqual(Range{ .start = 100000, .count = 65536 }, largest(text, "bench", 7).?);
-    try std.testing.expect(largest(text, null, 7) == null);
+    const table = "root:1:2\nbench:100000:65536\n1001:300000:70000\nbench:x:3\nbench:5\n";
+    try std.testing.expectEqual(Range{ .start = 300000, .count = 70000 }, largest(table, "bench", 1001).?);
+    try std.testing.expectEqual(Range{ .start = 100000, .count = 65536 }, largest(table, "bench", 7).?);
+    try std.testing.expect(largest(table, null, 7) == null);
 }
