@@ -32,8 +32,6 @@ class _OnDemand(SquashFsImage):  # type: ignore[misc]
     def _initialize(self) -> None:
         self._fd.seek(self._offset)
         self._read_super()
-        if self._sblk.fragments > self._sblk.bytes_used:
-            raise DockercError(f"its squashfs claims {self._sblk.fragments} fragments")
         self._read_uids_guids()
         self._read_fragment_table()
 

@@ -133,6 +133,17 @@ class Superblock:
         if bytes_used < SUPERBLOCK_SIZE:
             raise DockercError(f"the squashfs claims to be {bytes_used} bytes long")
         tables = fields[13:]
+        if fragments > inodes:
+            raise DockercError(f"the squashfs claims {fragments} fragments for {inodes} files")
+        id_table, xattr_table, inode_table, directory_table, fragment_table, export_table = tables
+        present = [at for at in (xattr_table, export_table) if at != NO_TABLE]
+        if fragments:
+            present.append(fragment_table)
+        if not all(
+            SUPERBLOCK_SIZE <= at <= bytes_used
+            for at in (id_table, inode_table, directory_table, *present)
+        ):
+            raise DockercError("the squashfs claims to have a table beyond its end")
         return cls(
             inodes, mkfs_time, block_size, fragments, compression, flags, ids, root_inode,
             bytes_used, *tables,

@@ -1,0 +1,357 @@
+"""Damaged and hostile executables: one sentence, no file, bounded time and memory.
+
+DOCKERC_FUZZ=100000 makes so many mutants instead of some hundreds; DOCKERC_FUZZ_SEED=N starts
+elsewhere, and a failure names the seed that it came from.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import struct
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from corpus import CORPUS
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from layout import directory, entry, file, symlink, tar_of, write_layout
+from mutants import Mutator, write
+from support import dockerc, failed
+
+import toolkit.inspection
+from toolkit.comparison import compare_trees
+from toolkit.errors import DockercError
+from toolkit.executable import Demands, copy_payload, open_executable, write_executable
+from toolkit.export.bundle import write_rootfs
+from toolkit.squashfs.reader import reading
+from toolkit.verification import verify
+
+MUTANTS = int(os.environ.get("DOCKERC_FUZZ", "600"))
+SEED = int(os.environ.get("DOCKERC_FUZZ_SEED", "1"))
+STUB = bytes(4096)
+_SECONDS = 10
+_MEMORY = 400 << 20
+
+
+class TooSlow(Exception):
+    """A mutant took longer than any sound file of its size."""
+
+
+@pytest.fixture(scope="module")
+def sound(place: Path) -> dict[str, bytes]:
+    """Three small executables: compressed, with readable tables, and of the old tool."""
+    layers = [*CORPUS["types and modes"], *CORPUS["extended attributes"], *CORPUS["hard links"],
+              tar_of(file("big", b"block" * 3000), file("hole", bytes(90_000)),
+                     directory("e"), symlink("e/s", "t" * 300))]  # fmt: skip
+    layout = write_layout(place / "hostile.layout", layers)
+    found = {}
+    for name, options in {
+        "compressed": [],
+        "readable": ["--compression", "none", "--block-size", "4K"],
+    }.items():
+        dockerc("build", f"oci:{layout}", "-o", place / name, *options)
+        found[name] = _without_seal(place / name, place)
+    with open_executable(place / "compressed") as executable, (place / "p").open("wb") as payload:
+        copy_payload(executable, payload)
+    # An old file: an unaligned offset and the first footer.
+    old = STUB[:1001] + (place / "p").read_bytes()
+    found["first generation"] = old + struct.pack(">Q", 1001)
+    return found
+
+
+def _without_seal(app: Path, place: Path) -> bytes:
+    """On a small stub, and without the digest, which would tell of any change at once."""
+    with open_executable(app) as executable:
+
+        def payload(target: object) -> Demands:
+            copy_payload(executable, target)  # type: ignore[arg-type]
+            return Demands(False, None)
+
+        write_executable(place / "bare", STUB, payload)
+    return (place / "bare").read_bytes()
+
+
+@contextmanager
+def bounded(what: str) -> Iterator[None]:
+    """Raise TooSlow after some seconds."""
+
+    def stop(*_: object) -> None:
+        raise TooSlow(what)
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(_SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def attempt(app: Path, out: Path) -> list[str]:
+    """Every way to look at a file; each ends well or with one sentence. Returns the sentences."""
+    told = []
+
+    def inspect() -> None:
+        toolkit.inspection.inspection(executable)
+
+    def look() -> None:
+        verify(executable)
+
+    def extract() -> None:
+        write_rootfs(executable, out)
+
+    def diff() -> None:
+        list(compare_trees(executable, executable))
+
+    try:
+        with open_executable(app) as executable:
+            for work in (inspect, look, extract, diff):
+                try:
+                    with bounded(work.__name__), reading(str(app)):
+                        work()
+                except DockercError as error:
+                    told.append(str(error))
+    except DockercError as error:
+        told.append(str(error))
+    assert all("\n" not in sentence and len(sentence) < 1000 for sentence in told), told
+    if out.exists():
+        subprocess.run(["chmod", "-R", "u+rwx", out], check=True)
+        subprocess.run(["rm", "-rf", out], check=True)
+    assert not [path for path in out.parent.iterdir() if path.name.startswith(".out")]
+    return told
+
+
+class _NoElf:
+    """lief has its own process, and its own test: a third of a second for each mutant."""
+
+    def __init__(self, data: bytes) -> None: ...
+
+    def result(self) -> None: ...
+
+
+@pytest.fixture
+def no_elf(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toolkit.inspection, "ElfProbe", _NoElf)
+
+
+@pytest.mark.parametrize("name", ["compressed", "readable", "first generation"])
+def test_mutants(sound: dict[str, bytes], shared: Path, name: str, no_elf: None) -> None:
+    data = sound[name]
+    mutator = Mutator(data, data.index(b"hsqs"))
+    assert attempt(write(shared / "app", data), shared / "out") == []
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seen = set()
+    for seed in range(SEED, SEED + MUTANTS // 3):
+        app = write(shared / "app", mutator.mutant(seed))
+        try:
+            seen.update(attempt(app, shared / "out"))
+        except Exception as error:
+            raise AssertionError(f"mutant {seed} of {name}") from error
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    assert grown < _MEMORY
+    assert len(seen) > 10, "mutants so tame prove nothing"
+
+
+COMMANDS = ("inspect", "extract", "replace", "ls", "verify", "edit", "diff")
+
+
+def refused(app: Path, out: Path, told: str = "") -> None:
+    """Every command, as a user calls it, says one sentence and writes nothing."""
+    more: dict[str, list[str | Path]] = {
+        "extract": [out], "replace": [out], "edit": [out, "-e", "A=1"], "diff": [app]
+    }  # fmt: skip
+    before = sorted(out.parent.iterdir())
+    for command in COMMANDS:
+        sentence = failed(command, app, *more.get(command, []), timeout=60)
+        assert told in sentence
+    assert sorted(out.parent.iterdir()) == before
+
+
+def test_truncation_anywhere(sound: dict[str, bytes], shared: Path, no_elf: None) -> None:
+    """At every 4 KiB, and at every byte of the last 64."""
+    for data in sound.values():
+        lengths = {*range(0, len(data), 4096), *range(len(data) - 64, len(data))}
+        for length in sorted(lengths):
+            told = attempt(write(shared / "app", data[:length]), shared / "out")
+            assert len(told) == 1 and "not a dockerc executable" in told[0], length
+
+
+FOOTERS = {
+    "beyond the end": struct.pack("<Q8x", 1 << 40),
+    "into the footer": struct.pack("<Q8x", 1 << 13),
+    "overflowing": struct.pack("<Q8x", (1 << 64) - 4096),
+    "the start": bytes(16),
+    "nothing but ones": b"\xff" * 16,
+}
+
+
+@pytest.mark.parametrize("name", FOOTERS)
+def test_footers_that_lie(sound: dict[str, bytes], shared: Path, name: str) -> None:
+    app = write(shared / "app", sound["compressed"][:-16] + FOOTERS[name])
+    refused(app, shared / "out", "not a dockerc executable")
+
+
+def test_a_magic_alone_is_no_squashfs(shared: Path) -> None:
+    data = bytes(4096) + b"hsqs" + bytes(8000) + struct.pack("<Q8x", 4096)
+    refused(write(shared / "app", data), shared / "out", "not a dockerc executable")
+
+
+FIELDS = {"inodes": "<I", "time": "<I", "block size": "<I", "fragments": "<I", "compression": "<H",
+          "block log": "<H", "flags": "<H", "ids": "<H", "major": "<H", "minor": "<H",
+          "root inode": "<Q", "bytes used": "<Q", "id table": "<Q", "xattr table": "<Q",
+          "inode table": "<Q", "directory table": "<Q", "fragment table": "<Q",
+          "export table": "<Q"}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_superblocks_that_lie(
+    sound: dict[str, bytes], shared: Path, name: str, no_elf: None
+) -> None:
+    harmless = ("time", "flags")
+    names = list(FIELDS)
+    at = 4 + sum(struct.calcsize(FIELDS[before]) for before in names[: names.index(name)])
+    size = struct.calcsize(FIELDS[name])
+    data = sound["readable"]
+    start = data.index(b"hsqs") + at
+    actual = int.from_bytes(data[start : start + size], "little")
+    largest = (1 << 8 * size) - 1
+    for value in {0, 1, actual ^ 1, actual + 1 & largest, actual + 4096 & largest, largest >> 1,
+                  largest - 1, largest} - {actual}:  # fmt: skip
+        changed = data[:start] + value.to_bytes(size, "little") + data[start + size :]
+        told = attempt(write(shared / "app", changed), shared / "out")
+        # Without an export table a filesystem is whole, and nothing here is compressed.
+        whole = name in harmless or (name, value) in (("export table", largest), ("compression", 1))
+        assert whole or told, (name, value)
+
+
+@given(st.binary(max_size=600), st.integers(0, 700))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_anything_behind_a_superblock(data: bytes, at: int) -> None:
+    """A believable superblock whose tables are noise."""
+    from io import BytesIO
+
+    from toolkit.squashfs.filesystem import Filesystem
+    from toolkit.squashfs.structs import NO_TABLE, Superblock
+    from toolkit.squashfs.survey import survey
+
+    size = 96 + len(data)
+    table = min(96 + at, size)
+    superblock = Superblock(
+        inodes=3, mkfs_time=0, block_size=4096, fragments=0, compression=6, flags=0, ids=1,
+        root_inode=0, bytes_used=size, id_table=96, xattr_table=NO_TABLE, inode_table=96,
+        directory_table=table, fragment_table=NO_TABLE, export_table=NO_TABLE,
+    )  # fmt: skip
+    filesystem = Filesystem(BytesIO(superblock.encode() + data), 0, superblock)
+    for work in (lambda: survey(filesystem), lambda: list(filesystem.walk(filesystem.root))):
+        with pytest.raises(DockercError), reading("noise"):
+            work()
+
+
+def patched(data: bytes, old: bytes, new: bytes) -> bytes:
+    assert data.count(old) == 1 and len(old) == len(new)
+    return data.replace(old, new)
+
+
+@pytest.mark.parametrize("name", [b"../e", b"a/bc", b"..\0x", b"a\0bc"])
+def test_names_that_are_none(shared: Path, name: bytes, no_elf: None) -> None:
+    layers = [tar_of(file("abcd", b"x"), directory("zz"))]
+    layout = write_layout(shared / "layout", layers)
+    dockerc("build", f"oci:{layout}", "-o", shared / "made", "--compression", "none")
+    data = _without_seal(shared / "made", shared)
+    app = write(shared / "app", patched(data, b"abcd", name))
+    told = attempt(app, shared / "out")
+    assert sum("a name in its squashfs is none" in sentence for sentence in told) >= 3
+
+
+def test_loops_of_directories(shared: Path, no_elf: None) -> None:
+    """`inner` becomes a name of the directory above it."""
+    layers = [tar_of(directory("outer"), directory("outer/inner"), file("outer/inner/f", b"x"))]
+    layout = write_layout(shared / "layout", layers)
+    dockerc("build", f"oci:{layout}", "-o", shared / "made", "--compression", "none")
+    data = bytearray(_without_seal(shared / "made", shared))
+
+    def entry_at(name: bytes) -> int:
+        return data.index(name) - 8  # the entry's fields stand before its name
+
+    outer, inner = entry_at(b"outer"), entry_at(b"inner")
+    data[inner : inner + 2] = data[outer : outer + 2]
+    # Numbers are relative to those of each directory's header, which stands before its entry.
+    header_outer, header_inner = outer - 4, inner - 4
+    data[header_inner : header_inner + 4] = data[header_outer : header_outer + 4]
+    data[inner + 2 : inner + 4] = data[outer + 2 : outer + 4]
+    told = attempt(write(shared / "app", bytes(data)), shared / "out")
+    assert sum("loop" in sentence for sentence in told) >= 3, told
+
+
+def test_files_of_more_blocks_than_there_are(shared: Path, no_elf: None) -> None:
+    size = 12_345
+    layout = write_layout(shared / "layout", [tar_of(file("f", os.urandom(size)))])
+    dockerc("build", f"oci:{layout}", "-o", shared / "made", "--compression", "none",
+            "--block-size", "4K")  # fmt: skip
+    data = _without_seal(shared / "made", shared)
+    old = struct.pack("<I", size)
+    for claimed in (0xFFFFFFFF, 0x7FFFFFFF, 1 << 24, 20_000):
+        app = write(shared / "app", patched(data, old, struct.pack("<I", claimed)))
+        assert len(attempt(app, shared / "out")) >= 3
+
+
+def test_what_unfolds_to_more_than_the_disk_holds(
+    hello: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few kilobytes can be terabytes: it is asked before, not found out when the disk is full."""
+    usage = shutil.disk_usage(shared)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with open_executable(hello) as executable, pytest.raises(DockercError, match="1000 left"):
+        write_rootfs(executable, shared / "out")
+    assert list(shared.iterdir()) == []
+
+
+def test_a_block_that_unfolds_beyond_its_size(shared: Path, no_elf: None) -> None:
+    """A megabyte in fifty bytes where a block has four kilobytes."""
+    import zstandard
+
+    bomb = zstandard.ZstdCompressor(level=19).compress(bytes(1 << 28))[:4000]
+    content = os.urandom(4096)
+    layout = write_layout(shared / "layout", [tar_of(file("f", content))])
+    dockerc("build", f"oci:{layout}", "-o", shared / "made", "--compression", "none",
+            "--block-size", "4K")  # fmt: skip
+    data = _without_seal(shared / "made", shared)
+    data = patched(data, content, bomb.ljust(4096, b"\0"))
+    # The size word, whose bit 24 says that the block is stored as it is.
+    data = patched(data, struct.pack("<I", 4096 | 1 << 24), struct.pack("<I", 4096))
+    told = attempt(write(shared / "app", data), shared / "out")
+    assert sum("block" in sentence for sentence in told) >= 2, told
+
+
+def test_what_is_no_file_at_all(shared: Path) -> None:
+    os.mkfifo(shared / "fifo")
+    (shared / "directory").mkdir()
+    (shared / "empty").write_bytes(b"")
+    for name in ("fifo", "directory", "empty", "missing"):
+        refused(shared / name, shared / "out")
+    refused(Path("/dev/zero"), shared / "out")
+
+
+def test_a_stub_that_is_no_elf_or_a_broken_one(sound: dict[str, bytes], shared: Path) -> None:
+    data = bytearray(sound["compressed"])
+    for stub in (b"\x7fELF", b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\0\x3e\0" + b"\xff" * 200):
+        data[: len(stub)] = stub
+        app = write(shared / "app", bytes(data))
+        told = dockerc("inspect", "--format", "{{.Stub.Current}}", app).stdout
+        assert told == "false\n"
+    # Nothing tells its architecture any more but the image's own word.
+    dockerc("replace", app, shared / "new")
+
+
+def test_a_terminal_is_safe_from_names(shared: Path) -> None:
+    layers = [tar_of(file("a\x1b[2Jb", b"x"), entry("l", b"2", linkname="\x1b]0;x\x07"))]
+    layout = write_layout(shared / "layout", layers, {"Cmd": ["\x1b[31m"]})
+    dockerc("build", f"oci:{layout}", "-o", shared / "app")
+    for command in (["ls", "-lR"], ["inspect"], ["verify"]):
+        assert "\x1b" not in dockerc(command[0], *command[1:], shared / "app").stdout
