@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from images_support import (
     FIXTURE,
+    Answer,
     Layout,
     LyingRegistry,
     answer,
@@ -395,6 +397,42 @@ def test_certificate_of_our_own(
         assert read_image(target, access=Access(certificates=ours)) == read_image(f"oci:{FIXTURE}")
         with pytest.raises(DockercError, match="wants another certificate of ours"):
             read_image(target, access=Access(certificates=authority.directory))
+
+
+def test_certificate_of_our_own_is_not_shown_elsewhere(
+    tmp_path: Path, authority: Authority, layout: Layout
+) -> None:
+    for file, name in zip(authority.issue("anna"), ("client.cert", "client.key"), strict=True):
+        shutil.copy(file, tmp_path / name)
+    shutil.copy(authority.certificate, tmp_path)
+    path = "/v2/app/manifests/latest"
+    with (
+        lying_registry(layout.path, asking(authority, "registry")) as registry,
+        lying_registry(layout.path, asking(authority, "storage")) as storage,
+    ):
+        shown = []
+
+        def watched(server: LyingRegistry, reply: Answer) -> Answer:
+            def send(request: BaseHTTPRequestHandler) -> None:
+                assert isinstance(request.connection, ssl.SSLSocket)
+                shown.append((server, bool(request.connection.getpeercert())))
+                reply(request)
+
+            return send
+
+        target = f"https://localhost:{storage.address.rpartition(':')[2]}{path}"
+        registry.answers[path] = watched(registry, answer(307, b"", {"Location": target}))
+        storage.answers[path] = watched(storage, storage._serve)
+        read_image(f"{registry.address}/app", access=Access(certificates=tmp_path))
+        assert shown == [(registry, True), (storage, False)]
+
+
+def asking(authority: Authority, name: str) -> ssl.SSLContext:
+    """A server's TLS that takes a client's certificate where it is shown."""
+    context = authority.server_tls(name)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.load_verify_locations(authority.certificate)
+    return context
 
 
 # Proxies

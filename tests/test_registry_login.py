@@ -114,6 +114,10 @@ def test_addresses_as_keys(home: Path, key: str) -> None:
     docker_config(home, auths={key: auth("a", "p:w"), "https://q.io.evil.org/": auth("b", "c")})
     assert found() == ("a", "p:w")
     assert found("io") is None
+    docker_config(
+        home, auths={"https://q.io.evil.org/": auth("b", "c"), "http://aq.io": auth("d", "e")}
+    )
+    assert found() is None
 
 
 @pytest.mark.parametrize(
