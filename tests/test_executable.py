@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import struct
 import subprocess
 from pathlib import Path
 
@@ -59,42 +58,6 @@ def test_replace_in_place(hello: Path, tmp_path: Path) -> None:
     dockerc("replace", app, app)
     assert app.read_bytes() == hello.read_bytes()
     assert app.stat().st_mode & 0o111
-
-
-GENERATIONS = {
-    "0.3": lambda offset: struct.pack("<Q?", offset, True) + b"\xaa" * 7,
-    "0.3, replaced": lambda offset: b"\x13" * 8 + struct.pack("<Q?", offset, False) + b"\xaa" * 7,
-    "first": lambda offset: struct.pack(">Q", offset),
-}
-
-
-@pytest.mark.parametrize("generation", GENERATIONS)
-def test_files_of_the_old_tool(hello: Path, tmp_path: Path, generation: str) -> None:
-    need("umoci", "mksquashfs")
-    bundle, app = tmp_path / "bundle", tmp_path / "app"
-    layout = write_layout(tmp_path / "layout", CORPUS["hard links"])
-    umoci = ["umoci", "unpack", "--rootless", "--image", f"{layout}:latest", bundle]
-    subprocess.run(umoci, check=True, capture_output=True)
-    stub = hello.read_bytes()[:1000].ljust(54_321, b"\0")
-    squash = ["mksquashfs", bundle, app, "-comp", "zstd", "-offset", str(len(stub)), "-noappend"]
-    subprocess.run(squash, check=True, capture_output=True)
-    with app.open("r+b") as file:
-        file.write(stub)
-        file.seek(0, 2)
-        file.write(GENERATIONS[generation](len(stub)))
-    told = json.loads(dockerc("inspect", "--json", app).stdout)
-    assert told["footer"]["offset"] == len(stub)
-    assert told["footer"]["generation"] == (1 if generation == "first" else 2)
-    assert told["config"]["root"]["path"] == "rootfs"
-    dockerc("extract", app, tmp_path / "old.sqfs")
-    dockerc("replace", app, tmp_path / "new")
-    dockerc("extract", tmp_path / "new", tmp_path / "new.sqfs")
-    payload = (tmp_path / "old.sqfs").read_bytes()
-    assert payload == app.read_bytes()[len(stub) : len(stub) + len(payload)]
-    assert payload == (tmp_path / "new.sqfs").read_bytes()
-    again = json.loads(dockerc("inspect", "--json", tmp_path / "new").stdout)
-    assert again["footer"]["offset"] % 4096 == 0
-    assert again["footer"]["require_mapped_uids"] == told["footer"]["require_mapped_uids"]
 
 
 def test_the_old_command_line_builds(tmp_path: Path) -> None:
