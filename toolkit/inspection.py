@@ -97,7 +97,11 @@ def _image(config: dict[str, Any]) -> dict[str, Any]:
         "args": process.get("args"),
         "env": process.get("env"),
         "workdir": process.get("cwd"),
-        "user": {name: user.get(name) for name in ("uid", "gid", "additionalGids")},
+        "user": {
+            "uid": user.get("uid"),
+            "gid": user.get("gid"),
+            "additional_gids": user.get("additionalGids"),
+        },
         "volumes": _array(annotations.get(f"{_OWN}volumes")),
         "baked_volumes": _array(annotations.get(f"{_OWN}run.volumes")),
         "rootfull": annotations.get(f"{_OWN}rootfull") == "true",
