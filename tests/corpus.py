@@ -139,6 +139,21 @@ CORPUS: dict[str, list[bytes]] = {
         BASE,
         tar_of(file("to-dir/new", b"n"), file("to-root/deep", b"d"), entry("to-dir/.wh.one")),
     ],
+    "through symlinks that start deep down": [
+        tar_of(
+            directory("etc"),
+            directory("a"),
+            directory("a/b"),
+            symlink("a/b/absolute", "/etc"),
+            symlink("a/b/relative", "../../etc/./."),
+            symlink("a/b/chain", "absolute"),
+        ),
+        tar_of(
+            file("a/b/absolute/one", b"1"),
+            file("a/b/relative/two", b"2"),
+            file("a/b/chain/three", b"3"),
+        ),
+    ],
     "symlink replaced by a directory": [
         BASE,
         tar_of(directory("to-dir"), file("to-dir/new", b"n")),

@@ -127,6 +127,12 @@ def test_an_empty_tar_and_one_cut_short() -> None:
             list(read(data[:end]))
 
 
+def test_an_empty_pax_value_takes_back_what_was_said() -> None:
+    records = b"8 uid=5\n7 uid=\n"
+    ((item, _),) = read(tar_of((entry("pax", b"x"), records), entry("a", uid=7)))
+    assert item.uid == 7
+
+
 def test_a_wrong_checksum_is_told() -> None:
     data = bytearray(tar_of(file("a", b"x")))
     data[10] ^= 1

@@ -253,16 +253,15 @@ def _number(data: bytes) -> int:
 
 
 def _decimal(pax: dict[bytes, bytes], key: bytes, default: int) -> int:
-    """A PAX number; a time's fraction is dropped towards the past."""
+    """A PAX number; a time's fraction is dropped, as squashfs has none."""
     value = pax.get(key)
     if value is None:
         return default
-    whole, point, fraction = value.partition(b".")
+    whole, _, fraction = value.partition(b".")
     digits = whole[1:] if whole[:1] == b"-" else whole
     if not digits.isdigit() or len(digits) > 20 or (fraction and not fraction.isdigit()):
         raise DockercError(f"a PAX header of its tar has a bad {key.decode()}: {_show(value)}")
-    negative = whole[:1] == b"-" and point and fraction.strip(b"0")
-    return int(whole) - (1 if negative else 0)
+    return int(whole)
 
 
 def _text(data: bytes) -> bytes:

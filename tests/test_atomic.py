@@ -1,0 +1,52 @@
+"""Files are there whole or not at all, on systems with and without nameless files."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from toolkit.atomic import atomic_file
+from toolkit.errors import DockercError
+
+
+@pytest.fixture(params=["nameless", "named"])
+def target(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A path to write, where temporary files have no name, and where they must have one."""
+    if request.param == "named":
+        monkeypatch.delattr(os, "O_TMPFILE")
+    return tmp_path / "target"
+
+
+def test_a_file_is_replaced_when_all_went_well(target: Path) -> None:
+    target.write_text("old")
+    with atomic_file(target, 0o755) as file:
+        file.write(b"new")
+        assert target.read_text() == "old"
+    assert target.read_text() == "new"
+    assert [path.name for path in target.parent.iterdir()] == ["target"]
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(target: Path) -> None:
+    target.write_text("old")
+    with pytest.raises(ZeroDivisionError), atomic_file(target, 0o755) as file:
+        file.write(b"half")
+        raise ZeroDivisionError
+    assert target.read_text() == "old"
+    assert [path.name for path in target.parent.iterdir()] == ["target"]
+
+
+def test_a_full_disk_is_told_with_the_name(target: Path) -> None:
+    with pytest.raises(DockercError, match="target: No space left"), atomic_file(target, 0o755):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert list(target.parent.iterdir()) == []
+
+
+def test_a_symlink_is_followed(target: Path) -> None:
+    link = target.parent / "link"
+    link.symlink_to("target")
+    with atomic_file(link, 0o644) as file:
+        file.write(b"through")
+    assert link.is_symlink() and target.read_text() == "through"
