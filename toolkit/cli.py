@@ -28,6 +28,7 @@ _OLD_OPTIONS = ("-i", "--image", "-o", "--output", "--arch", "--rootfull")
 app = typer.Typer(
     name="dockerc",
     help="Turn a container image into one executable file.",
+    epilog="Exit status: 0 done, 1 failed (diff: different), 2 wrong usage, 128+N signal N.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # rich would double the time to the first line of help

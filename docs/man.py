@@ -1,0 +1,113 @@
+"""`python docs/man.py`: writes docs/man/, the man pages, from what `--help` says.
+
+A wheel brings them along, and `man dockerc-inspect` finds them where they are installed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from toolkit.cli import app  # noqa: E402
+
+_STATUSES = (
+    ("0", "Done; of \\fBdockerc diff\\fR: the two are equal."),
+    (
+        "1",
+        "Not done; one sentence on standard error says why. Of \\fBdockerc diff\\fR: they differ.",
+    ),
+    ("2", "The command line is wrong."),
+    ("128+N", "Ended by signal N."),
+)
+
+
+def pages() -> dict[str, str]:
+    """Every page's file name and text."""
+    group: Any = typer.main.get_command(app)
+    found = {"dockerc.1": _page("dockerc", group, sorted(_visible(group)))}
+    for name, command in _visible(group):
+        found[f"dockerc-{name}.1"] = _page(f"dockerc {name}", command, sorted(_visible(command)))
+    return found
+
+
+def _visible(command: Any) -> list[tuple[str, Any]]:
+    commands = getattr(command, "commands", {})
+    return [(name, sub) for name, sub in commands.items() if not sub.hidden]
+
+
+def _page(name: str, command: Any, below: list[tuple[str, Any]]) -> str:
+    title, *paragraphs = (command.help or "").strip().split("\n\n")
+    paragraphs = [" ".join(paragraph.split()) for paragraph in paragraphs]
+    examples = [text for text in paragraphs if text.startswith("dockerc ")]
+    lines = [
+        f'.TH "{name.upper().replace(" ", "-")}" 1 "" "dockerc" "User Commands"',
+        ".SH NAME",
+        f"{_escaped(name.replace(' ', '-'))} \\- {_escaped(' '.join(title.split()).rstrip('.'))}",
+        ".SH SYNOPSIS",
+        f".B {_escaped(name)}",
+        _escaped(" ".join(_usage(command))),
+    ]
+    if texts := [text for text in paragraphs if text not in examples]:
+        lines += [".SH DESCRIPTION", "\n.PP\n".join(map(_escaped, texts))]
+    if arguments := [p for p in command.params if p.param_type_name == "argument" and p.help]:
+        lines.append(".SH ARGUMENTS")
+        for argument in arguments:
+            lines += [".TP", f"\\fI{_escaped(argument.metavar)}\\fR", _escaped(argument.help)]
+    if options := [p for p in command.params if p.param_type_name == "option" and p.help]:
+        lines.append(".SH OPTIONS")
+        for option in options:
+            value = "" if option.is_flag else f" \\fI{_escaped(_metavar(option))}\\fR"
+            names = ", ".join(f"\\fB{_escaped(opt)}\\fR" for opt in sorted(option.opts, key=len))
+            lines += [".TP", names + value, _escaped(option.help)]
+    if below:
+        lines.append(".SH COMMANDS")
+        for sub, subcommand in below:
+            short = " ".join((subcommand.help or "").strip().split("\n\n")[0].split())
+            lines += [".TP", f"\\fB{_escaped(sub)}\\fR", _escaped(short)]
+    if examples:
+        lines.append(".SH EXAMPLES")
+        for example in examples:
+            lines += [".PP", ".nf", _escaped(example), ".fi"]
+    lines.append(".SH EXIT STATUS")
+    for status, meaning in _STATUSES:
+        lines += [".TP", status, meaning]
+    if name != "dockerc":
+        lines += [".SH SEE ALSO", ".BR dockerc (1)"]
+    return "\n".join(lines) + "\n"
+
+
+def _usage(command: Any) -> Iterator[str]:
+    yield "[OPTIONS]"
+    if getattr(command, "commands", None):
+        yield "COMMAND [ARGS]..."
+    for parameter in command.params:
+        if parameter.param_type_name == "argument":
+            yield parameter.metavar
+
+
+def _metavar(option: Any) -> str:
+    # typer has carried a click of its own since 0.20, with another name for this.
+    kind = getattr(option, "type_descriptor", None) or getattr(option, "type", None)
+    if choices := getattr(kind, "choices", None):
+        return "|".join(str(getattr(choice, "value", choice)) for choice in choices)
+    return str(option.metavar or option.name.upper())
+
+
+def _escaped(text: str) -> str:
+    """For roff: hyphens are minus signs, and no line begins with a request."""
+    text = text.replace("\\", "\\e").replace("-", "\\-")
+    return "\\&" + text if text[:1] in (".", "'") else text
+
+
+if __name__ == "__main__":
+    target = ROOT / "docs" / "man"
+    target.mkdir(exist_ok=True)
+    for file, page in pages().items():
+        (target / file).write_text(page)

@@ -1,0 +1,66 @@
+"""What a user reads: help, man pages, completion."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import TESTS, dockerc, need
+
+DOCS = TESTS.parent / "docs"
+COMMANDS = ("build", "inspect", "ls", "cat", "extract", "replace", "edit", "verify", "diff", "run")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(command: str) -> None:
+    told = dockerc(command, "--help").stdout
+    assert f"dockerc {command} " in told.split("Arguments:")[0].split("\n", 1)[1]
+
+
+def test_help_names_every_command_and_the_exit_statuses() -> None:
+    told = dockerc("--help").stdout
+    assert all(f"  {command} " in told for command in (*COMMANDS, "cache"))
+    assert "Exit status" in told
+
+
+def test_the_man_pages_are_what_help_says() -> None:
+    sys.path.insert(0, str(DOCS))
+    try:
+        from man import pages  # type: ignore[import-not-found]
+    finally:
+        sys.path.remove(str(DOCS))
+    written = {path.name: path.read_text() for path in (DOCS / "man").iterdir()}
+    assert written == pages(), "run `python docs/man.py`"
+
+
+def test_man_has_nothing_to_complain_of() -> None:
+    need("man")
+    for page in (DOCS / "man").iterdir():
+        done = subprocess.run(
+            ["man", "--warnings", "-l", page], capture_output=True, text=True,
+            env=os.environ | {"LC_ALL": "C.UTF-8", "MANPAGER": "cat"},
+        )  # fmt: skip
+        assert done.returncode == 0 and done.stderr == "", page
+        assert "EXIT STATUS" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("dockerc ins", "inspect"), ("dockerc extract --oc", "--oci"), ("dockerc v", "verify")],
+)
+def test_completion(words: str, expected: str) -> None:
+    code = "import sys; sys.argv[0] = 'dockerc'; from toolkit.cli import main; main()"
+    asked = {"_DOCKERC_COMPLETE": "complete_bash", "COMP_WORDS": words,
+             "COMP_CWORD": str(len(words.split()) - 1)}  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | asked, capture_output=True, text=True
+    )
+    assert done.stdout.split() == [expected], done.stderr
+
+
+def test_the_old_name_of_replace(hello: Path, tmp_path: Path) -> None:
+    dockerc("replace-runtime", hello, tmp_path / "new")
+    assert (tmp_path / "new").read_bytes() == hello.read_bytes()
