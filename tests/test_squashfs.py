@@ -153,11 +153,12 @@ def test_the_superblock_s_time_is_source_date_epoch(tmp_path: Path) -> None:
 
 
 def test_what_squashfs_cannot_hold_is_told(tmp_path: Path) -> None:
-    acl = {"SCHILY.xattr.system.posix_acl_access": "x"}
-    layers = [tar_of(file("a", b"x", pax_headers=acl), entry("odd", b"Z"))]
+    xattrs = {"SCHILY.xattr.system.posix_acl_access": "x", "SCHILY.xattr.user.overlay.opaque": "y"}
+    layers = [tar_of(file("a", b"x", pax_headers=xattrs), entry("odd", b"Z"))]
     layout = write_layout(tmp_path / "layout", layers)
     told = dockerc("build", f"oci:{layout}", "-o", tmp_path / "app").stderr
     assert "1 extended attributes system.posix_acl_access" in told
+    assert "1 extended attributes user.overlay.opaque" in told
     assert "1 entries of the unknown tar type 'Z'" in told
 
 

@@ -188,7 +188,7 @@ def build(
         made += 1
         for what, count in sorted(built.left_out.items()):
             print(
-                f"dockerc: note: squashfs cannot hold these, left out: {count} {what}",
+                f"dockerc: note: left out of the executable: {count} {what}",
                 file=sys.stderr,
             )
         if not quiet:

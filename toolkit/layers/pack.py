@@ -25,6 +25,8 @@ _AUFS_PREFIX = b".wh..wh."
 """Names that aufs kept for itself; layer.md reserves them, nobody extracts them."""
 _MAX_ENTRIES = 4_000_000
 _MAX_DEPTH = 1024
+_OVERLAY_XATTRS = (b"trusted.overlay.", b"user.overlay.")
+"""overlayfs would take these for its own and hide or redirect what they stand on."""
 _WINDOW = 24 << 20
 """Bytes of small files sorted together before they share fragments."""
 _MAX_ID = 0xFFFFFFFF
@@ -148,7 +150,8 @@ class Packer:
     def _xattrs(self, xattrs: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[bytes, bytes], ...]:
         kept = []
         for name, value in sorted(xattrs):
-            if any(name.startswith(p) and len(name) > len(p) for p in XATTR_PREFIXES):
+            prefixed = any(name.startswith(p) and len(name) > len(p) for p in XATTR_PREFIXES)
+            if prefixed and not name.startswith(_OVERLAY_XATTRS):
                 kept.append((name, value))
             else:
                 shown = name[:60].decode("utf-8", "backslashreplace")
