@@ -18,11 +18,13 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path, mode: int) -> Iterator[BinaryIO]:
+def atomic_file(path: Path, mode: int, *, sync: bool = True) -> Iterator[BinaryIO]:
     """A new file that takes the place of `path` when the block ends well; `mode` less the umask.
 
     On any failure nothing is left and what stood at `path` is untouched. A symlink is followed, as
-    by `cp`. Raises DockercError when `path` cannot be written, OSError for what fails in between.
+    by `cp`. With `sync` that holds for a power failure, too; without, a new file is as safe from
+    one as `cp` makes it, and what stands there is replaced by what is synced all the same.
+    Raises DockercError when `path` cannot be written, OSError for what fails in between.
     """
     target = path.resolve()
     if target.exists() and not target.is_file():
@@ -35,7 +37,8 @@ def atomic_file(path: Path, mode: int) -> Iterator[BinaryIO]:
         with open(descriptor, "w+b") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if sync or target.exists():
+                os.fsync(file.fileno())
             if name is None:
                 name = target.parent / f".{target.name[:100]}.{secrets.token_hex(4)}"
                 _give_name(file.fileno(), name)
@@ -49,7 +52,8 @@ def atomic_file(path: Path, mode: int) -> Iterator[BinaryIO]:
                 f"{path}: {error.strerror}; free some space or choose another place"
             ) from None
         raise
-    _sync_directory(target.parent)
+    if sync:
+        _sync_directory(target.parent)
 
 
 def check_writable(path: Path) -> None:

@@ -86,13 +86,13 @@ def open_executable(path: Path) -> Iterator[Executable]:
 
 
 def write_executable(
-    path: Path, stub: bytes, write_payload: Callable[[BinaryIO], Demands]
+    path: Path, stub: bytes, write_payload: Callable[[BinaryIO], Demands], *, sync: bool = True
 ) -> Footer:
     """Write stub, payload and footer, atomically, mode 0755 less umask; returns the footer.
 
-    `write_payload` appends the squashfs to the file it is given.
+    `write_payload` appends the squashfs to the file it is given; `sync` is `atomic_file`'s.
     """
-    with atomic_file(path, _MODE) as file:
+    with atomic_file(path, _MODE, sync=sync) as file:
         file.write(stub + bytes(-len(stub) % ALIGNMENT))
         offset = file.tell()
         demands = write_payload(file)

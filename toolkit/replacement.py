@@ -45,7 +45,7 @@ def replace_stub(
             copy_payload(executable, file)
             return Demands(executable.footer.require_mapped_uids, executable.digest)
 
-        write_executable(new, stub, write_payload)
+        write_executable(new, stub, write_payload, sync=False)  # it can be made again
     return warnings
 
 

@@ -46,12 +46,14 @@ def extract(
         raise UsageError("say where to: OUT, --bundle, --rootfs, --oci or --docker-archive")
 
     from toolkit.executable import open_executable
-    from toolkit.squashfs.reader import reading
 
     with open_executable(app) as executable:
         if output is not None:
             _squashfs(executable, output)
             return
+
+        from toolkit.squashfs.reader import reading
+
         with reading(str(app)):
             if rootfs or bundle:
                 _directory(executable, rootfs, bundle)
@@ -72,7 +74,7 @@ def _squashfs(executable: Executable, output: Path) -> None:
     from toolkit.executable import copy_payload
 
     if str(output) != "-":
-        with atomic_file(output, 0o644) as file:
+        with atomic_file(output, 0o644, sync=False) as file:
             copy_payload(executable, file)
         return
     if sys.stdout.isatty():
