@@ -13,6 +13,7 @@ const mounts = @import("mounts.zig");
 const options = @import("options.zig");
 const program = @import("program.zig");
 const signals = @import("signals.zig");
+const startup = @import("fuse/startup.zig");
 const userns = @import("userns.zig");
 const volumes = @import("volumes.zig");
 const workspace = @import("workspace.zig");
@@ -99,6 +100,8 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     workspace.make(reader, rootPath(spec), ids) catch |err| log.die("cannot prepare a place to run in: {s}", .{sys.text(err)});
 
     const mask = try signals.block();
+    const env = try program.environment(arena, &process, opts.env, &callers);
+    startup.expected = .{ .root = rootPath(spec), .command = args[0], .search = env.path() };
     try lower.mount(arena, reader, ids, process.user.uid, process.user.gid);
     const cloexec: u32 = @bitCast(sys.O{ .CLOEXEC = true });
     var lifeline: [2]sys.fd_t = undefined;
@@ -109,7 +112,7 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
         .process = &process,
         .ids = ids,
         .args = args,
-        .env = try program.environment(arena, &process, opts.env, &callers),
+        .env = env,
         .volumes = machine.volumes,
         .sources = machine.sources,
         .shown = machine.shown,

@@ -48,6 +48,26 @@ pub const Channel = struct {
         _ = sys.raw(.writev, .{ self.device, parts.ptr, parts.len });
     }
 
+    /// Puts a part of a file into the kernel's cache; false where it has no such file open or
+    /// remembered. Waits for pages that a pending request has locked: never to be called by a
+    /// thread that requests wait for.
+    pub fn store(self: *const Channel, nodeid: u64, offset: u64, content: []const u8) bool {
+        const head: extern struct { out: protocol.OutHeader, store: protocol.StoreOut } = .{
+            .out = .{
+                .len = @intCast(@sizeOf(protocol.OutHeader) + @sizeOf(protocol.StoreOut) + content.len),
+                .err = protocol.notify_store,
+                .unique = 0,
+            },
+            .store = .{ .nodeid = nodeid, .offset = offset, .size = @intCast(content.len) },
+        };
+        const parts = [_]std.posix.iovec_const{
+            .{ .base = std.mem.asBytes(&head), .len = @sizeOf(@TypeOf(head)) },
+            .{ .base = content.ptr, .len = content.len },
+        };
+        sys.do(.writev, .{ self.device, &parts, parts.len }) catch return false;
+        return true;
+    }
+
     pub fn fail(self: *Channel, unique: u64, errno: std.os.linux.E) void {
         const header: protocol.OutHeader = .{ .len = @sizeOf(protocol.OutHeader), .err = -@as(i32, @backingInt(errno)), .unique = unique };
         _ = sys.raw(.write, .{ self.device, &header, @sizeOf(protocol.OutHeader) });

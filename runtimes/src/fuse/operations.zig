@@ -11,6 +11,7 @@ const squashfs = struct {
     const Reader = @import("../squashfs/reader.zig").Reader;
     const Superblock = @import("../squashfs/superblock.zig").Superblock;
 };
+const Ahead = @import("ahead.zig").Ahead;
 const Channel = @import("channel.zig").Channel;
 const Decoder = @import("../zstd.zig").Decoder;
 const Inode = squashfs.inode.Inode;
@@ -32,6 +33,7 @@ pub const Operations = struct {
     reader: *squashfs.Reader,
     owner: ?Owner,
     listings: *Listings,
+    ahead: *Ahead,
     decoder: Decoder,
     position: squashfs.data.Position = .{},
 
@@ -104,7 +106,7 @@ pub const Operations = struct {
     }
 
     // Node ids are references to inodes, moved up to leave 1 to the root.
-    const first_id = protocol.root_id + 1;
+    pub const first_id = protocol.root_id + 1;
 
     fn reference(self: *const Operations, nodeid: u64) error{INVAL}!squashfs.inode.Reference {
         if (nodeid == protocol.root_id) return self.reader.superblock.root_inode;
@@ -166,19 +168,30 @@ pub const Operations = struct {
         var slots: [read_max / page + 2]*squashfs.Slot = undefined;
         var part_count: usize = 1;
         var slot_count: usize = 0;
-        defer for (slots[0..slot_count]) |slot| self.reader.blocks.release(slot);
+        var unfinished: ?*squashfs.Slot = null;
+        defer {
+            // The rest of a block is decoded when the answer is on its way.
+            if (unfinished) |slot| self.reader.blocks.finish(self.decoder, slot);
+            for (slots[0..slot_count]) |slot| self.reader.blocks.release(slot);
+        }
         var at = in.offset;
         while (at < end) {
+            if (unfinished) |slot| self.reader.blocks.finish(self.decoder, slot);
+            unfinished = null;
             const log = self.reader.superblock.block_log;
             const extent = try squashfs.data.extent(self.reader, self.decoder, ref, &inode, at >> log, &self.position);
             const skip: u32 = @intCast(at & (self.reader.superblock.blockSize() - 1));
             const want: usize = @intCast(@min(end - at, extent.len - skip));
             if (extent.stored) |stored| {
-                const slot = try self.reader.blocks.get(self.decoder, stored);
-                slots[slot_count] = slot;
+                const last = extent.start + skip + @as(u32, @intCast(want));
+                const held = try self.reader.blocks.begin(self.decoder, stored, last);
+                slots[slot_count] = held.slot;
                 slot_count += 1;
-                if (slot.len < extent.start + extent.len) return error.Corrupt;
-                parts[part_count] = .{ .base = slot.data()[extent.start + skip ..].ptr, .len = want };
+                if (held.unfinished) unfinished = held.slot;
+                if (held.fresh) if (extent.fragment) |index| self.ahead.missed(index);
+                const block = held.slot.data();
+                if (block.len < last) return error.Corrupt;
+                parts[part_count] = .{ .base = block[extent.start + skip ..].ptr, .len = want };
                 part_count += 1;
                 at += want;
             } else {
@@ -189,6 +202,7 @@ pub const Operations = struct {
             }
         }
         self.channel.sendParts(request.header.unique, parts[0..part_count], @intCast(at - in.offset));
+        self.ahead.touched(ref, &inode, in.offset, at);
     }
 
     fn list(self: *Operations, request: Channel.Request, plus: bool) !void {

@@ -6,6 +6,7 @@ const linux = std.os.linux;
 const sys = @import("../sys.zig");
 const log = @import("../log.zig");
 const protocol = @import("protocol.zig");
+const Ahead = @import("ahead.zig").Ahead;
 const Operations = @import("operations.zig").Operations;
 const Reader = @import("../squashfs/reader.zig").Reader;
 const Channel = @import("channel.zig").Channel;
@@ -20,16 +21,21 @@ pub const Server = struct {
     owner: ?Owner,
     device: sys.fd_t,
     listings: Listings = .{},
+    ahead: Ahead = undefined,
 
-    /// Answers the kernel's greeting, then serves from `count` threads.
+    /// Answers the kernel's greeting, then serves from `count` threads, while one less, but one at
+    /// least, works ahead.
     pub fn start(self: *Server, count: usize) !void {
+        self.ahead = .{ .reader = self.reader, .channel = try .init(self.device) };
         var first = try self.operations(self.device);
         try first.serveOne();
-        for (0..count) |i| {
-            const worker = if (i == 0) first else try self.operations(try self.clone());
-            const thread = try std.Thread.spawn(.{ .stack_size = 256 * 1024 }, serve, .{worker});
-            thread.detach();
-        }
+        for (0..@max(1, count - 1)) |i| try spawn(Ahead.loop, .{ &self.ahead, try self.reader.newDecoder(), i == 0 });
+        for (0..count) |i| try spawn(serve, .{if (i == 0) first else try self.operations(try self.clone())});
+    }
+
+    fn spawn(comptime function: anytype, arguments: anytype) !void {
+        const thread = try std.Thread.spawn(.{ .stack_size = 256 * 1024 }, function, arguments);
+        thread.detach();
     }
 
     fn operations(self: *Server, device: sys.fd_t) !Operations {
@@ -38,6 +44,7 @@ pub const Server = struct {
             .reader = self.reader,
             .owner = self.owner,
             .listings = &self.listings,
+            .ahead = &self.ahead,
             .decoder = try self.reader.newDecoder(),
         };
     }

@@ -1,38 +1,61 @@
 //! Decoded data blocks, a bounded number of them, each decoded once while it is wanted: who asks
-//! for a block that another thread is decoding waits for it.
+//! for a block that another thread is decoding waits, and no longer than until the part that he
+//! wants is there.
 const std = @import("std");
 const sys = @import("../sys.zig");
-const Decoder = @import("../zstd.zig").Decoder;
+const zstd = @import("../zstd.zig");
+const Decoder = zstd.Decoder;
 const Image = @import("image.zig").Image;
 const metadata = @import("metadata.zig");
 const Stored = @import("data.zig").Stored;
 
-const memory_bound = 8 << 20;
+const memory_bound = 16 << 20;
 /// A request spans at most 128 KiB, so a thread that answers it holds at most 33 slots of the
-/// smallest blocks, and two of those of 128 KiB and more; with these bounds there is always one
-/// free for each of `threads_max` threads.
-const slots_min = 8;
+/// smallest blocks, and two of those of 128 KiB and more; a thread that works ahead holds one.
+/// With these bounds there is always one free for each.
+const slots_min = 12;
 const slots_max = 256;
 pub const threads_max = 4;
 
 pub const Slot = struct {
     key: u64 = none,
-    state: std.atomic.Value(u32) = .init(empty),
+    /// Bytes decoded so far, and how it ended.
+    progress: std.atomic.Value(u32) = .init(0),
     pins: u32 = 0,
     used: u64 = 0,
+    /// Of the whole block, once it is there.
     len: u32 = 0,
     memory: []u8 = &.{},
+    /// What is still to be decoded, for the thread that does it.
+    frame: zstd.Frame = undefined,
 
     const none = std.math.maxInt(u64);
-    const empty = 0;
-    const loading = 1;
-    const ready = 2;
-    const corrupt = 3;
+    const whole = 1 << 30;
+    const corrupt = 1 << 31;
 
+    /// As much as there is by now.
     pub fn data(self: *const Slot) []const u8 {
-        return self.memory[0..self.len];
+        return self.memory[0 .. self.progress.load(.acquire) & (whole - 1)];
+    }
+
+    fn has(self: *const Slot, need: u32) metadata.Error!bool {
+        const word = self.progress.load(.acquire);
+        if (word & corrupt != 0) return error.Corrupt;
+        return word & whole != 0 or word >= need;
+    }
+
+    fn publish(self: *Slot, word: u32) void {
+        self.progress.store(word, .release);
+        sys.futexWake(&self.progress, std.math.maxInt(i32));
     }
 };
+
+/// A pinned slot; `unfinished` when the caller has still to decode the rest, `fresh` when the block
+/// was not there before.
+pub const Held = struct { slot: *Slot, unfinished: bool = false, fresh: bool = true };
+
+/// For `need`: all of the block.
+const everything = std.math.maxInt(u32);
 
 pub const Blocks = struct {
     image: *const Image,
@@ -49,29 +72,55 @@ pub const Blocks = struct {
         return self;
     }
 
-    /// The decoded block, pinned until `release`.
+    /// The whole block, pinned until `release`.
     pub fn get(self: *Blocks, decoder: Decoder, stored: Stored) metadata.Error!*Slot {
+        return (try self.begin(decoder, stored, everything)).slot;
+    }
+
+    /// The block with at least its first `need` bytes decoded, pinned until `release`. If it is
+    /// left unfinished, `finish` it before the decoder is used for anything else.
+    pub fn begin(self: *Blocks, decoder: Decoder, stored: Stored, need: u32) metadata.Error!Held {
         self.mutex.lock();
         self.clock += 1;
-        const slot = self.find(stored.at) orelse {
-            const unused = self.victim();
-            unused.* = .{ .key = stored.at, .state = .init(Slot.loading), .pins = 1, .used = self.clock, .memory = unused.memory };
+        if (self.find(stored.at)) |slot| {
+            slot.pins += 1;
+            slot.used = self.clock;
             self.mutex.unlock();
-            return self.load(decoder, unused, stored);
-        };
-        slot.pins += 1;
-        slot.used = self.clock;
+            errdefer self.release(slot);
+            while (!try slot.has(need)) {
+                const word = slot.progress.load(.acquire);
+                if (word & (Slot.whole | Slot.corrupt) == 0 and word < need) sys.futexWait(&slot.progress, word);
+            }
+            return .{ .slot = slot, .fresh = false };
+        }
+        const slot = self.victim();
+        // One pin is the caller's, one the decoding's.
+        slot.* = .{ .key = stored.at, .pins = 2, .used = self.clock, .memory = slot.memory };
         self.mutex.unlock();
-        while (slot.state.load(.acquire) == Slot.loading) sys.futexWait(&slot.state, Slot.loading);
-        if (slot.state.load(.acquire) == Slot.ready) return slot;
-        self.release(slot);
-        return error.Corrupt;
+        return self.load(decoder, slot, stored, need) catch |err| {
+            self.abandon(slot);
+            self.release(slot);
+            return err;
+        };
     }
 
     pub fn release(self: *Blocks, slot: *Slot) void {
         self.mutex.lock();
         slot.pins -= 1;
         self.mutex.unlock();
+    }
+
+    /// For a block that will hardly be asked for again: its slot is the next to be reused.
+    pub fn retire(self: *Blocks, slot: *Slot) void {
+        self.mutex.lock();
+        slot.pins -= 1;
+        slot.used = 0;
+        self.mutex.unlock();
+    }
+
+    /// Decodes the rest of a block that `begin` left unfinished.
+    pub fn finish(self: *Blocks, decoder: Decoder, slot: *Slot) void {
+        _ = self.advance(decoder, slot, everything) catch self.abandon(slot);
     }
 
     fn find(self: *Blocks, key: u64) ?*Slot {
@@ -88,34 +137,44 @@ pub const Blocks = struct {
         return best.?;
     }
 
-    fn load(self: *Blocks, decoder: Decoder, slot: *Slot, stored: Stored) metadata.Error!*Slot {
-        const result = self.decode(decoder, slot, stored);
-        if (result) |_| {
-            slot.state.store(Slot.ready, .release);
-            sys.futexWake(&slot.state, std.math.maxInt(i32));
-            return slot;
-        } else |err| {
-            self.mutex.lock();
-            slot.key = Slot.none;
-            slot.pins -= 1;
-            self.mutex.unlock();
-            slot.state.store(Slot.corrupt, .release);
-            sys.futexWake(&slot.state, std.math.maxInt(i32));
-            return err;
-        }
-    }
-
-    fn decode(self: *Blocks, decoder: Decoder, slot: *Slot, stored: Stored) metadata.Error!void {
+    fn load(self: *Blocks, decoder: Decoder, slot: *Slot, stored: Stored, need: u32) metadata.Error!Held {
         const size = stored.len();
         if (size == 0 or size > slot.memory.len) return error.Corrupt;
+        const into = if (stored.isPlain()) slot.memory else decoder.input;
+        const got = try self.image.read(into[0..size], stored.at);
+        if (got.len != size) return error.Corrupt;
         if (stored.isPlain()) {
-            const got = try self.image.read(slot.memory[0..size], stored.at);
-            if (got.len != size) return error.Corrupt;
-            slot.len = size;
-        } else {
-            const got = try self.image.read(decoder.input[0..size], stored.at);
-            if (got.len != size) return error.Corrupt;
-            slot.len = @intCast(try decoder.decode(slot.memory, got));
+            self.complete(slot, size);
+            return .{ .slot = slot };
         }
+        slot.frame = try .init(decoder, got);
+        return .{ .slot = slot, .unfinished = try self.advance(decoder, slot, need) };
+    }
+
+    /// Decodes until `need` bytes are there; whether some may be left.
+    fn advance(self: *Blocks, decoder: Decoder, slot: *Slot, need: u32) metadata.Error!bool {
+        while (slot.frame.produced < need) {
+            if (!try slot.frame.step(decoder, slot.memory)) {
+                self.complete(slot, @intCast(slot.frame.produced));
+                return false;
+            }
+            slot.publish(@intCast(slot.frame.produced));
+        }
+        return true;
+    }
+
+    fn complete(self: *Blocks, slot: *Slot, len: u32) void {
+        slot.len = len;
+        slot.publish(len | Slot.whole);
+        self.release(slot);
+    }
+
+    /// Nobody finds it any more; who waits for it already is told.
+    fn abandon(self: *Blocks, slot: *Slot) void {
+        slot.publish(Slot.corrupt);
+        self.mutex.lock();
+        slot.key = Slot.none;
+        slot.pins -= 1;
+        self.mutex.unlock();
     }
 };

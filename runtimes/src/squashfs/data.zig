@@ -24,6 +24,8 @@ pub const Stored = struct {
 /// A block's worth of a file: `len` bytes from `start` on of the block, or a hole.
 pub const Extent = struct {
     stored: ?Stored,
+    /// Which fragment block that is, if it is one.
+    fragment: ?u32 = null,
     start: u32,
     len: u32,
 };
@@ -55,7 +57,7 @@ pub fn extent(
     if (block == whole and body.fragment != inode.none) {
         const stored = try reader.fragment(decoder, body.fragment);
         if (@as(u64, body.fragment_offset) + tail > block_size) return error.Corrupt;
-        return .{ .stored = stored, .start = body.fragment_offset, .len = tail };
+        return .{ .stored = stored, .fragment = body.fragment, .start = body.fragment_offset, .len = tail };
     }
 
     if (position.reference != reference or position.block > block) position.* = .{

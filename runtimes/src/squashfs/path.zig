@@ -1,0 +1,57 @@
+//! Paths in the image, symbolic links followed as the app will see them: from a directory that is
+//! its root.
+const std = @import("std");
+const Decoder = @import("../zstd.zig").Decoder;
+const Reader = @import("reader.zig").Reader;
+const directory = @import("directory.zig");
+const inode = @import("inode.zig");
+
+const depth_max = 64;
+/// The kernel's own bound.
+const links_max = 40;
+
+pub const Found = struct { reference: inode.Reference, inode: inode.Inode };
+
+/// What is at `path` under the directory `root`; null when there is nothing.
+pub fn find(reader: *const Reader, decoder: Decoder, root: inode.Reference, path: []const u8) !?Found {
+    // What is still to be walked; a link's target is put in front of it, by turns in one of two.
+    var texts: [2][std.posix.PATH_MAX]u8 = undefined;
+    var turn: usize = 0;
+    var rest = path;
+    var stack: [depth_max]inode.Reference = undefined;
+    stack[0] = root;
+    var depth: usize = 1;
+    var links: usize = 0;
+    while (rest.len > 0) {
+        const name, rest = std.mem.cutScalar(u8, rest, '/') orelse .{ rest, "" };
+        if (name.len == 0 or std.mem.eql(u8, name, ".")) continue;
+        if (std.mem.eql(u8, name, "..")) {
+            depth = @max(depth - 1, 1);
+            continue;
+        }
+        const here = try inode.read(reader, decoder, stack[depth - 1]);
+        if (here.kind != .directory) return null;
+        const entry = try directory.lookup(reader, decoder, &here, name) orelse return null;
+        const node = try inode.read(reader, decoder, entry.reference);
+        switch (node.kind) {
+            .directory => {
+                if (depth == depth_max) return null;
+                stack[depth] = entry.reference;
+                depth += 1;
+            },
+            .symlink => {
+                links += 1;
+                const text = &texts[turn];
+                if (links > links_max or node.size + 1 + rest.len > text.len) return null;
+                const target = try reader.readlink(decoder, &node, text);
+                if (target.len > 0 and target[0] == '/') depth = 1;
+                text[target.len] = '/';
+                @memcpy(text[target.len + 1 ..][0..rest.len], rest);
+                rest = text[0 .. target.len + 1 + rest.len];
+                turn = 1 - turn;
+            },
+            else => return if (rest.len == 0) .{ .reference = entry.reference, .inode = node } else null,
+        }
+    }
+    return .{ .reference = stack[depth - 1], .inode = try inode.read(reader, decoder, stack[depth - 1]) };
+}
