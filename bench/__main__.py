@@ -1,4 +1,4 @@
-"""`python bench DIR [build|startup]`: the figures that the README quotes, beside our rivals'.
+"""`python bench DIR [build|startup|files]`: the figures that the README quotes, beside our rivals'.
 
 DIR holds OCI layouts made by tests/make_images.sh. Wants root, the user `dockerc-test`, and the
 rivals: skopeo, umoci, mksquashfs, bubblewrap, crun.
@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from build import bench_build
+from files import bench_files
 from startup import bench_startup
 
 _ENTERED = "DOCKERC_BENCH_ENTERED"
@@ -33,7 +34,7 @@ def main() -> None:
     """Print what was asked for."""
     enter_mount_namespace()
     images = [path for path in sorted(Path(sys.argv[1]).iterdir()) if path.name[0] != "."]
-    wanted = sys.argv[2:] or ["build", "startup"]
+    wanted = sys.argv[2:] or ["build", "startup", "files"]
     dockerc = shutil.which("dockerc", path=Path(sys.executable).parent)
     assert dockerc, "install the tool beside this Python first"
     work = Path(tempfile.mkdtemp(prefix="dockerc-bench-"))
@@ -44,6 +45,8 @@ def main() -> None:
             bench_build(images, work, dockerc)
         if "startup" in wanted:
             bench_startup(images, work, dockerc)
+        if "files" in wanted:
+            bench_files(work, dockerc)
     finally:
         shutil.rmtree(work)
 
