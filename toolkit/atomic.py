@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -40,7 +38,7 @@ def atomic_file(path: Path, mode: int, *, sync: bool = True) -> Iterator[BinaryI
             if sync or target.exists():
                 os.fsync(file.fileno())
             if name is None:
-                name = target.parent / f".{target.name[:100]}.{secrets.token_hex(4)}"
+                name = target.parent / f".{target.name[:100]}.{os.urandom(4).hex()}"
                 _give_name(file.fileno(), name)
         name.chmod(mode & ~_umask())
         name.replace(target)
@@ -78,6 +76,8 @@ def _new_file(target: Path) -> tuple[int, Path | None]:
         if Path(f"/proc/self/fd/{descriptor}").exists():
             return descriptor, None
         os.close(descriptor)  # without /proc it could never be given a name
+    import tempfile
+
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
     return descriptor, Path(name)
 

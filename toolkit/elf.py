@@ -7,11 +7,13 @@ its own, which may take its time or crash while this one goes on, and whose memo
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import subprocess
 
 _MACHINES = {62: "x86_64", 183: "aarch64"}
 """e_machine of elf(5), in uname(2)'s words, which also name the stubs."""
@@ -41,6 +43,9 @@ class ElfProbe:
     """lief at work on these bytes; started at once, so that others can work meanwhile."""
 
     def __init__(self, data: bytes) -> None:
+        # Only few commands ask lief, and its process costs a hundredth of a second to import.
+        import subprocess
+
         # Our own search path, given as it is: neither PYTHONPATH nor the working directory count.
         package = str(Path(__file__).resolve().parent.parent)
         path = [package, *(part for part in sys.path if part)]
@@ -59,6 +64,8 @@ class ElfProbe:
         """What was found; None when it is no ELF file or one that lief cannot read."""
         if self._process is None:
             return None
+        import subprocess
+
         try:
             told, _ = self._process.communicate(self._data, timeout=_TIMEOUT)
             return ElfFacts(**json.loads(told))

@@ -6,7 +6,6 @@ tells damage, not malice: whoever changes the payload on purpose can change the 
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from typing import BinaryIO
 
@@ -31,6 +30,8 @@ def decode_seal(padding: bytes) -> bytes | None:
 
 def payload_digest(file: BinaryIO, offset: int, size: int) -> bytes:
     """The SHA-256 of `size` bytes from `offset`; raises OSError when they are not all there."""
+    import hashlib  # OpenSSL, which commands that only copy do without
+
     digest = hashlib.sha256()
     file.seek(offset)
     while size:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +24,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
             raise DockercError(f"{path}: the directory is not empty; give another name")
     elif target.exists():
         raise DockercError(f"{path}: something is there already; give another name")
-    new = target.parent / f".{target.name[:100]}.{secrets.token_hex(4)}"
+    new = target.parent / f".{target.name[:100]}.{os.urandom(4).hex()}"
     try:
         new.mkdir(0o700)
     except OSError as error:
