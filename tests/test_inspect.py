@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from layout import directory, file, tar_of, write_layout
+from layout import directory, file, hard_link, tar_of, write_layout
 from support import TESTS, dockerc, failed
 
 DOCUMENT = TESTS.parent / "docs" / "inspect.md"
@@ -25,7 +25,12 @@ SETTINGS = {
 def app(place: Path) -> Path:
     layers = [
         tar_of(directory("usr"), file("usr/large", bytes(range(256)) * 4096), file("usr/gone")),
-        tar_of(directory("etc"), file("etc/b", b"b" * 2000), file("usr/.wh.gone")),
+        tar_of(
+            directory("etc"),
+            hard_link("usr/zlink", "usr/large"),
+            file("etc/b", b"b" * 2000),
+            file("usr/.wh.gone"),
+        ),
     ]
     layout = write_layout(place / "inspected.layout", layers, SETTINGS)
     made = place / "inspected"
@@ -129,7 +134,7 @@ def test_templates(app: Path, told: dict[str, Any]) -> None:
 
 
 def test_two_hundred_thousand_files(place: Path) -> None:
-    """Half a second and 80 MB is the promise; the bound here leaves room for a busy machine."""
+    """0.6 s and 80 MB is the promise; processor time, because others may be at work here."""
     from toolkit.executable import Demands, write_executable
     from toolkit.layers.compress import Compressor
     from toolkit.layers.pack import Packer
@@ -158,14 +163,16 @@ def test_two_hundred_thousand_files(place: Path) -> None:
     code = "from toolkit.cli import main; main()"
     best = 9.0
     for _ in range(3):
-        start = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(
             [sys.executable, "-c", code, "inspect", "-f", "{{.Space.Files}}", place / "many"],
             capture_output=True, check=True, text=True,
         )  # fmt: skip
-        best = min(best, time.perf_counter() - start)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        best = min(best, used)
     assert done.stdout == "200001\n"
-    assert best < 1.2
+    assert best < 0.9
     code = (
         "import re, sys; sys.argv = ['dockerc', 'inspect', sys.argv[1]]\n"
         "from toolkit.cli import main\n"
