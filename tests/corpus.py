@@ -174,6 +174,7 @@ CORPUS: dict[str, list[bytes]] = {
             file("twin", (b"524288 " * 524288)[:524288]),
         )
     ],
+    "nothing but zeros": [tar_of(file("a", bytes(5000)), file("b", bytes(1)), file("c", bytes(1)))],
     "hundreds of names": [
         tar_of(
             directory("d"),

@@ -58,6 +58,11 @@ class Compressor:
             return self._local.compressor  # type: ignore[no-any-return]
 
 
+def is_hole(block: bytes) -> bool:
+    """Whether these bytes, at least one, are all zeros; mostly the first one tells."""
+    return not block[0] and block.count(0) == len(block)
+
+
 class BlockWriter:
     """Appends blocks to a file, compressing in parallel; memory is bounded by those in flight.
 
@@ -77,8 +82,7 @@ class BlockWriter:
         """Queue a block, None or all zeros for a sparse one; returns its number."""
         number = len(self.sizes)
         self.sizes.append(SPARSE_BLOCK)
-        # count() is a memchr for one byte: a non-zero first byte, the common case, ends it at once.
-        if block is not None and (block[0] or block.count(0) != len(block)):
+        if block is not None and not is_hole(block):
             if len(self._in_flight) >= self._limit:
                 self._retire()
             self._in_flight.append((number, block, self._compressor.submit(block)))

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from toolkit.errors import DockercError
 from toolkit.layers import tar
-from toolkit.layers.compress import BlockWriter, Compressor
+from toolkit.layers.compress import BlockWriter, Compressor, is_hole
 from toolkit.layers.entry import Content, Entry, EntryKind
 from toolkit.layers.stream import LayerStream
 from toolkit.squashfs.structs import MAX_NAME, MAX_SYMLINK, XATTR_PREFIXES
@@ -159,23 +159,26 @@ class Packer:
         return tuple(kept)
 
     def _store(self, entry: Entry, item: tar.TarEntry, reader: tar.TarReader) -> None:
-        size = self._block_size
-        if item.size < size:
-            data = b"".join(block or bytes(item.size) for block in reader.blocks(item, size))
-            self._store_small(entry, data)
-            return
+        blocks = reader.blocks(item, self._block_size)
+        if item.size < self._block_size:
+            (block,) = blocks
+            # A file of zeros is a hole: a fragment made of nothing else could not be stored.
+            if block is not None and not is_hole(block):
+                self._store_small(entry, block)
+                return
+            blocks = iter([None])
         hasher = hashlib.blake2b(digest_size=16)
         first = len(self._blocks.sizes)
         holes = array("Q")
-        for block in reader.blocks(item, size):
+        for block in blocks:
             number = self._blocks.add(block)
             if block is None:
                 holes.append(number - first)
             else:
                 hasher.update(block)
         hasher.update(holes)  # last, so that no data can pass for it: the sizes tell it apart
-        blocks = len(self._blocks.sizes) - first
-        entry.content = Content(item.size, hasher.digest(), self._number, first, blocks, -1, 0)
+        count = len(self._blocks.sizes) - first
+        entry.content = Content(item.size, hasher.digest(), self._number, first, count, -1, 0)
 
     def _store_small(self, entry: Entry, data: bytes) -> None:
         """Keep a small file for a fragment, or find its equal."""

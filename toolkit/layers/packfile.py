@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 from toolkit.layers.entry import EMPTY, Content, Entry, EntryKind
 from toolkit.layers.pack import Pack
 
-_MAGIC = b"dcpack01"
+_MAGIC = b"dcpack02"
 _TRAILER = struct.Struct("<8sQQ32s")
 _LENGTH = struct.Struct("<Q")
 _DIGEST_SIZE = 16

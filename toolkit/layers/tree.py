@@ -73,7 +73,7 @@ def look_up(root: Inode, path: bytes, *, create: bool = False, last: bool = True
                 del trail[1:]
             parts += [part for part in reversed(child.target.split(b"/")) if part]
             continue
-        if child is None or (child.children is None and parts):
+        if child is None or (child.children is None and (parts or create)):
             if not create:
                 return None
             child = children[part] = new_directory()
