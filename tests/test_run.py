@@ -383,20 +383,6 @@ def test_forbidden_user_namespaces_get_a_sentence(hello: Path) -> None:
     assert "user.max_user_namespaces" in told and len(told.splitlines()) == 1
 
 
-def test_a_missing_fuse_device_gets_a_sentence(deb: Path, run_as_user: Runner) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root can hide /dev/fuse")
-    device = Path("/dev/fuse")
-    before = device.stat().st_mode & 0o777
-    device.chmod(0o600)
-    try:
-        done = run_as_user(deb, "true")
-    finally:
-        device.chmod(before)
-    assert done.returncode == 125
-    assert "/dev/fuse" in done.stderr and len(done.stderr.splitlines()) == 1
-
-
 def test_a_corrupt_block_is_an_error_for_the_reader_only(
     deb: Path, run_as_user: Runner, shared: Path
 ) -> None:

@@ -6,8 +6,8 @@ const json = @import("json.zig");
 pub const size_max = 4 << 20;
 
 pub const Spec = struct {
-    process: ?Process = null,
-    root: ?Root = null,
+    process: Process = .{},
+    root: Root = .{},
     hostname: ?[]const u8 = null,
     mounts: []const Mount = &.{},
     annotations: json.Value = .null,
@@ -62,6 +62,7 @@ pub const Linux = struct {
     namespaces: []const Namespace = &.{},
     maskedPaths: []const []const u8 = &.{},
     readonlyPaths: []const []const u8 = &.{},
+    seccomp: json.Value = .null,
 
     pub fn hasNamespace(self: *const Linux, kind: []const u8) bool {
         for (self.namespaces) |namespace| if (std.mem.eql(u8, namespace.type, kind)) return true;
@@ -78,11 +79,13 @@ pub fn parse(arena: std.mem.Allocator, text: []const u8) json.Error!Spec {
 /// The command: docker's rule is that arguments given take the place of the image's Cmd. The two
 /// are told apart by annotations; a payload of the old tool has none, and arguments are appended
 /// as it did.
-pub fn command(arena: std.mem.Allocator, spec: *const Spec, given: []const []const u8) ![]const []const u8 {
+pub fn command(arena: std.mem.Allocator, spec: *const Spec, instead: ?[]const u8, given: []const []const u8) ![]const []const u8 {
+    // Docker's rule for another entrypoint: the image's Cmd was meant for the image's.
+    if (instead) |program| return std.mem.concat(arena, []const u8, &.{ if (program.len > 0) &.{program} else &.{}, given });
     const entrypoint = try list(arena, spec, "dev.dockerc.entrypoint");
     const cmd = try list(arena, spec, "dev.dockerc.cmd");
     if (entrypoint == null and cmd == null) {
-        const args = (spec.process orelse Process{}).args orelse &.{};
+        const args = spec.process.args orelse &.{};
         return std.mem.concat(arena, []const u8, &.{ args, given });
     }
     const rest = if (given.len > 0) given else cmd orelse &.{};
@@ -103,13 +106,16 @@ test "arguments replace cmd, or are appended" {
         \\ "annotations":{"dev.dockerc.entrypoint":"[\"/e\"]","dev.dockerc.cmd":"[\"c\"]"},
         \\ "linux":{"namespaces":[{"type":"pid"},{"type":"mount","path":""}],"unknown":[1,{"x":null}]}}
     );
-    try std.testing.expectEqual(5, ours.process.?.user.uid);
+    try std.testing.expectEqual(5, ours.process.user.uid);
     try std.testing.expect(ours.linux.hasNamespace("pid") and !ours.linux.hasNamespace("network"));
-    try std.testing.expectEqualDeep(@as([]const []const u8, &.{ "/e", "c" }), try command(arena, &ours, &.{}));
-    try std.testing.expectEqualDeep(@as([]const []const u8, &.{ "/e", "x" }), try command(arena, &ours, &.{"x"}));
+    try std.testing.expectEqualDeep(@as([]const []const u8, &.{ "/e", "c" }), try command(arena, &ours, null, &.{}));
+    try std.testing.expectEqualDeep(@as([]const []const u8, &.{ "/e", "x" }), try command(arena, &ours, null, &.{"x"}));
+
+    try std.testing.expectEqualDeep(@as([]const []const u8, &.{ "/f", "x" }), try command(arena, &ours, "/f", &.{"x"}));
+    try std.testing.expectEqualDeep(@as([]const []const u8, &.{"x"}), try command(arena, &ours, "", &.{"x"}));
 
     const theirs = try parse(arena, "{\"process\":{\"args\":[\"sh\"]}}");
-    try std.testing.expectEqualDeep(@as([]const []const u8, &.{ "sh", "-c" }), try command(arena, &theirs, &.{"-c"}));
+    try std.testing.expectEqualDeep(@as([]const []const u8, &.{ "sh", "-c" }), try command(arena, &theirs, null, &.{"-c"}));
 }
 
 test "what is not a config" {

@@ -6,36 +6,44 @@ const log = @import("log.zig");
 const config = @import("config.zig");
 const credentials = @import("credentials.zig");
 const devices = @import("devices.zig");
+const init = @import("init.zig");
 const jail_path = @import("jail_path.zig");
 const mounts = @import("mounts.zig");
+const names = @import("names.zig");
 const program = @import("program.zig");
+const rootfs = @import("rootfs.zig");
 const seccomp = @import("seccomp.zig");
+const settings = @import("settings.zig");
 const signals = @import("signals.zig");
+const volumes = @import("volumes.zig");
 const Environment = @import("environment.zig").Environment;
 const Ids = @import("userns.zig").Ids;
 
 pub const Container = struct {
     arena: std.mem.Allocator,
     spec: *const config.Spec,
-    process: *const config.Process,
     ids: Ids,
+    rootfs: rootfs.Kind,
     args: []const []const u8,
     env: Environment,
-    volumes: []const mounts.Volume,
-    /// For each mount of the spec, what of the machine it binds.
-    sources: []const ?mounts.Source,
+    machine: volumes.Machine,
     /// The machine's files that every container is shown, where it has them.
     shown: []const mounts.Volume,
     /// The mask that the caller had, which is the app's.
     signal_mask: signals.Set,
     /// Ends with the stub.
     lifeline: sys.fd_t,
+    beyond: settings.Beyond,
+    /// Directories that the image wants to be there (its volumes).
+    wanted: []const []const u8,
+    /// Whether a small first process starts the app and reaps what it leaves.
+    init: bool,
 
     /// In the child. Does not return.
     pub fn run(self: *Container) noreturn {
         // First thing: from here on nothing of us outlives the stub.
         dieWithStub(self.lifeline) catch |err| fatal("tie the app to its runtime", err);
-        self.root() catch |err| fatal("set up the file system", err);
+        self.enter() catch |err| fatal("set up the file system", err);
         self.tree() catch |err| fatal("set up the container's mounts", err);
         self.become() catch |err| fatal("set up the app's process", err);
     }
@@ -44,23 +52,13 @@ pub const Container = struct {
         log.die("cannot {s}: {s}", .{ what, sys.text(err) });
     }
 
-    fn rootPath(self: *const Container) []const u8 {
-        return (self.spec.root orelse config.Root{}).path;
-    }
-
-    /// The overlay over the payload becomes the root; the machine's stays our working directory.
-    fn root(self: *Container) !void {
-        const options = try text.alloc(self.arena, "lowerdir=lower/{s},upperdir=upper,workdir=work{s}", .{
-            self.rootPath(),
-            // An ordinary user may not write trusted.overlay.* attributes.
-            if (self.ids == .host) "" else ",userxattr",
-        });
-        sys.mount("dockerc", "root", "overlay", sys.MS.nodev, options) catch |err| {
-            if (err == error.NODEV) log.die("this kernel has no overlayfs: load it with: sudo modprobe overlay", .{});
-            log.die("cannot mount an overlayfs over the payload (Linux 5.11 is the first that lets an ordinary user): {s}", .{sys.text(err)});
-        };
-        log.debug("overlay mounted", .{});
+    /// What was mounted becomes the root; the machine's stays our working directory.
+    fn enter(self: *Container) !void {
         const machine = try sys.openat(sys.at_fdcwd, "/", .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true }, 0);
+        if (self.rootfs == .directory) {
+            try sys.do(.chroot, .{"."});
+            return sys.do(.fchdir, .{machine});
+        }
         try sys.do(.chdir, .{"root"});
         // The old root ends up on top of the new one (pivot_root(2)), for us to go to and detach.
         try sys.do(.pivot_root, .{ ".", "." });
@@ -69,36 +67,51 @@ pub const Container = struct {
 
     fn tree(self: *Container) !void {
         const arena = self.arena;
-        for (self.spec.mounts, self.sources) |mount, source| mounts.make(arena, mount, source, self.ids, self.spec.linux.hasNamespace("cgroup")) catch |err|
-            log.die("cannot mount {s} on {s}: {s}", .{ mount.type, mount.destination, sys.text(err) });
-        try devices.make(arena, self.ids);
-        for (self.shown) |file| mounts.bind(arena, file.source, file.destination, file.readonly) catch |err|
-            log.debug("no {s}: {s}", .{ file.destination, sys.text(err) });
-        for (self.volumes) |volume| mounts.bind(arena, volume.source, volume.destination, volume.readonly) catch |err|
-            log.die("cannot mount a volume on {s}: {s}", .{ volume.destination, sys.text(err) });
-        for (self.spec.linux.readonlyPaths) |path| try mounts.protect(arena, path);
-        for (self.spec.linux.maskedPaths) |path| try mounts.mask(arena, path);
+        if (self.rootfs != .directory) {
+            try self.mount();
+        } else {
+            if (self.machine.volumes.len > 0) log.die("volumes cannot be mounted here: this container may neither mount nor make a user namespace", .{});
+            try devices.make(arena, self.ids);
+            for (self.shown) |file| mounts.copy(arena, file) catch |err| log.debug("no {s}: {s}", .{ file.destination, sys.text(err) });
+        }
+        for (self.wanted) |path| _ = jail_path.resolve(arena, path, .directory) catch |err|
+            log.debug("no {s}: {s}", .{ path, sys.text(err) });
         try self.makeCwd();
-        try program.setHome(arena, &self.env, self.process.user.uid);
-        if ((self.spec.root orelse config.Root{}).readonly)
-            try sys.mount(null, "/", null, sys.MS.remount | sys.MS.bind | sys.MS.rdonly, null);
-        const detach = 2;
-        try sys.do(.umount2, .{ ".", detach });
+        try program.setHome(arena, &self.env, self.spec.process.user.uid);
+        if (self.rootfs != .directory) {
+            if (self.spec.root.readonly) try sys.mount(null, "/", null, sys.MS.remount | sys.MS.bind | sys.MS.rdonly, null);
+            try sys.unmount(".");
+        }
         try sys.do(.chdir, .{"/"});
         log.debug("root is the container's", .{});
     }
 
+    fn mount(self: *Container) !void {
+        const arena = self.arena;
+        for (self.spec.mounts, self.machine.sources) |each, source| mounts.make(arena, each, source, self.ids, self.spec.linux.hasNamespace("cgroup")) catch |err|
+            log.die("cannot mount {s} on {s}: {s}", .{ each.type, each.destination, sys.text(err) });
+        try devices.make(arena, self.ids);
+        if (self.beyond.all_devices) try devices.showAll(arena);
+        for (self.shown) |file| mounts.bind(arena, file.source, file.destination, file.readonly) catch |err|
+            log.debug("no {s}: {s}", .{ file.destination, sys.text(err) });
+        for (self.machine.volumes) |volume| mounts.bind(arena, volume.source, volume.destination, volume.readonly) catch |err|
+            log.die("cannot mount a volume on {s}: {s}", .{ volume.destination, sys.text(err) });
+        for (self.spec.linux.readonlyPaths) |path| try mounts.protect(arena, path);
+        for (self.spec.linux.maskedPaths) |path| try mounts.mask(arena, path);
+    }
+
     /// Docker makes it when the image has not, as the app's user.
     fn makeCwd(self: *Container) !void {
-        const cwd = self.process.cwd;
-        const user = self.process.user;
+        const cwd = self.spec.process.cwd;
+        const user = self.spec.process.user;
         if (jail_path.resolve(self.arena, cwd, .nothing)) |_| return else |_| {}
         const path = try jail_path.resolve(self.arena, cwd, .directory);
         if (self.ids != .single) try sys.do(.fchownat, .{ sys.at_fdcwd, path.ptr, user.uid, user.gid, 0 });
     }
 
     fn become(self: *Container) !noreturn {
-        const process = self.process;
+        const process = &self.spec.process;
+        if (self.spec.linux.hasNamespace("network")) names.raiseLoopback();
         if (self.spec.linux.hasNamespace("uts")) if (self.spec.hostname) |name|
             try sys.do(.sethostname, .{ name.ptr, name.len });
         if (process.oomScoreAdj) |score| self.setOomScore(score) catch |err| log.debug("oom score: {s}", .{sys.text(err)});
@@ -106,9 +119,10 @@ pub const Container = struct {
         _ = sys.raw(.umask, .{process.user.umask orelse 0o022});
         try signals.restore(&self.signal_mask);
 
+        if (self.init) try init.split();
         const capabilities = if (process.capabilities) |sets| credentials.capabilitySet(sets.bounding) else 0;
         // A filter needs either no_new_privs or a privilege that is about to go.
-        if (!process.noNewPrivileges) seccomp.install(capabilities);
+        if (!process.noNewPrivileges) self.filter(capabilities);
         try credentials.setIds(process.user, self.ids);
         // As the app's user, whose directory it may be.
         const cwd = try self.arena.dupeSentinel(u8, process.cwd, 0);
@@ -116,13 +130,17 @@ pub const Container = struct {
         try credentials.setCapabilities(process.capabilities);
         if (process.noNewPrivileges) {
             try credentials.noNewPrivileges();
-            seccomp.install(capabilities);
+            self.filter(capabilities);
         }
         // A change of ids makes the kernel forget it.
         try dieWithStub(self.lifeline);
         // Not the runtime's descriptors, and not those that the caller happened to have open.
         sys.do(.close_range, .{ 3, std.math.maxInt(u32), 0 }) catch |err| if (err != error.NOSYS) return err;
         try program.exec(self.arena, self.args, &self.env);
+    }
+
+    fn filter(self: *Container, capabilities: u64) void {
+        if (!self.beyond.unconfined) seccomp.install(capabilities);
     }
 
     fn setOomScore(self: *Container, score: i32) !void {

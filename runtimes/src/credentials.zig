@@ -5,7 +5,7 @@ const log = @import("log.zig");
 const config = @import("config.zig");
 const Ids = @import("userns.zig").Ids;
 
-const capability_names = [_][]const u8{
+pub const names = [_][]const u8{
     "CHOWN",         "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER",          "FSETID",             "KILL",
     "SETGID",        "SETUID",       "SETPCAP",         "LINUX_IMMUTABLE", "NET_BIND_SERVICE",   "NET_BROADCAST",
     "NET_ADMIN",     "NET_RAW",      "IPC_LOCK",        "IPC_OWNER",       "SYS_MODULE",         "SYS_RAWIO",
@@ -21,11 +21,17 @@ pub fn capabilitySet(list: []const []const u8) u64 {
     var set: u64 = 0;
     for (list) |given| {
         const name = std.mem.cutPrefix(u8, given, "CAP_") orelse given;
-        for (capability_names, 0..) |known, i| {
+        for (names, 0..) |known, i| {
             if (std.mem.eql(u8, name, known)) set |= @as(u64, 1) << @intCast(i);
         }
     }
     return set;
+}
+
+pub fn capabilityNames(arena: std.mem.Allocator, set: u64) error{OutOfMemory}![]const []const u8 {
+    var out: std.ArrayList([]const u8) = .empty;
+    for (names, 0..) |name, i| if (set & @as(u64, 1) << @intCast(i) != 0) try out.append(arena, name);
+    return out.items;
 }
 
 const PR = struct {
@@ -37,11 +43,17 @@ const PR = struct {
     const cap_ambient_raise = 2;
 };
 
+const limit_names = [_][]const u8{ "CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE", "MEMLOCK", "AS", "LOCKS", "SIGPENDING", "MSGQUEUE", "NICE", "RTPRIO", "RTTIME" };
+
+pub fn isLimit(name: []const u8) bool {
+    for (limit_names) |known| if (std.mem.eql(u8, name, known)) return true;
+    return false;
+}
+
 pub fn setLimits(limits: []const config.Rlimit) void {
-    const names = [_][]const u8{ "CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE", "MEMLOCK", "AS", "LOCKS", "SIGPENDING", "MSGQUEUE", "NICE", "RTPRIO", "RTTIME" };
     for (limits) |limit| {
         const name = std.mem.cutPrefix(u8, limit.type, "RLIMIT_") orelse limit.type;
-        const number = for (names, 0..) |known, i| {
+        const number = for (limit_names, 0..) |known, i| {
             if (std.mem.eql(u8, name, known)) break i;
         } else {
             log.debug("unknown limit {s}", .{limit.type});
@@ -85,7 +97,7 @@ pub fn setCapabilities(wanted: ?config.Capabilities) sys.Error!void {
     const inheritable = capabilitySet(sets.inheritable);
     try write(effective, permitted, inheritable);
     const ambient = capabilitySet(sets.ambient) & permitted & inheritable;
-    for (0..capability_names.len) |i| {
+    for (0..names.len) |i| {
         if (ambient & @as(u64, 1) << @intCast(i) == 0) continue;
         try sys.do(.prctl, .{ PR.cap_ambient, PR.cap_ambient_raise, i, 0, 0 });
     }

@@ -6,6 +6,7 @@ const sys = @import("sys.zig");
 const text = @import("text.zig");
 const log = @import("log.zig");
 const jail_path = @import("jail_path.zig");
+const remove = @import("remove.zig");
 const Ids = @import("userns.zig").Ids;
 
 const Device = struct { name: []const u8, major: u32, minor: u32 };
@@ -37,9 +38,22 @@ pub fn make(arena: std.mem.Allocator, ids: Ids) !void {
     }
 }
 
+/// The machine's other devices, and its directories of devices (--privileged).
+pub fn showAll(arena: std.mem.Allocator) !void {
+    var list: remove.List = .{ .fd = try sys.openat(sys.at_fdcwd, "dev", .{ .DIRECTORY = true, .CLOEXEC = true }, 0) };
+    defer sys.close(list.fd);
+    while (try list.next()) |name| {
+        const path = try text.alloc(arena, "/dev/{s}", .{name});
+        const st = sys.stat(list.fd, name) catch continue;
+        if (st.mode & 0o170000 == 0o120000 or isThere(path)) continue;
+        const target = jail_path.resolve(arena, path, if (sys.isDirectory(st.mode)) .directory else .file) catch continue;
+        sys.mount(path[1..], target, null, sys.MS.bind | sys.MS.rec, null) catch |err| log.debug("no {s}: {s}", .{ path, sys.text(err) });
+    }
+}
+
 fn makeOne(arena: std.mem.Allocator, dev: [:0]const u8, device: Device, ids: Ids) !void {
     const path = try text.alloc(arena, "{s}/{s}", .{ dev, device.name });
-    if (ids == .host) {
+    if (ids == .host or ids == .none) {
         const char_device = 0o020666;
         const number = device.major << 8 | device.minor;
         if (sys.do(.mknodat, .{ sys.at_fdcwd, path.ptr, char_device, number })) |_| {
@@ -51,4 +65,8 @@ fn makeOne(arena: std.mem.Allocator, dev: [:0]const u8, device: Device, ids: Ids
     sys.close(file);
     const machines = try text.alloc(arena, "dev/{s}", .{device.name});
     try sys.mount(machines, path, null, sys.MS.bind, null);
+}
+
+fn isThere(path: [*:0]const u8) bool {
+    return if (sys.stat(sys.at_fdcwd, path)) |_| true else |_| false;
 }

@@ -5,7 +5,7 @@ const linux = std.os.linux;
 const sys = @import("sys.zig");
 const text = @import("text.zig");
 
-var debugging = false;
+pub var debugging = false;
 var started: i64 = 0;
 
 /// The exit status of the runtime's own failures, docker's.

@@ -1,5 +1,6 @@
 //! The payload as a mounted file system, at `lower` of the workspace: for real root the kernel's
 //! squashfs on a loop device, else (and where that is not to be had) our own FUSE server.
+//! Neither may be possible; rootfs.zig then knows what else to do.
 const std = @import("std");
 const sys = @import("sys.zig");
 const text = @import("text.zig");
@@ -22,16 +23,9 @@ pub fn mount(arena: std.mem.Allocator, reader: *Reader, ids: userns.Ids, uid: u3
     const owner: ?server.Owner = if (ids == .single) .{ .uid = uid, .gid = gid } else null;
     const mounter: server.Owner = owner orelse .{ .uid = 0, .gid = 0 };
     // The kernel wants /dev/fuse opened in the user namespace that mounts it.
-    const device = sys.openat(sys.at_fdcwd, "/dev/fuse", .{ .ACCMODE = .RDWR, .CLOEXEC = true }, 0) catch |err| switch (err) {
-        error.NOENT, error.NXIO, error.NODEV => log.die("/dev/fuse is missing: load it with: sudo modprobe fuse (inside a container, pass it in: --device /dev/fuse)", .{}),
-        error.ACCES, error.PERM => log.die("/dev/fuse cannot be opened ({s}): sudo chmod 666 /dev/fuse (inside a container, pass it in: --device /dev/fuse)", .{sys.text(err)}),
-        else => log.die("/dev/fuse cannot be opened: {s}", .{sys.text(err)}),
-    };
+    const device = try sys.openat(sys.at_fdcwd, "/dev/fuse", .{ .ACCMODE = .RDWR, .CLOEXEC = true }, 0);
     const options = try text.alloc(arena, "fd={d},rootmode=40000,user_id={d},group_id={d},allow_other,default_permissions,max_read={d}", .{ device, mounter.uid, mounter.gid, read_max });
-    sys.mount("dockerc", "lower", "fuse", sys.MS.rdonly | sys.MS.nodev, options) catch |err| {
-        userns.explainAppArmor();
-        log.die("cannot mount with FUSE: {s}", .{sys.text(err)});
-    };
+    try sys.mount("dockerc", "lower", "fuse", sys.MS.rdonly | sys.MS.nodev, options);
     const serving = try arena.create(server.Server);
     serving.* = .{ .reader = reader, .owner = owner, .device = device };
     try serving.start(threadCount());
@@ -39,11 +33,7 @@ pub fn mount(arena: std.mem.Allocator, reader: *Reader, ids: userns.Ids, uid: u3
 }
 
 fn threadCount() usize {
-    var set: [128]u8 align(8) = undefined;
-    const len = sys.call(.sched_getaffinity, .{ 0, set.len, &set }) catch return 2;
-    var count: usize = 0;
-    for (set[0..len]) |byte| count += @popCount(byte);
-    return std.math.clamp(count, 2, blocks.threads_max - 1);
+    return std.math.clamp(sys.processors(), 2, blocks.threads_max - 1);
 }
 
 // linux/loop.h

@@ -8,40 +8,28 @@ const log = @import("log.zig");
 const config = @import("config.zig");
 const footer = @import("footer.zig");
 const json = @import("json.zig");
-const lower = @import("lower.zig");
-const mounts = @import("mounts.zig");
+const manual = @embedFile("manual.txt");
+const names = @import("names.zig");
 const options = @import("options.zig");
 const program = @import("program.zig");
+const rootfs = @import("rootfs.zig");
+const settings = @import("settings.zig");
 const signals = @import("signals.zig");
 const startup = @import("fuse/startup.zig");
 const userns = @import("userns.zig");
 const volumes = @import("volumes.zig");
-const workspace = @import("workspace.zig");
 const Container = @import("container.zig").Container;
 const Environment = @import("environment.zig").Environment;
 const Image = @import("squashfs/image.zig").Image;
 const Reader = @import("squashfs/reader.zig").Reader;
+const Unpacking = @import("unpack.zig").Unpacking;
+const Watcher = @import("watcher.zig").Watcher;
 const Superblock = @import("squashfs/superblock.zig").Superblock;
 
 pub const panic = std.debug.FullPanic(log.panic);
 pub const std_options: std.Options = .{ .enable_segfault_handler = false, .signal_stack_size = null };
 
 const version = @import("build_options").version;
-
-const usage =
-    \\Usage: {s} [OPTION...] [--] [ARGUMENT...]
-    \\
-    \\Runs the container image in this file. Options end at the first word that is not one of them;
-    \\arguments take the place of the image's default command.
-    \\
-    \\  -e, --env NAME[=VALUE]           set a variable, or pass the caller's on
-    \\  -v, --volume SOURCE:TARGET[:ro]  show a file or directory of this machine in the container
-    \\      --dockerc-help               this text
-    \\      --dockerc-version            the version of the runtime
-    \\
-    \\DOCKERC_LOG=debug in the environment tells the steps of a start.
-    \\
-;
 
 pub fn main(init: std.process.Init.Minimal) u8 {
     var arena = std.heap.ArenaAllocator.init(std.heap.page_allocator);
@@ -56,18 +44,9 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     for (init.environ.block.slice) |word| try callers.words.append(arena, std.mem.span(word.?));
     if (callers.get("DOCKERC_LOG")) |level| if (std.mem.eql(u8, level, "debug")) log.enableDebug();
 
-    const words = try arena.alloc([]const u8, init.args.vector.len -| 1);
-    for (words, 1..) |*word, i| word.* = std.mem.span(init.args.vector[i]);
-    var problem: options.Problem = .{};
-    const opts = options.parse(arena, words, &problem) catch |err| switch (err) {
-        error.Usage => badUsage(problem),
-        error.OutOfMemory => |e| return e,
-    };
-    switch (opts.action) {
-        .version => return say(arena, "dockerc runtime {s} ({s})\n", .{ version, @tagName(builtin.cpu.arch) }),
-        .help => return say(arena, usage, .{if (init.args.vector.len > 0) std.mem.span(init.args.vector[0]) else "app"}),
-        .run => {},
-    }
+    const opts = try readOptions(arena, &callers, init.args.vector);
+    if (opts.has(.version)) return say(arena, "dockerc runtime {s} ({s})\n", .{ version, @tagName(builtin.cpu.arch) });
+    if (opts.has(.help)) return say(arena, manual, .{if (init.args.vector.len > 0) std.mem.span(init.args.vector[0]) else "app"});
 
     const self = try openSelf();
     const payload = findPayload(self);
@@ -76,15 +55,25 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     image.* = .{ .fd = self, .start = payload.offset, .len = payload.superblock.bytes_used };
     const reader = try arena.create(Reader);
     reader.init(image, payload.superblock) catch |err| log.die("the payload is damaged: {s}", .{sys.text(err)});
-    const spec = try readConfig(arena, reader);
-    const process = spec.process orelse config.Process{};
-    const args = config.command(arena, spec, opts.args) catch |err| switch (err) {
+    if (opts.last(.extract)) |directory| return extract(arena, reader, directory);
+    const config_text = try readConfig(arena, reader);
+    if (opts.has(.inspect)) return write(config_text);
+    const spec = try arena.create(config.Spec);
+    spec.* = config.parse(arena, config_text) catch |err| switch (err) {
         error.OutOfMemory => |e| return e,
-        else => log.die("the payload's dev.dockerc.entrypoint or dev.dockerc.cmd is not a list of words", .{}),
+        error.Json => log.die("the payload's config.json makes no sense", .{}),
+    };
+    const root_path = rootPath(spec);
+    const beyond = try settings.lay(arena, spec, &opts, .{ .arena = arena, .reader = reader, .root = root_path });
+    const process = &spec.process;
+    const args = config.command(arena, spec, opts.last(.entrypoint), opts.args) catch |err| switch (err) {
+        error.OutOfMemory => |e| return e,
+        error.Json => log.die("the payload's dev.dockerc.entrypoint or dev.dockerc.cmd is not a list of words", .{}),
     };
     if (args.len == 0) log.die("the image names no command: give one", .{});
+    const env = try program.environment(arena, process, &opts, &callers);
 
-    const wants = spec.linux;
+    const wants = &spec.linux;
     const ids = userns.enter(arena, &callers, .{
         .uid = process.user.uid,
         .gid = process.user.gid,
@@ -92,53 +81,107 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
         .ipc = wants.hasNamespace("ipc"),
         .uts = wants.hasNamespace("uts"),
         .cgroup = wants.hasNamespace("cgroup"),
+        .network = wants.hasNamespace("network"),
+        .optional = !wants.hasNamespace("network"),
     });
     // Before anything of ours covers a directory of the machine.
-    const machine = try volumes.open(arena, spec, opts.volumes);
+    const machine = try volumes.open(arena, spec, &opts);
     const proc = sys.openat(sys.at_fdcwd, "/proc", .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true }, 0) catch |err|
         log.die("/proc cannot be used: {s}", .{sys.text(err)});
-    workspace.make(reader, rootPath(spec), ids) catch |err| log.die("cannot prepare a place to run in: {s}", .{sys.text(err)});
-
+    var root: rootfs.Rootfs = .{
+        .arena = arena,
+        .reader = reader,
+        .callers = &callers,
+        .path = root_path,
+        .config = config_text,
+        .has_digest = spec.annotation("dev.dockerc.digest") != null,
+        .ids = ids,
+        .uid = process.user.uid,
+        .gid = process.user.gid,
+        .kept = if (opts.last(.overlay)) |path| try openKept(arena, path) else null,
+    };
     const mask = try signals.block();
-    const env = try program.environment(arena, &process, opts.env, &callers);
-    startup.expected = .{ .root = rootPath(spec), .command = args[0], .search = env.path() };
-    try lower.mount(arena, reader, ids, process.user.uid, process.user.gid);
+    startup.expected = .{ .root = root_path, .command = args[0], .search = env.path() };
+    const kind = root.make() catch |err| log.die("cannot prepare a place to run in: {s}", .{sys.text(err)});
     const cloexec: u32 = @bitCast(sys.O{ .CLOEXEC = true });
     var lifeline: [2]sys.fd_t = undefined;
     try sys.do(.pipe2, .{ &lifeline, cloexec });
     var container: Container = .{
         .arena = arena,
         .spec = spec,
-        .process = &process,
         .ids = ids,
+        .rootfs = kind,
         .args = args,
         .env = env,
-        .volumes = machine.volumes,
-        .sources = machine.sources,
-        .shown = machine.shown,
+        .machine = machine,
+        .shown = try names.make(arena, spec, &opts),
         .signal_mask = mask,
         .lifeline = lifeline[0],
+        .beyond = beyond,
+        .wanted = config.list(arena, spec, "dev.dockerc.volumes") catch null orelse &.{},
+        .init = opts.has(.init),
     };
+    const watcher = if (process.noNewPrivileges) null else try Watcher.start();
     // Threads cannot be made after this, and the next child is the namespace's first process.
-    if (wants.hasNamespace("pid")) try userns.enterPid();
+    if (wants.hasNamespace("pid") and ids != .none) try userns.enterPid();
     const pid = try sys.fork();
     if (pid == 0) {
         sys.close(lifeline[1]);
         container.run();
     }
+    if (watcher) |w| try w.watchOver(pid);
+    if (!log.debugging) sys.closeStandard();
     log.debug("app is process {d}", .{pid});
     var app: signals.App = .{ .pid = pid, .proc = proc };
-    const status = app.supervise();
-    log.debug("app ended, status {d}", .{status});
-    return status;
+    const end = app.supervise();
+    log.debug("app ended, status {d}", .{end.status});
+    root.discard(proc);
+    end.imitate();
+    return end.status;
+}
+
+/// Those of DOCKERC_ARGS, for launchers that can give no arguments, then the command line's.
+fn readOptions(arena: std.mem.Allocator, callers: *const Environment, vector: []const [*:0]const u8) !options.Options {
+    var words: std.ArrayList([]const u8) = .empty;
+    if (callers.get("DOCKERC_ARGS")) |line| try words.appendSlice(arena, options.split(arena, line) catch |err| switch (err) {
+        error.OutOfMemory => |e| return e,
+        error.Quote => log.die("DOCKERC_ARGS: a quote is not closed", .{}),
+    });
+    if (vector.len > 0) for (vector[1..]) |word| try words.append(arena, std.mem.span(word));
+    var problem: options.Problem = .{};
+    return options.parse(arena, words.items, &problem) catch |err| switch (err) {
+        error.OutOfMemory => |e| return e,
+        error.Usage => switch (problem.kind) {
+            .none => unreachable,
+            .unknown => log.die("unknown option {s}; what belongs to the app goes behind -- (see --dockerc-help)", .{problem.word}),
+            .value_missing => log.die("{s} needs a value", .{problem.word}),
+            .not_a_switch => log.die("{s}: the option is on or off: write it alone, or with =true or =false", .{problem.word}),
+        },
+    };
+}
+
+fn openKept(arena: std.mem.Allocator, path: []const u8) !sys.fd_t {
+    const name = try arena.dupeSentinel(u8, path, 0);
+    sys.mkdir(name, 0o755) catch |err| if (err != error.EXIST) log.die("--overlay {s}: {s}", .{ path, sys.text(err) });
+    return sys.openat(sys.at_fdcwd, name, .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true }, 0) catch |err|
+        log.die("--overlay {s}: {s}", .{ path, sys.text(err) });
+}
+
+fn extract(arena: std.mem.Allocator, reader: *Reader, path: []const u8) !u8 {
+    const name = try arena.dupeSentinel(u8, path, 0);
+    sys.mkdir(name, 0o755) catch |err| log.die("cannot make {s}: {s}", .{ path, sys.text(err) });
+    const into = try sys.openat(sys.at_fdcwd, name, .{ .DIRECTORY = true, .CLOEXEC = true }, 0);
+    var unpacking: Unpacking = .{ .arena = arena, .reader = reader, .into = into, .owners = sys.raw(.geteuid, .{}) == 0 };
+    unpacking.run("") catch |err| log.die("cannot unpack to {s}: {s}", .{ path, sys.text(err) });
+    return 0;
 }
 
 fn rootPath(spec: *const config.Spec) []const u8 {
-    const path = (spec.root orelse config.Root{}).path;
+    const path = spec.root.path;
     // It becomes a part of overlayfs' options, and must not lead out of the payload.
-    var names = std.mem.splitScalar(u8, path, '/');
+    var parts = std.mem.splitScalar(u8, path, '/');
     var plain = path.len > 0 and std.mem.findAny(u8, path, ",:\\") == null;
-    while (names.next()) |name| if (name.len == 0 or std.mem.eql(u8, name, "..")) {
+    while (parts.next()) |name| if (name.len == 0 or std.mem.eql(u8, name, "..")) {
         plain = false;
     };
     if (!plain) log.die("the payload's root.path is not a directory in it: {s}", .{path});
@@ -146,20 +189,13 @@ fn rootPath(spec: *const config.Spec) []const u8 {
 }
 
 fn say(arena: std.mem.Allocator, comptime format: []const u8, args: anytype) !u8 {
-    const line = try text.alloc(arena, format, args);
-    try sys.do(.write, .{ 1, line.ptr, line.len });
-    return 0;
+    return write(try text.alloc(arena, format, args));
 }
 
-fn badUsage(problem: options.Problem) noreturn {
-    switch (problem.kind) {
-        .none => unreachable,
-        .unknown => log.die("unknown option {s}; what belongs to the app goes behind -- (see --dockerc-help)", .{problem.word}),
-        .value_missing => log.die("{s} needs a value", .{problem.word}),
-        .value_unwanted => log.die("{s}: the option takes no value", .{problem.word}),
-        .volume => log.die("not a volume: {s}; write SOURCE:/TARGET or SOURCE:/TARGET:ro", .{problem.word}),
-        .environment => log.die("not a variable: {s}; write NAME=VALUE or NAME", .{problem.word}),
-    }
+fn write(all: []const u8) !u8 {
+    var rest = all;
+    while (rest.len > 0) rest = rest[try sys.call(.write, .{ 1, rest.ptr, rest.len })..];
+    return 0;
 }
 
 /// Our own file, on a descriptor above the standard three: one of those that is closed is closed
@@ -191,18 +227,12 @@ fn findPayload(self: sys.fd_t) footer.Payload {
     };
 }
 
-fn readConfig(arena: std.mem.Allocator, reader: *Reader) !*config.Spec {
-    const bytes = reader.readRootFile(try reader.newDecoder(), arena, "config.json", config.size_max) catch |err| switch (err) {
+fn readConfig(arena: std.mem.Allocator, reader: *Reader) ![]const u8 {
+    return reader.readRootFile(try reader.newDecoder(), arena, "config.json", config.size_max) catch |err| switch (err) {
         error.OutOfMemory => |e| return e,
         error.TooLarge => log.die("the payload's config.json is larger than {d} bytes", .{config.size_max}),
         else => log.die("the payload is damaged: config.json cannot be read", .{}),
     } orelse log.die("the payload holds no config.json", .{});
-    const spec = try arena.create(config.Spec);
-    spec.* = config.parse(arena, bytes) catch |err| switch (err) {
-        error.OutOfMemory => |e| return e,
-        else => log.die("the payload's config.json makes no sense", .{}),
-    };
-    return spec;
 }
 
 test {
@@ -213,7 +243,8 @@ test {
     _ = footer;
     _ = json;
     _ = text;
-    _ = mounts;
+    _ = @import("mounts.zig");
+    _ = @import("quantity.zig");
     _ = options;
     _ = @import("passwd.zig");
     _ = @import("seccomp.zig");

@@ -37,6 +37,16 @@ pub fn bind(arena: std.mem.Allocator, source: Source, destination: []const u8, r
     if (readonly) try makeReadonly(target);
 }
 
+/// Where nothing can be mounted: the file's content, as it is now.
+pub fn copy(arena: std.mem.Allocator, file: Volume) !void {
+    const target = try jail_path.resolve(arena, file.destination, .file);
+    var buf: [32:0]u8 = undefined;
+    const content = try sys.readFile(sys.at_fdcwd, file.source.machinePath(&buf), try arena.alloc(u8, 1 << 20));
+    const fd = try sys.openat(sys.at_fdcwd, target, .{ .ACCMODE = .WRONLY, .TRUNC = true, .NOFOLLOW = true, .CLOEXEC = true }, 0);
+    defer sys.close(fd);
+    try sys.do(.write, .{ fd, content.ptr, content.len });
+}
+
 /// The whole tree under a mount point.
 fn makeReadonly(target: [*:0]const u8) sys.Error!void {
     const MountAttr = extern struct { set: u64, clear: u64 = 0, propagation: u64 = 0, userns: u64 = 0 };

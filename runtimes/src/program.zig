@@ -5,6 +5,7 @@ const log = @import("log.zig");
 const config = @import("config.zig");
 const jail_path = @import("jail_path.zig");
 const passwd = @import("passwd.zig");
+const Options = @import("options.zig").Options;
 const Environment = @import("environment.zig").Environment;
 
 /// Docker's: the program is there but cannot be run; it is not there.
@@ -12,17 +13,29 @@ const not_executable = 126;
 const not_found = 127;
 
 /// The image's words, then the caller's; a name alone takes the caller's value.
-pub fn environment(arena: std.mem.Allocator, process: *const config.Process, given: []const []const u8, callers: *const Environment) !Environment {
+pub fn environment(arena: std.mem.Allocator, process: *const config.Process, options: *const Options, callers: *const Environment) !Environment {
     var env: Environment = .{};
     for (process.env) |word| try env.put(arena, word);
-    for (given) |word| {
-        if (std.mem.findScalar(u8, word, '=') != null) {
-            try env.put(arena, word);
-        } else if (callers.get(word)) |value| try env.set(arena, word, value);
-    }
+    for (options.given) |given| if (given.flag == .env_file) {
+        const content = sys.readFile(sys.at_fdcwd, try arena.dupeSentinel(u8, given.value, 0), try arena.alloc(u8, 1 << 20)) catch |err|
+            log.die("--env-file {s}: {s}", .{ given.value, sys.text(err) });
+        var lines = std.mem.tokenizeAny(u8, content, "\r\n");
+        while (lines.next()) |line| {
+            const word = std.mem.trimStart(u8, line, " \t");
+            if (word.len > 0 and word[0] != '#') try set(arena, &env, word, callers);
+        }
+    };
+    // Docker's order: files first, whatever the order they were given in.
+    for (options.given) |given| if (given.flag == .env) try set(arena, &env, given.value, callers);
     // The app's terminal is the caller's.
     if (env.get("TERM") == null) if (callers.get("TERM")) |term| if (isTerminal(0)) try env.set(arena, "TERM", term);
     return env;
+}
+
+fn set(arena: std.mem.Allocator, env: *Environment, word: []const u8, callers: *const Environment) !void {
+    if (word.len == 0 or word[0] == '=') log.die("not a variable: {s}; write NAME=VALUE or NAME", .{word});
+    if (std.mem.findScalar(u8, word, '=') != null) return env.put(arena, word);
+    if (callers.get(word)) |value| try env.set(arena, word, value);
 }
 
 pub fn isTerminal(fd: sys.fd_t) bool {
@@ -38,7 +51,7 @@ pub fn setHome(arena: std.mem.Allocator, env: *Environment, uid: u32) !void {
     const home = blk: {
         const path = jail_path.resolve(arena, "/etc/passwd", .nothing) catch break :blk "/";
         const text = sys.readFile(sys.at_fdcwd, path, try arena.alloc(u8, 1 << 20)) catch break :blk "/";
-        break :blk (passwd.find(text, uid) orelse break :blk "/").home;
+        break :blk (passwd.find(text, .{ .id = uid }) orelse break :blk "/").home;
     };
     try env.set(arena, "HOME", home);
 }

@@ -8,7 +8,7 @@ const log = @import("log.zig");
 
 pub const Set = u64;
 
-const SIG = struct {
+pub const SIG = struct {
     const hup = 1;
     const int = 2;
     const quit = 3;
@@ -18,7 +18,7 @@ const SIG = struct {
     const pipe = 13;
     const alrm = 14;
     const term = 15;
-    const chld = 17;
+    pub const chld = 17;
     const cont = 18;
     const stop = 19;
     const tstp = 20;
@@ -50,6 +50,25 @@ pub fn restore(mask: *const Set) sys.Error!void {
     return sys.do(.rt_sigprocmask, .{ setmask, mask, 0, 8 });
 }
 
+/// Waits for a blocked signal. One from the kernel is one of the terminal's keys.
+pub fn next() sys.Error!struct { number: u32, from_kernel: bool } {
+    const all: Set = ~@as(Set, synchronous);
+    var info: linux.siginfo_t = undefined;
+    const number = try sys.call(.rt_sigtimedwait, .{ &all, &info, 0, 8 });
+    return .{ .number = @intCast(number), .from_kernel = info.code > 0 };
+}
+
+pub const End = struct {
+    status: u8,
+    /// The signal that the app was ended for, when that was our doing.
+    ended_by: ?u32 = null,
+
+    /// The caller's shell wants to see which signal it was.
+    pub fn imitate(self: End) void {
+        if (self.ended_by) |by| dieOf(by);
+    }
+};
+
 /// The app, seen from its parent. `proc` is the machine's /proc.
 pub const App = struct {
     pid: i32,
@@ -58,39 +77,31 @@ pub const App = struct {
     ended_by: ?u32 = null,
 
     /// Waits for its end and gives the status to exit with.
-    pub fn supervise(self: *App) u8 {
-        const all: Set = ~@as(Set, synchronous);
+    pub fn supervise(self: *App) End {
         while (true) {
-            var info: linux.siginfo_t = undefined;
-            const signal: u32 = @intCast(sys.call(.rt_sigtimedwait, .{ &all, &info, 0, 8 }) catch continue);
-            if (signal == SIG.chld) {
-                if (self.reap()) |status| return status;
+            const signal = next() catch continue;
+            if (signal.number == SIG.chld) {
+                if (self.reap()) |end| return end;
                 continue;
             }
-            self.pass(signal, info.code);
+            self.pass(signal.number, signal.from_kernel);
         }
     }
 
-    fn reap(self: *App) ?u8 {
+    fn reap(self: *App) ?End {
         const wnohang = 1;
         while (true) {
-            const end = sys.wait(-1, wnohang) catch return log.failed;
+            const end = sys.wait(-1, wnohang) catch return .{ .status = log.failed };
             if (end.pid == 0) return null;
             if (end.pid != self.pid) continue;
             const signal = end.status & 0x7f;
-            if (signal == 0) return @truncate(end.status >> 8);
-            if (self.ended_by) |by| {
-                // The caller's shell wants to see which signal it was.
-                dieOf(by);
-                return @intCast(128 + by);
-            }
-            return @intCast(128 + signal);
+            if (signal == 0) return .{ .status = @truncate(end.status >> 8) };
+            return .{ .status = @intCast(128 + (self.ended_by orelse signal)), .ended_by = self.ended_by };
         }
     }
 
-    fn pass(self: *App, signal: u32, code: i32) void {
+    fn pass(self: *App, signal: u32, from_kernel: bool) void {
         // The terminal has sent it to the whole process group, the app included.
-        const from_kernel = code > 0;
         if (!from_kernel) self.kill(signal);
         switch (signal) {
             SIG.tstp, SIG.ttin, SIG.ttou => if (self.hasDefault(signal)) self.stop(),

@@ -149,6 +149,11 @@ pub fn close(fd: fd_t) void {
     _ = raw(.close, .{fd});
 }
 
+/// Whatever else holds the app's standard streams open keeps their other ends from seeing it end.
+pub fn closeStandard() void {
+    for (0..3) |fd| close(@intCast(fd));
+}
+
 /// Fills `buf` from `offset` on as far as the file goes.
 pub fn preadAll(fd: fd_t, buf: []u8, offset: u64) Error!usize {
     var done: usize = 0;
@@ -214,6 +219,19 @@ pub const MS = struct {
     pub const private = 1 << 18;
 };
 
+pub fn unmount(target: [*:0]const u8) Error!void {
+    const detach = 2;
+    return do(.umount2, .{ target, detach });
+}
+
+/// An advisory lock on the open file, held until its last descriptor is closed.
+pub const Lock = enum(u8) { shared = 1, exclusive = 2 };
+
+pub fn tryLock(fd: fd_t, lock: Lock) Error!void {
+    const nonblocking = 4;
+    return do(.flock, .{ fd, @backingInt(lock) | nonblocking });
+}
+
 pub fn mount(source: ?[*:0]const u8, target: [*:0]const u8, fstype: ?[*:0]const u8, flags: usize, data: ?[*:0]const u8) Error!void {
     return do(.mount, .{ source, target, fstype, flags, data });
 }
@@ -255,6 +273,15 @@ pub fn wait(pid: i32, options: u32) Error!struct { pid: i32, status: u32 } {
 pub fn exit(status: u8) noreturn {
     _ = raw(.exit_group, .{status});
     unreachable;
+}
+
+/// How many processors we may run on.
+pub fn processors() usize {
+    var set: [128]u8 align(8) = undefined;
+    const len = call(.sched_getaffinity, .{ 0, set.len, &set }) catch return 1;
+    var count: usize = 0;
+    for (set[0..len]) |byte| count += @popCount(byte);
+    return count;
 }
 
 /// A mutual exclusion lock of one word: 0 free, 1 held, 2 held and waited for

@@ -14,9 +14,12 @@ const CLONE = struct {
     const newipc = 0x0800_0000;
     const newuser = 0x1000_0000;
     const newpid = 0x2000_0000;
+    const newnet = 0x4000_0000;
 };
 
 pub const Ids = enum {
+    /// No namespace at all: root of a container that may neither mount nor make namespaces.
+    none,
     /// No user namespace: ids are the machine's own.
     host,
     /// Root of a user namespace that somebody else made (a rootless container, unshare -r).
@@ -34,13 +37,17 @@ pub const Wanted = struct {
     ipc: bool,
     uts: bool,
     cgroup: bool,
+    network: bool,
+    /// Whether the app can do without namespaces.
+    optional: bool,
 };
 
 pub fn enter(arena: std.mem.Allocator, environment: *const Environment, wanted: Wanted) Ids {
     const flags: u32 = CLONE.newns |
         (if (wanted.ipc) @as(u32, CLONE.newipc) else 0) |
         (if (wanted.uts) @as(u32, CLONE.newuts) else 0) |
-        (if (wanted.cgroup) @as(u32, CLONE.newcgroup) else 0);
+        (if (wanted.cgroup) @as(u32, CLONE.newcgroup) else 0) |
+        (if (wanted.network) @as(u32, CLONE.newnet) else 0);
     const uid: u32 = @intCast(sys.raw(.geteuid, .{}));
     const gid: u32 = @intCast(sys.raw(.getegid, .{}));
     const outer = if (uid == 0) outerMap() else null;
@@ -56,8 +63,14 @@ pub fn enter(arena: std.mem.Allocator, environment: *const Environment, wanted: 
         } else |err| log.debug("root without a mount namespace: {s}", .{sys.text(err)});
     }
 
-    const mapper: ?Mapper = if (wanted.range) Mapper.prepare(arena, environment, uid, gid) else null;
-    sys.do(.unshare, .{flags | CLONE.newuser}) catch |err| refused(err);
+    var missing: []const u8 = "";
+    const mapper: ?Mapper = if (wanted.range) Mapper.prepare(arena, environment, uid, gid, &missing) else null;
+    sys.do(.unshare, .{flags | CLONE.newuser}) catch |err| {
+        if (!wanted.optional or uid != 0 or !canChroot()) refused(err);
+        log.debug("no namespaces: {s}", .{sys.text(err)});
+        if (mapper) |m| sys.close(m.start);
+        return .none;
+    };
     log.debug("user namespace entered", .{});
     if (mapper) |m| {
         if (m.run()) {
@@ -66,8 +79,14 @@ pub fn enter(arena: std.mem.Allocator, environment: *const Environment, wanted: 
         }
         log.note("newuidmap or newgidmap could not map your range of subordinate ids; every file of the image belongs to one id", .{});
     }
+    if (missing.len > 0) log.note("this image uses several user ids, and {s}; going on with one", .{missing});
     writeSingle(arena, wanted, uid, gid) catch |err| log.die("cannot map your id into a user namespace: {s}", .{sys.text(err)});
     return .single;
+}
+
+/// To where we are, which changes nothing.
+fn canChroot() bool {
+    return if (sys.do(.chroot, .{"/"})) |_| true else |_| false;
 }
 
 pub fn enterPid() sys.Error!void {
@@ -120,10 +139,18 @@ fn refused(err: sys.Error) noreturn {
     log.die("the kernel refuses a user namespace ({s}): inside another container it has to be allowed there, or run this as root", .{sys.text(err)});
 }
 
-/// AppArmor may let a user namespace be made and then refuse everything in it.
+/// AppArmor may let a user namespace be made and then refuse everything in it (Ubuntu 24.04).
 pub fn explainAppArmor() void {
-    if (forbids("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", '1'))
-        log.die("AppArmor forbids user namespaces (kernel.apparmor_restrict_unprivileged_userns is 1): sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0", .{});
+    if (!forbids("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", '1')) return;
+    var buf: [std.posix.PATH_MAX]u8 = undefined;
+    const len = sys.call(.readlinkat, .{ sys.at_fdcwd, "/proc/self/exe", &buf, buf.len }) catch 0;
+    const path = buf[0..len];
+    log.die(
+        "AppArmor forbids user namespaces to programs without a profile: give this file one with: " ++
+            "printf 'abi <abi/4.0>,\nprofile \"{s}\" \"{s}\" flags=(unconfined) {s} userns, {s}\n' | sudo tee /etc/apparmor.d/dockerc-{s} && " ++
+            "sudo apparmor_parser -r /etc/apparmor.d/dockerc-{s} (or allow them to all: sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0)",
+        .{ std.fs.path.basename(path), path, "{", "}", std.fs.path.basename(path), std.fs.path.basename(path) },
+    );
 }
 
 fn forbids(path: [*:0]const u8, value: u8) bool {
@@ -137,21 +164,20 @@ const Mapper = struct {
     child: i32,
     start: sys.fd_t,
 
-    fn prepare(arena: std.mem.Allocator, environment: *const Environment, uid: u32, gid: u32) ?Mapper {
-        const missing = "this image uses several user ids, and {s}; going on with one";
+    fn prepare(arena: std.mem.Allocator, environment: *const Environment, uid: u32, gid: u32, missing: *[]const u8) ?Mapper {
         const user = userName(arena, uid);
         const uids = subordinate(arena, "/etc/subuid", user, uid) orelse {
-            log.note(missing, .{"/etc/subuid has no range for you"});
+            missing.* = "/etc/subuid has no range for you";
             return null;
         };
         const gids = subordinate(arena, "/etc/subgid", user, uid) orelse {
-            log.note(missing, .{"/etc/subgid has no range for you"});
+            missing.* = "/etc/subgid has no range for you";
             return null;
         };
         const newuidmap = environment.findProgram(arena, "newuidmap");
         const newgidmap = environment.findProgram(arena, "newgidmap");
         if (newuidmap == null or newgidmap == null) {
-            log.note(missing, .{"newuidmap and newgidmap (package uidmap) are not installed"});
+            missing.* = "newuidmap and newgidmap (package uidmap) are not installed";
             return null;
         }
         return spawn(arena, .{ newuidmap.?, newgidmap.? }, .{ uid, gid }, .{ uids, gids }) catch null;
@@ -223,7 +249,7 @@ fn largest(table: []const u8, user: ?[]const u8, uid: u32) ?Range {
 fn userName(arena: std.mem.Allocator, uid: u32) ?[]const u8 {
     const buf = arena.alloc(u8, 1 << 20) catch return null;
     const table = sys.readFile(sys.at_fdcwd, "/etc/passwd", buf) catch return null;
-    return (@import("passwd.zig").find(table, uid) orelse return null).name;
+    return (@import("passwd.zig").find(table, .{ .id = uid }) orelse return null).name;
 }
 
 test "maps of ids" {

@@ -1,17 +1,15 @@
 //! The private place of a run: a tmpfs that only our mount namespace has, so that it vanishes with
-//! us whatever ends us. In it: lower (the payload), upper and work (what the run writes), root.
+//! us whatever ends us. In it: lower (the payload), changes (what the run writes), root.
 const std = @import("std");
 const sys = @import("sys.zig");
 const log = @import("log.zig");
 const userns = @import("userns.zig");
-const Ids = userns.Ids;
-const Reader = @import("squashfs/reader.zig").Reader;
 
 /// Some directory that every machine has; it is covered in our namespace only.
 const places = [_][:0]const u8{ "/tmp", "/run", "/var/tmp", "/mnt", "/var", "/usr" };
 
 /// Mounts it and goes there.
-pub fn make(reader: *Reader, root_path: []const u8, ids: Ids) !void {
+pub fn make() !void {
     var last: sys.Error = error.NOENT;
     for (places) |place| {
         sys.mount("dockerc", place, "tmpfs", sys.MS.nosuid | sys.MS.nodev, "mode=755") catch |err| {
@@ -19,8 +17,7 @@ pub fn make(reader: *Reader, root_path: []const u8, ids: Ids) !void {
             continue;
         };
         try sys.do(.chdir, .{place.ptr});
-        for ([_][:0]const u8{ "lower", "upper", "work", "root" }) |dir| try sys.mkdir(dir, 0o755);
-        try dress(reader, root_path, ids);
+        for ([_][:0]const u8{ "lower", "changes", "root" }) |dir| try sys.mkdir(dir, 0o755);
         log.debug("workspace over {s}", .{place});
         return;
     }
@@ -28,12 +25,11 @@ pub fn make(reader: *Reader, root_path: []const u8, ids: Ids) !void {
     log.die("cannot mount a tmpfs: {s}", .{sys.text(last)});
 }
 
-/// An overlay's root has the attributes of its upper directory: give that those of the image's.
-fn dress(reader: *Reader, root_path: []const u8, ids: Ids) !void {
-    const root = try reader.find(try reader.newDecoder(), root_path) orelse
-        log.die("the payload holds no {s}", .{root_path});
-    if (ids != .single) try sys.do(.fchownat, .{ sys.at_fdcwd, "upper", root.uid, root.gid, 0 });
-    try sys.do(.fchmodat, .{ sys.at_fdcwd, "upper", root.permissions });
-    const time: std.os.linux.timespec = .{ .sec = root.mtime, .nsec = 0 };
-    try sys.do(.utimensat, .{ sys.at_fdcwd, "upper", &[2]std.os.linux.timespec{ time, time }, 0 });
+/// Back to the machine as it was, with what was mounted in the workspace gone.
+pub fn leave() !void {
+    var buf: [std.posix.PATH_MAX:0]u8 = undefined;
+    const len = try sys.call(.getcwd, .{ &buf, buf.len });
+    std.debug.assert(buf[len - 1] == 0);
+    try sys.do(.chdir, .{"/"});
+    try sys.unmount(&buf);
 }

@@ -99,13 +99,18 @@ pub const Reader = struct {
         if (root.kind != .directory) return error.Corrupt;
         const entry = try directory.lookup(self, decoder, &root, name) orelse return null;
         const file = try inode.read(self, decoder, entry.reference);
+        return try self.readFile(decoder, allocator, &file, size_max);
+    }
+
+    /// The whole of a small file.
+    pub fn readFile(self: *Reader, decoder: Decoder, allocator: std.mem.Allocator, file: *const inode.Inode, size_max: usize) ![]u8 {
         if (file.kind != .file) return error.Corrupt;
         if (file.size > size_max) return error.TooLarge;
         const out = try allocator.alloc(u8, @intCast(file.size));
         var done: usize = 0;
         var at: data.Position = .{};
         while (done < out.len) {
-            const extent = try data.extent(self, decoder, entry.reference, &file, done >> self.superblock.block_log, &at);
+            const extent = try data.extent(self, decoder, 0, file, done >> self.superblock.block_log, &at);
             const part = out[done..][0..extent.len];
             if (extent.stored) |stored| {
                 const slot = try self.blocks.get(decoder, stored);

@@ -1,0 +1,185 @@
+//! Unpacked payloads, for machines on which nothing better is to be had: one directory a payload,
+//! made once, shared by its runs, locked by those that use it, and removed when long unused. Also
+//! directories of a single run, which go with it, or with the next run after a crash.
+const std = @import("std");
+const sys = @import("sys.zig");
+const log = @import("log.zig");
+const remove = @import("remove.zig");
+const text = @import("text.zig");
+const Environment = @import("environment.zig").Environment;
+const Reader = @import("squashfs/reader.zig").Reader;
+const Unpacking = @import("unpack.zig").Unpacking;
+
+const trees_max = 8;
+const unused_max = 7 * 24 * 3600;
+/// A directory of one run that is younger may be about to be locked.
+const unlocked_min = 60;
+
+/// Directories of one run begin with this, and so do those that are still being made.
+const private_prefix = "run-";
+
+pub const Tree = struct {
+    /// The directory itself, locked.
+    fd: sys.fd_t,
+    /// Where it stands and its name, for what goes with the run.
+    parent: sys.fd_t,
+    name: [:0]const u8,
+
+    pub fn discard(self: Tree) void {
+        remove.tree(self.parent, self.name) catch |err| log.debug("{s} is left behind: {s}", .{ self.name, sys.text(err) });
+    }
+};
+
+pub const Cache = struct {
+    arena: std.mem.Allocator,
+    place: sys.fd_t,
+
+    /// The user's cache directory, or one below the places for temporary files that is ours alone.
+    pub fn open(arena: std.mem.Allocator, callers: *const Environment) !Cache {
+        var candidates: std.ArrayList([]const u8) = .empty;
+        if (callers.get("XDG_CACHE_HOME")) |dir| try candidates.append(arena, try text.alloc(arena, "{s}/dockerc/run", .{dir}));
+        if (callers.get("HOME")) |dir| try candidates.append(arena, try text.alloc(arena, "{s}/.cache/dockerc/run", .{dir}));
+        for ([_][]const u8{ "/var/tmp", "/tmp", "/dev/shm" }) |dir|
+            try candidates.append(arena, try text.alloc(arena, "{s}/dockerc-{d}/run", .{ dir, sys.raw(.geteuid, .{}) }));
+        for (candidates.items) |path| {
+            const place = openOwn(arena, path) catch |err| {
+                log.debug("no cache at {s}: {s}", .{ path, sys.text(err) });
+                continue;
+            };
+            log.debug("cache at {s}", .{path});
+            return .{ .arena = arena, .place = place };
+        }
+        log.die("there is no directory to unpack the payload to: set XDG_CACHE_HOME to one that can be written", .{});
+    }
+
+    /// Made where it is missing; never one in which another user could put things.
+    fn openOwn(arena: std.mem.Allocator, path: []const u8) !sys.fd_t {
+        if (path[0] != '/') return error.INVAL;
+        var end: usize = 0;
+        while (end < path.len) {
+            end = std.mem.findScalarPos(u8, path, end + 1, '/') orelse path.len;
+            sys.mkdir(try arena.dupeSentinel(u8, path[0..end], 0), 0o700) catch |err| if (err != error.EXIST) return err;
+        }
+        for ([_]usize{ std.mem.findScalarLast(u8, path, '/').?, path.len }) |len| {
+            const st = try sys.stat(sys.at_fdcwd, try arena.dupeSentinel(u8, path[0..len], 0));
+            if (st.uid != sys.raw(.geteuid, .{}) or st.mode & 0o022 != 0) return error.PERM;
+        }
+        const fd = try sys.openat(sys.at_fdcwd, try arena.dupeSentinel(u8, path, 0), .{ .DIRECTORY = true, .CLOEXEC = true }, 0);
+        errdefer sys.close(fd);
+        const writable = 2;
+        try sys.do(.faccessat, .{ fd, ".", writable });
+        return fd;
+    }
+
+    /// The payload's `name` unpacked, as it was left by an earlier run or by us.
+    pub fn shared(self: *Cache, reader: *Reader, name: []const u8, owners: bool, key: []const u8) !Tree {
+        const path = try self.arena.dupeSentinel(u8, key, 0);
+        for (0..3) |_| {
+            if (self.openLocked(path)) |tree| return tree else |err| if (err != error.NOENT) return err;
+            self.sweep();
+            const fresh = try self.private(reader, name, owners);
+            log.debug("unpacked", .{});
+            sys.do(.renameat, .{ self.place, fresh.name.ptr, self.place, path.ptr }) catch |err| switch (err) {
+                // Another run was faster.
+                error.EXIST, error.NOTEMPTY => fresh.discard(),
+                else => return err,
+            };
+            sys.close(fresh.fd);
+        }
+        return error.BUSY;
+    }
+
+    fn openLocked(self: *Cache, path: [:0]const u8) sys.Error!Tree {
+        const fd = try sys.openat(self.place, path, .{ .DIRECTORY = true, .NOFOLLOW = true, .CLOEXEC = true }, 0);
+        errdefer sys.close(fd);
+        // Whoever holds the other kind of lock is about to remove it.
+        sys.tryLock(fd, .shared) catch return error.NOENT;
+        if ((try sys.stat(self.place, path)).ino != (try sys.stat(fd, "")).ino) return error.NOENT;
+        // Its time tells when it was last used.
+        sys.do(.utimensat, .{ fd, 0, 0, 0 }) catch {};
+        return .{ .fd = fd, .parent = self.place, .name = path };
+    }
+
+    /// A directory of this run alone: empty, or with the payload's `name` in it.
+    pub fn private(self: *Cache, reader: *Reader, name: []const u8, owners: bool) !Tree {
+        const tree = try self.empty();
+        errdefer tree.discard();
+        var unpacking: Unpacking = .{ .arena = self.arena, .reader = reader, .into = tree.fd, .owners = owners };
+        try unpacking.run(name);
+        return tree;
+    }
+
+    pub fn empty(self: *Cache) !Tree {
+        var random: [8]u8 = undefined;
+        try sys.do(.getrandom, .{ &random, random.len, 0 });
+        const name = try text.alloc(self.arena, private_prefix ++ "{d}", .{std.mem.readInt(u64, &random, .little)});
+        try sys.do(.mkdirat, .{ self.place, name.ptr, 0o700 });
+        const fd = try sys.openat(self.place, name, .{ .DIRECTORY = true, .NOFOLLOW = true, .CLOEXEC = true }, 0);
+        try sys.tryLock(fd, .shared);
+        return .{ .fd = fd, .parent = self.place, .name = name };
+    }
+
+    /// Removes what crashed runs left, what was not used for long, and the oldest of too many.
+    pub fn sweep(self: *Cache) void {
+        while (true) {
+            var list: remove.List = .{ .fd = sys.openat(self.place, ".", .{ .DIRECTORY = true, .CLOEXEC = true }, 0) catch return };
+            defer sys.close(list.fd);
+            var count: usize = 0;
+            var oldest: ?[:0]const u8 = null;
+            var oldest_time: i64 = std.math.maxInt(i64);
+            while (list.next() catch return) |name| {
+                const fd = sys.openat(self.place, name, .{ .DIRECTORY = true, .NOFOLLOW = true, .CLOEXEC = true }, 0) catch continue;
+                defer sys.close(fd);
+                const st = sys.stat(fd, "") catch continue;
+                const unfinished = std.mem.startsWith(u8, std.mem.span(name), private_prefix);
+                count += 1;
+                sys.tryLock(fd, .exclusive) catch continue;
+                const time = if (unfinished and st.mtime.sec < now() - unlocked_min) 0 else st.mtime.sec;
+                if (time >= oldest_time) continue;
+                oldest_time = time;
+                oldest = self.arena.dupeSentinel(u8, std.mem.span(name), 0) catch return;
+            }
+            const victim = oldest orelse return;
+            if (count <= trees_max and oldest_time > now() - unused_max) return;
+            self.discardUnused(victim) catch |err| {
+                log.debug("cannot remove {s}: {s}", .{ victim, sys.text(err) });
+                return;
+            };
+        }
+    }
+
+    fn discardUnused(self: *Cache, name: [:0]const u8) !void {
+        const fd = try sys.openat(self.place, name, .{ .DIRECTORY = true, .NOFOLLOW = true, .CLOEXEC = true }, 0);
+        defer sys.close(fd);
+        try sys.tryLock(fd, .exclusive);
+        try remove.tree(self.place, name);
+        log.debug("removed {s}", .{name});
+    }
+};
+
+fn now() i64 {
+    var ts: std.os.linux.timespec = undefined;
+    const realtime = 0;
+    _ = sys.raw(.clock_gettime, .{ realtime, &ts });
+    return ts.sec;
+}
+
+/// What tells a payload from every other: its configuration, in which the builder keeps the digest
+/// of the image, and all its metadata (names, owners, times, sizes stored). Where the
+/// configuration holds no digest, all of its data too. `kind` tells apart what whose ids made.
+pub fn keyOf(arena: std.mem.Allocator, reader: *const Reader, config: []const u8, has_digest: bool, kind: []const u8) ![:0]const u8 {
+    const image = reader.image;
+    var hash = std.crypto.hash.sha2.Sha256.init(.{});
+    hash.update(config);
+    var at: u64 = if (has_digest) reader.superblock.inode_table else 0;
+    const buf = try sys.anonymous(1 << 20);
+    defer sys.release(buf);
+    while (true) {
+        const got = try image.read(buf, at);
+        if (got.len == 0) break;
+        hash.update(got);
+        at += got.len;
+    }
+    const digest = hash.finalResult();
+    return text.alloc(arena, "{s}-{s}", .{ &std.fmt.bytesToHex(digest[0..16].*, .lower), kind });
+}

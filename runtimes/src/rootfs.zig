@@ -1,0 +1,175 @@
+//! The root file system of the container, by the first way that this machine allows, found by
+//! trying: the payload mounted (by the kernel or by ourselves) under an overlay; unpacked once into
+//! a cache, under an overlay; a copy of this run's own, without an overlay; the same, without any
+//! mount at all. What a slower way needs is only looked for when a faster one has failed.
+const std = @import("std");
+const sys = @import("sys.zig");
+const log = @import("log.zig");
+const lower = @import("lower.zig");
+const text = @import("text.zig");
+const userns = @import("userns.zig");
+const workspace = @import("workspace.zig");
+const cache = @import("cache.zig");
+const Environment = @import("environment.zig").Environment;
+const Reader = @import("squashfs/reader.zig").Reader;
+
+pub const Kind = enum {
+    /// Mounted on `root` of the workspace.
+    mounted,
+    /// A directory that is our working directory.
+    directory,
+};
+
+pub const Rootfs = struct {
+    arena: std.mem.Allocator,
+    reader: *Reader,
+    callers: *const Environment,
+    /// Of the root file system in the payload.
+    path: []const u8,
+    config: []const u8,
+    has_digest: bool,
+    ids: userns.Ids,
+    uid: u32,
+    gid: u32,
+    /// Where --overlay keeps what is written.
+    kept: ?sys.fd_t,
+
+    /// What goes with the run.
+    own: ?cache.Tree = null,
+
+    pub fn make(self: *Rootfs) !Kind {
+        if (self.ids == .none) {
+            const tree = try self.copy();
+            try sys.do(.fchdir, .{try self.rootOf(tree)});
+            return .directory;
+        }
+        try workspace.make();
+        const changes = try self.changesElsewhere();
+        self.mountLower() catch |err| {
+            log.debug("the payload cannot be mounted: {s}", .{sys.text(err)});
+            try self.bindUnpacked();
+        };
+        self.mountOverlay(changes) catch |err| {
+            if (self.kept != null) log.die("cannot mount an overlayfs that keeps what is written: {s}", .{sys.text(err)});
+            log.debug("no overlay: {s}", .{sys.text(err)});
+            try workspace.leave();
+            const tree = try self.copy();
+            try workspace.make();
+            try bind(try self.rootOf(tree), "root");
+        };
+        return .mounted;
+    }
+
+    /// After the app's end. `proc` is the machine's.
+    pub fn discard(self: *Rootfs, proc: sys.fd_t) void {
+        const tree = self.own orelse return;
+        self.unmountAll(proc) catch |err| log.debug("mounts: {s}", .{sys.text(err)});
+        tree.discard();
+    }
+
+    /// What is mounted on directories keeps them from being removed.
+    fn unmountAll(self: *Rootfs, proc: sys.fd_t) !void {
+        var rest: []const u8 = try sys.readFile(proc, "self/mountinfo", try self.arena.alloc(u8, 1 << 20));
+        while (std.mem.findScalarLast(u8, std.mem.trimEnd(u8, rest, "\n"), '\n')) |at| {
+            var fields = std.mem.splitScalar(u8, rest[at + 1 ..], ' ');
+            rest = rest[0..at];
+            // proc_pid_mountinfo(5): the fifth is where.
+            for (0..4) |_| _ = fields.next();
+            const target = fields.next() orelse continue;
+            if (!std.mem.eql(u8, target, "/")) sys.unmount(try self.arena.dupeSentinel(u8, target, 0)) catch {};
+        }
+    }
+
+    fn mountLower(self: *Rootfs) !void {
+        if (self.forced("unpack")) return error.NOSYS;
+        return lower.mount(self.arena, self.reader, self.ids, self.uid, self.gid);
+    }
+
+    fn bindUnpacked(self: *Rootfs) !void {
+        try workspace.leave();
+        var store = try cache.Cache.open(self.arena, self.callers);
+        const key = try cache.keyOf(self.arena, self.reader, self.config, self.has_digest, @tagName(self.ids));
+        const tree = store.shared(self.reader, self.topName(), self.ids != .single, key) catch |err| cannotUnpack(err);
+        try workspace.make();
+        try bind(tree.fd, "lower");
+        log.debug("payload unpacked in the cache", .{});
+    }
+
+    fn copy(self: *Rootfs) !cache.Tree {
+        if (self.own) |tree| tree.discard();
+        var store = try cache.Cache.open(self.arena, self.callers);
+        store.sweep();
+        self.own = store.private(self.reader, self.topName(), self.ids != .single) catch |err| cannotUnpack(err);
+        log.debug("payload unpacked for this run", .{});
+        return self.own.?;
+    }
+
+    fn cannotUnpack(err: anyerror) noreturn {
+        log.die("cannot unpack the payload: {s}", .{sys.text(err)});
+    }
+
+    /// The first name of the path, below which all is unpacked.
+    fn topName(self: *const Rootfs) []const u8 {
+        return self.path[0 .. std.mem.findScalar(u8, self.path, '/') orelse self.path.len];
+    }
+
+    fn rootOf(self: *const Rootfs, tree: cache.Tree) !sys.fd_t {
+        return sys.openat(tree.fd, try self.arena.dupeSentinel(u8, self.path, 0), .{ .PATH = true, .DIRECTORY = true, .NOFOLLOW = true, .CLOEXEC = true }, 0);
+    }
+
+    /// For tests: a machine that lacks this cannot be had for the asking.
+    fn forced(self: *const Rootfs, way: []const u8) bool {
+        return std.mem.eql(u8, self.callers.get("DOCKERC_FORCE") orelse return false, way);
+    }
+
+    fn mountOverlay(self: *Rootfs, changes: ?sys.fd_t) !void {
+        if (self.forced("copy")) return error.NODEV;
+        if (changes) |fd| try bind(fd, "changes");
+        for ([_][:0]const u8{ "changes/upper", "changes/work" }) |dir| sys.mkdir(dir, 0o755) catch |err| if (err != error.EXIST) return err;
+        try self.dress();
+        const options = try text.alloc(self.arena, "lowerdir=lower/{s},upperdir=changes/upper,workdir=changes/work{s}", .{
+            self.path,
+            // An ordinary user may not write trusted.overlay.* attributes.
+            if (self.ids == .host) "" else ",userxattr",
+        });
+        try sys.mount("dockerc", "root", "overlay", sys.MS.nodev, options);
+        log.debug("overlay mounted", .{});
+    }
+
+    /// A directory to be bound over that of the workspace.
+    fn changesElsewhere(self: *Rootfs) !?sys.fd_t {
+        if (self.kept) |fd| return fd;
+        if (self.ids == .host or (keepsAttributes() and !self.forced("disk"))) return null;
+        // Before Linux 6.6 a tmpfs keeps no user.* attributes, without which an ordinary user's
+        // overlay cannot replace directories.
+        try workspace.leave();
+        var store = try cache.Cache.open(self.arena, self.callers);
+        store.sweep();
+        self.own = try store.empty();
+        try workspace.make();
+        log.debug("changes go to the disk", .{});
+        return self.own.?.fd;
+    }
+
+    fn keepsAttributes() bool {
+        return if (sys.do(.setxattr, .{ "changes", "user.dockerc", "y", 1, 0 })) |_| true else |_| false;
+    }
+
+    /// An overlay's root has the attributes of its upper directory: give that those of the image's.
+    fn dress(self: *Rootfs) !void {
+        const root = try self.reader.find(try self.reader.newDecoder(), self.path) orelse
+            log.die("the payload holds no {s}", .{self.path});
+        const upper = "changes/upper";
+        if (self.ids != .single) try sys.do(.fchownat, .{ sys.at_fdcwd, upper, root.uid, root.gid, 0 });
+        try sys.do(.fchmodat, .{ sys.at_fdcwd, upper, root.permissions });
+        const time: std.os.linux.timespec = .{ .sec = root.mtime, .nsec = 0 };
+        try sys.do(.utimensat, .{ sys.at_fdcwd, upper, &[2]std.os.linux.timespec{ time, time }, 0 });
+    }
+};
+
+fn bind(fd: sys.fd_t, target: [*:0]const u8) !void {
+    var buf: [32:0]u8 = undefined;
+    const source = text.print(&buf, "/proc/self/fd/{d}", .{fd});
+    buf[source.len] = 0;
+    return sys.mount(&buf, target, null, sys.MS.bind | sys.MS.rec, null);
+}

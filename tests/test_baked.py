@@ -1,0 +1,64 @@
+"""Run options given at build: defaults of the executable, shown by inspect, overridden at run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from support import FIXTURES, Runner, dockerc, failed
+
+HELLO = f"oci:{FIXTURES}/hello"
+
+
+def config_of(app: Path) -> dict[str, dict[str, object]]:
+    return json.loads(dockerc("inspect", "--json", app).stdout)["config"]  # type: ignore[no-any-return]
+
+
+def test_they_are_the_executable_s_defaults(run: Runner, shared: Path) -> None:
+    app = shared / "app"
+    dockerc(
+        "build", HELLO, "-o", app, "-e", "BAKED=in", "--env", "GREETING=hi", "-e", "FROM_BUILDER",
+        "--workdir", "/tmp", "--label", "org.example.a=b", "--cmd", '["env"]',
+        env={"FROM_BUILDER": "yes", "PATH": "/usr/bin"},
+    )  # fmt: skip
+    told = run(app).stdout.splitlines()
+    assert {"BAKED=in", "GREETING=hi", "FROM_BUILDER=yes"} <= set(told)
+    assert run(app, "pwd").stdout == "/tmp\n"
+    assert "BAKED=out" in run(app, "-e", "BAKED=out").stdout
+    assert config_of(app)["annotations"]["org.example.a"] == "b"
+
+
+def test_an_entrypoint_clears_the_image_s_cmd(run: Runner, shared: Path) -> None:
+    app = shared / "app"
+    dockerc("build", HELLO, "-o", app, "--entrypoint", "/bin/hello args 'a b' c")
+    assert config_of(app)["process"]["args"] == ["/bin/hello", "args", "a b", "c"]
+    assert "greet" not in run(app).stdout
+    dockerc("build", HELLO, "-o", app, "--cmd", "exit 9")
+    assert run(app).returncode == 9
+    assert run(app, "exit", "3").returncode == 3
+
+
+def test_baked_volumes_are_seen_from_the_caller(run: Runner, shared: Path) -> None:
+    app = shared / "app"
+    (shared / "note").write_text("from here\n")
+    dockerc("build", HELLO, "-o", app, "-v", ".:/work:ro", "--cmd", "cat /work/note")
+    assert run(app, cwd=shared).stdout == "from here\n"
+
+
+def test_a_baked_user(shared: Path) -> None:
+    dockerc("build", HELLO, "-o", shared / "app", "--user", "1234:55")
+    config = config_of(shared / "app")
+    assert config["process"]["user"] == {"uid": 1234, "gid": 55, "additionalGids": []}
+    assert "nobody-here" in failed("build", HELLO, "-o", shared / "b", "--user", "nobody-here")
+
+
+@pytest.mark.parametrize(
+    "option",
+    [["-e", "=x"], ["-v", "x"], ["-v", "a:b"], ["-v", "a:/b:zz"], ["--cmd", "[1]"],
+     ["--cmd", "['a']"], ["--entrypoint", "'"], ["--label", "=x"]],
+)  # fmt: skip
+def test_malformed_options_are_usage_errors(option: list[str], tmp_path: Path) -> None:
+    told = failed("build", HELLO, "-o", tmp_path / "app", *option, status=2)
+    assert option[1] in told
+    assert not (tmp_path / "app").exists()
