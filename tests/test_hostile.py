@@ -29,6 +29,7 @@ from toolkit.comparison import compare_trees
 from toolkit.errors import DockercError
 from toolkit.executable import Demands, copy_payload, open_executable, write_executable
 from toolkit.export.bundle import write_rootfs
+from toolkit.export.image import write_docker_archive
 from toolkit.squashfs.reader import reading
 from toolkit.verification import verify
 
@@ -307,8 +308,10 @@ def test_what_unfolds_to_more_than_the_disk_holds(
     """A few kilobytes can be terabytes: it is asked before, not found out when the disk is full."""
     usage = shutil.disk_usage(shared)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    with open_executable(hello) as executable, pytest.raises(DockercError, match="1000 left"):
-        write_rootfs(executable, shared / "out")
+    with open_executable(hello) as executable:
+        for write_out in (write_rootfs, write_docker_archive):
+            with pytest.raises(DockercError, match="1000 left"):
+                write_out(executable, shared / "out")
     assert list(shared.iterdir()) == []
 
 

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import re
+import shutil
 import tarfile
 import tempfile
 import zlib
@@ -17,11 +18,13 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from toolkit.atomic import atomic_file
+from toolkit.errors import DockercError
 from toolkit.executable import Executable
 from toolkit.export.image_config import image_config
 from toolkit.export.layer import write_layer
 from toolkit.export.place import atomic_directory
 from toolkit.payload import config_of, filesystem_of, rootfs_of
+from toolkit.squashfs.survey import survey
 
 _OCI = "application/vnd.oci.image"
 _GZIP = 31
@@ -62,6 +65,7 @@ def write_oci_layout(executable: Executable, path: Path) -> None:
 def write_docker_archive(executable: Executable, path: Path) -> str:
     """The image as the archive `path`; returns the name that it will have when loaded."""
     name = f"{_repository(executable.path)}:{_TAG}"
+    _check_room(executable, path.resolve().parent)
     with atomic_file(path, 0o644) as file, tempfile.TemporaryFile(dir=path.resolve().parent) as raw:
         layer = cast(BinaryIO, raw)
         digest = hashlib.sha256()
@@ -83,6 +87,17 @@ def write_docker_archive(executable: Executable, path: Path) -> str:
             for member, data in ((config_name, config), ("manifest.json", _json(manifest))):
                 archive.addfile(_member(member, len(data)), io.BytesIO(data))
     return name
+
+
+def _check_room(executable: Executable, directory: Path) -> None:
+    """The archive holds every file in full, holes too, and its layer once more while it is made."""
+    needed = 2 * survey(filesystem_of(executable)).total.size
+    free = shutil.disk_usage(directory).free
+    if needed > free:
+        raise DockercError(
+            f"its archive takes {needed} bytes to make and {directory} has {free} left; "
+            "free some space or choose another place"
+        )
 
 
 def _write_layer(executable: Executable, write: Callable[[bytes], Any]) -> None:
