@@ -23,38 +23,67 @@ def merge(packs: Sequence[Pack]) -> Inode:
     return root
 
 
+_WHITEOUTS = (EntryKind.WHITEOUT, EntryKind.OPAQUE)
+
+
 def _apply_pack(root: Inode, pack: Pack) -> None:
-    # Whiteouts hide what lies below, never what their own layer brings, wherever they stand.
+    # Whiteouts hide what lies below, never what their own layer has brought so far; only a layer
+    # that has some need remember that.
+    brought: set[tuple[Inode, bytes]] | None = None
+    if any(entry.kind in _WHITEOUTS for entry in pack.entries):
+        brought = set()
     for entry in pack.entries:
-        if entry.kind in (EntryKind.WHITEOUT, EntryKind.OPAQUE):
-            _hide(root, entry)
-    for entry in pack.entries:
-        if entry.kind not in (EntryKind.WHITEOUT, EntryKind.OPAQUE):
-            _apply(root, entry)
+        if brought is not None and entry.kind in _WHITEOUTS:
+            _hide(root, entry, brought)
+        else:
+            directory, name = _apply(root, entry)
+            if brought is not None:
+                brought.add((directory, name))
 
 
-def _hide(root: Inode, entry: Entry) -> None:
+def _hide(root: Inode, entry: Entry, brought: set[tuple[Inode, bytes]]) -> None:
     if entry.kind is EntryKind.OPAQUE:
         directory = look_up(root, entry.path)
         if directory is not None and directory.children is not None:
-            directory.children.clear()
+            for name in list(directory.children):
+                _prune(directory, name, brought)
         return
     parent, _, name = entry.path.rpartition(b"/")
     directory = look_up(root, parent)
-    if directory is not None and directory.children is not None:
-        directory.children.pop(name, None)
+    if directory is not None and directory.children is not None and name in directory.children:
+        _prune(directory, name, brought)
 
 
-def _apply(root: Inode, entry: Entry) -> None:
+def _prune(directory: Inode, name: bytes, brought: set[tuple[Inode, bytes]]) -> None:
+    """Remove this name and all below it, but what was brought and the way to it."""
+    # Parents before children, so that backwards a directory comes after what is in it.
+    order = [(directory, name)]
+    for parent, child in order:
+        inode = _children(parent)[child]
+        if inode.children is not None:
+            order += [(inode, below) for below in inode.children]
+    for parent, child in reversed(order):
+        if (parent, child) not in brought and not _children(parent)[child].children:
+            del _children(parent)[child]
+
+
+def _children(directory: Inode) -> dict[bytes, Inode]:
+    assert directory.children is not None
+    return directory.children
+
+
+def _apply(root: Inode, entry: Entry) -> tuple[Inode, bytes]:
+    """Apply one entry; returns the directory and the name where it now is."""
     if not entry.path:
         _describe(root, entry)
-        return
+        return root, b""
     parent, _, name = entry.path.rpartition(b"/")
     directory = look_up(root, parent, create=True)
-    assert directory is not None and directory.children is not None
-    there = directory.children.get(name)
+    assert directory is not None
+    children = _children(directory)
+    there = children.get(name)
     if entry.kind is EntryKind.HARD_LINK:
-        directory.children[name] = _link_target(root, entry)
+        children[name] = _link_target(root, entry)
     elif entry.kind is EntryKind.DIRECTORY and there is not None and there.children is not None:
         _describe(there, entry)
     else:
@@ -62,7 +91,8 @@ def _apply(root: Inode, entry: Entry) -> None:
         if entry.kind is EntryKind.DIRECTORY:
             inode.children = {}
         _describe(inode, entry)
-        directory.children[name] = inode
+        children[name] = inode
+    return directory, name
 
 
 def _link_target(root: Inode, entry: Entry) -> Inode:
