@@ -18,5 +18,5 @@ test: .venv
 # Root, Debian and the peers that .ci/run installs.
 bench: .venv
 	.venv/bin/pip install -q .
-	tests/make_images.sh $(images)
+	tests/make_images.sh $(images) tiny debian python node
 	$(python) bench $(images)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from build import bench_build
 from files import bench_files
+from repackage import bench_repackage
 from startup import bench_startup
 
 _ENTERED = "DOCKERC_BENCH_ENTERED"
@@ -45,6 +46,8 @@ def main() -> None:
             bench_build(images, work, dockerc)
         if "startup" in wanted:
             bench_startup(images, work, dockerc)
+        if "repackage" in wanted:
+            bench_repackage(work, dockerc)
         if "files" in wanted:
             bench_files(work, dockerc)
     finally:

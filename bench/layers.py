@@ -29,11 +29,11 @@ def with_new_layer(image: Path, output: Path) -> Path:
     for blob in (image / "blobs" / "sha256").iterdir():
         (blobs / blob.name).symlink_to(blob.resolve())
     config["rootfs"]["diff_ids"].append(_digest(buffer.getvalue()))
-    layer = _store(output, gzip.compress(buffer.getvalue(), 1))
+    layer = store(output, gzip.compress(buffer.getvalue(), 1))
     manifest["layers"].append(manifest["layers"][-1] | layer)
-    manifest["config"] |= _store(output, json.dumps(config).encode())
+    manifest["config"] |= store(output, config)
     index = json.loads((image / "index.json").read_text())
-    index["manifests"][0] |= _store(output, json.dumps(manifest).encode())
+    index["manifests"][0] |= store(output, manifest)
     (output / "index.json").write_text(json.dumps(index))
     (output / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
     return output
@@ -68,10 +68,22 @@ def _blob(image: Path, digest: str) -> Path:
     return image / "blobs" / digest.replace(":", "/")
 
 
-def _store(layout: Path, data: bytes) -> dict[str, Any]:
-    digest = _digest(data)
-    _blob(layout, digest).write_bytes(data)
-    return {"digest": digest, "size": len(data)}
+def store(layout: Path, content: Path | bytes | dict[str, Any]) -> dict[str, Any]:
+    """Put a blob into a layout, a file by moving it; returns its digest and size."""
+    if isinstance(content, dict):
+        content = json.dumps(content).encode()
+    if isinstance(content, bytes):
+        digest = _digest(content)
+        _blob(layout, digest).write_bytes(content)
+        return {"digest": digest, "size": len(content)}
+    hasher = hashlib.sha256()
+    with content.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            hasher.update(chunk)
+    digest = f"sha256:{hasher.hexdigest()}"
+    size = content.stat().st_size
+    content.rename(_blob(layout, digest))
+    return {"digest": digest, "size": size}
 
 
 def _digest(data: bytes) -> str:
