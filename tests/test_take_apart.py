@@ -193,6 +193,10 @@ def test_run_builds_once_and_passes_everything_on(hello: Path, tmp_path: Path) -
     assert "layer 1/" in first.stderr
     done = dockerc("run", "-q", "-e", "A=7", HELLO, "env", "-e", env=environment, check=False)
     assert "A=7" in done.stdout.splitlines() and done.stderr == ""
+    for options in (["-it", "--env=A=7"], ["-eqh=7", "--workdir", "/tmp"], ["--rm", "-w", "/"]):
+        told = dockerc("run", *options, "-e", "B=8", "--", HELLO, "env", env=environment).stdout
+        assert "B=8" in told.splitlines()
+    assert "name an image" in failed("run", "-e", "A=1", env=environment, status=2)
     again = dockerc("run", HELLO, "exit", "3", env=environment, check=False)
     assert (again.returncode, again.stderr) == (3, "")
     (tmp_path / "file").write_text("")

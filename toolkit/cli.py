@@ -37,8 +37,13 @@ app = typer.Typer(
 app.add_typer(cache, name="cache")
 for command in (build, inspect, ls, cat, extract, replace, edit, verify, diff):
     app.command()(command)
-# As with docker, what stands after the image is the program's.
-app.command(context_settings={"allow_interspersed_args": False})(run)
+# As with docker, what stands after the image is the program's; the runtime knows the options.
+_PASS_ON = {
+    "allow_interspersed_args": False,
+    "ignore_unknown_options": True,
+    "help_option_names": ["--help"],  # docker's -h is the host's name
+}
+app.command(context_settings=_PASS_ON)(run)
 app.command("replace-runtime", hidden=True)(replace)  # as the old tool's file was called
 
 

@@ -13,7 +13,7 @@ from toolkit.errors import DockercError
 
 def cat(
     app: Annotated[Path, typer.Argument(metavar="APP", help="An executable made by dockerc.")],
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files of the image.")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Files of the image.")],
 ) -> None:
     """Print files of an executable's image; symlinks are followed inside of it.
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def verify(
-    apps: Annotated[list[Path], typer.Argument(metavar="APP...", help="Executables.")],
+    apps: Annotated[list[Path], typer.Argument(metavar="APP", help="Executables.")],
     reference: Annotated[
         str | None,
         typer.Option("--reference", metavar="IMAGE", help="Compare with this image, file by file."),
