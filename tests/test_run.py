@@ -345,6 +345,15 @@ def test_without_sub_ids_it_says_so_once_and_goes_on(deb: Path) -> None:
     assert len(done.stderr.splitlines()) == 1 and "sub" in done.stderr
 
 
+def test_an_image_s_user_who_is_not_root(images: Path, run: Runner, shared: Path) -> None:
+    app = shared / "www"
+    dockerc("build", f"oci:{images}/debian", "-o", app, "--user", "www-data")
+    assert run(app, "id", "-un").stdout == "www-data\n"
+    status = run(app, "cat", "/proc/self/status").stdout
+    assert "CapEff:\t0000000000000000\n" in status
+    assert "CapBnd:\t00000000a80425fb\n" in status
+
+
 def test_files_written_to_a_volume_belong_to_the_caller(
     hello: Path, run_as_user: Runner, deb: Path, shared: Path
 ) -> None:

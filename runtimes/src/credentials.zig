@@ -83,6 +83,10 @@ pub fn setIds(user: config.User, ids: Ids) sys.Error!void {
 pub fn setCapabilities(wanted: ?config.Capabilities) sys.Error!void {
     const sets = wanted orelse config.Capabilities{};
     const bounding = capabilitySet(sets.bounding);
+    const own = try read();
+    // A change from root to another user has cleared the effective set, keepcaps or not
+    // (capabilities(7)); dropping from the bounding set needs CAP_SETPCAP in it.
+    try write(own, own, 0);
     // Up to the last capability that this kernel knows.
     for (0..64) |i| {
         if (bounding & @as(u64, 1) << @intCast(i) != 0) continue;
@@ -91,7 +95,6 @@ pub fn setCapabilities(wanted: ?config.Capabilities) sys.Error!void {
             return err;
         };
     }
-    const own = try read();
     const permitted = capabilitySet(sets.permitted) & own;
     const effective = capabilitySet(sets.effective) & permitted;
     const inheritable = capabilitySet(sets.inheritable);
