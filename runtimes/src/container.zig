@@ -140,7 +140,7 @@ pub const Container = struct {
     }
 
     fn filter(self: *Container, capabilities: u64) void {
-        if (!self.beyond.unconfined) seccomp.install(capabilities);
+        if (!self.beyond.unconfined) seccomp.install(self.spec.linux.seccomp, capabilities);
     }
 
     fn setOomScore(self: *Container, score: i32) !void {

@@ -38,10 +38,15 @@ pub const Value = union(enum) {
     /// Null is an empty list, as Go programs write it.
     pub fn items(self: Value) error{Json}![]const Value {
         return switch (self) {
-            .array => |list| list,
+            .array => |values| values,
             .null => &.{},
             else => error.Json,
         };
+    }
+
+    /// A member that is a list; empty where it is absent.
+    pub fn list(self: Value, name: []const u8) error{Json}![]const Value {
+        return (self.get(name) orelse return &.{}).items();
     }
 
     pub fn integer(self: Value, comptime T: type) error{Json}!T {

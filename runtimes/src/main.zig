@@ -5,7 +5,9 @@ const builtin = @import("builtin");
 const sys = @import("sys.zig");
 const text = @import("text.zig");
 const log = @import("log.zig");
+const cgroup = @import("cgroup.zig");
 const config = @import("config.zig");
+const doctor = @import("doctor.zig");
 const footer = @import("footer.zig");
 const json = @import("json.zig");
 const manual = @embedFile("manual.txt");
@@ -48,6 +50,8 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     if (opts.has(.version)) return say(arena, "dockerc runtime {s} ({s})\n", .{ version, @tagName(builtin.cpu.arch) });
     if (opts.has(.help)) return say(arena, manual, .{if (init.args.vector.len > 0) std.mem.span(init.args.vector[0]) else "app"});
 
+    if (opts.has(.doctor)) return write(try doctor.report(arena));
+
     const self = try openSelf();
     const payload = findPayload(self);
     log.debug("payload at {d}, {d} bytes", .{ payload.offset, payload.superblock.bytes_used });
@@ -73,6 +77,7 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     if (args.len == 0) log.die("the image names no command: give one", .{});
     const env = try program.environment(arena, process, &opts, &callers);
 
+    const group = try cgroup.enter(arena, &opts);
     const wants = &spec.linux;
     const ids = userns.enter(arena, &callers, .{
         .uid = process.user.uid,
@@ -132,10 +137,11 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     if (watcher) |w| try w.watchOver(pid);
     if (!log.debugging) sys.closeStandard();
     log.debug("app is process {d}", .{pid});
-    var app: signals.App = .{ .pid = pid, .proc = proc };
+    var app: signals.App = .{ .pid = pid, .proc = proc, .init = container.init };
     const end = app.supervise();
     log.debug("app ended, status {d}", .{end.status});
     root.discard(proc);
+    if (group) |g| g.leave();
     end.imitate();
     return end.status;
 }
@@ -248,6 +254,7 @@ test {
     _ = options;
     _ = @import("passwd.zig");
     _ = @import("seccomp.zig");
+    _ = @import("seccomp_profile.zig");
     _ = @import("squashfs/mutation_test.zig");
     _ = signals;
     _ = sys;

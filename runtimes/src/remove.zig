@@ -4,8 +4,12 @@ const sys = @import("sys.zig");
 
 const at_removedir = 0x200;
 
+pub fn directory(dir: sys.fd_t, name: [*:0]const u8) sys.Error!void {
+    return sys.do(.unlinkat, .{ dir, name, at_removedir });
+}
+
 pub fn tree(dir: sys.fd_t, name: [*:0]const u8) sys.Error!void {
-    if (sys.do(.unlinkat, .{ dir, name, at_removedir })) |_| return else |err| switch (err) {
+    if (directory(dir, name)) |_| return else |err| switch (err) {
         error.NOENT => return,
         error.NOTDIR => return sys.do(.unlinkat, .{ dir, name, 0 }),
         error.NOTEMPTY, error.EXIST => {},
@@ -19,7 +23,7 @@ pub fn tree(dir: sys.fd_t, name: [*:0]const u8) sys.Error!void {
     defer sys.close(fd);
     // Removing what was listed does not disturb the listing, but one pass may not see all.
     while (try pass(fd)) {}
-    return sys.do(.unlinkat, .{ dir, name, at_removedir });
+    return directory(dir, name);
 }
 
 fn pass(fd: sys.fd_t) sys.Error!bool {

@@ -7,23 +7,26 @@ const builtin = @import("builtin");
 const linux = std.os.linux;
 const sys = @import("sys.zig");
 const log = @import("log.zig");
+const compile = @import("seccomp_profile.zig").compile;
+const Value = @import("json.zig").Value;
 
 /// One instruction (linux/filter.h).
-const Instruction = extern struct { code: u16, jt: u8 = 0, jf: u8 = 0, k: u32 };
+pub const Instruction = extern struct { code: u16, jt: u8 = 0, jf: u8 = 0, k: u32 };
 
-const load = 0x20;
-const jump_equal = 0x15;
-const jump_greater = 0x25;
-const jump_at_least = 0x35;
+pub const load = 0x20;
+pub const jump_equal = 0x15;
+pub const jump_greater = 0x25;
+pub const jump_at_least = 0x35;
 const jump_any_bit = 0x45;
-const ret = 0x06;
+pub const mask = 0x54;
+pub const ret = 0x06;
 
 // linux/seccomp.h: verdicts, and where struct seccomp_data has its fields.
-const allow: u32 = 0x7fff_0000;
-const kill: u32 = 0x8000_0000;
-const at_number = 0;
+pub const allow: u32 = 0x7fff_0000;
+pub const kill: u32 = 0x8000_0000;
+pub const at_number = 0;
 const at_arch = 4;
-const at_first_argument = 16;
+pub const at_first_argument = 16;
 
 fn fails(errno: linux.E) u32 {
     return 0x0005_0000 | @as(u32, @backingInt(errno));
@@ -31,7 +34,7 @@ fn fails(errno: linux.E) u32 {
 
 /// An architecture's calls: the machine's own, and the 32-bit one that it also runs.
 const Table = struct { arch: u32, SYS: type };
-const tables = switch (builtin.cpu.arch) {
+pub const tables = switch (builtin.cpu.arch) {
     .x86_64 => [_]Table{ .{ .arch = 0xc000_003e, .SYS = linux.syscalls.X64 }, .{ .arch = 0x4000_0003, .SYS = linux.syscalls.X86 } },
     .aarch64 => [_]Table{ .{ .arch = 0xc000_00b7, .SYS = linux.syscalls.Arm64 }, .{ .arch = 0x4000_0028, .SYS = linux.syscalls.Arm } },
     else => @compileError("no system call table for this architecture"),
@@ -125,13 +128,21 @@ fn numbers(comptime SYS: type, comptime names: []const u8) Numbers {
 }
 
 /// Programs are bounded by the kernel (BPF_MAXINSNS).
-const Program = struct {
+pub const Program = struct {
     code: [4096]Instruction = undefined,
     len: u16 = 0,
 
-    fn add(self: *Program, instruction: Instruction) void {
+    pub fn add(self: *Program, instruction: Instruction) void {
         self.code[self.len] = instruction;
         self.len += 1;
+    }
+
+    pub fn addArchitecture(self: *Program, arch: u32, own: *const Program) void {
+        self.add(.{ .code = load, .k = at_arch });
+        // Jumps of conditions reach 255 instructions only; an unconditional one goes further.
+        self.add(.{ .code = jump_equal, .jt = 1, .k = arch });
+        self.add(.{ .code = 0x05, .k = own.len });
+        for (own.code[0..own.len]) |instruction| self.add(instruction);
     }
 
     /// The number is in the accumulator, and is put back there for the next.
@@ -149,11 +160,7 @@ fn build(capabilities: u64) Program {
     inline for (tables) |table| {
         var own: Program = .{};
         calls(table.SYS, &own, capabilities);
-        program.add(.{ .code = load, .k = at_arch });
-        // Jumps of conditions reach 255 instructions only; an unconditional one goes further.
-        program.add(.{ .code = jump_equal, .jt = 1, .k = table.arch });
-        program.add(.{ .code = 0x05, .k = own.len });
-        for (own.code[0..own.len]) |instruction| program.add(instruction);
+        program.addArchitecture(table.arch, &own);
     }
     program.add(.{ .code = ret, .k = kill });
     return program;
@@ -199,9 +206,13 @@ fn calls(comptime SYS: type, program: *Program, capabilities: u64) void {
     program.add(.{ .code = ret, .k = eperm });
 }
 
-/// For the calling process and all that it becomes. `capabilities` are those that the app may have.
-pub fn install(capabilities: u64) void {
-    const program = build(capabilities);
+/// For the calling process and all that it becomes. `capabilities` are those that the app may have,
+/// `profile` is null for docker's default.
+pub fn install(profile: Value, capabilities: u64) void {
+    var given: Program = .{};
+    if (profile != .null) compile(profile, capabilities, &given) catch |err|
+        log.die("the system call filter given makes no sense: {s}", .{if (err == error.TooLong) "it has too many rules" else "see the runtime specification, linux.seccomp"});
+    const program = if (profile != .null) given else build(capabilities);
     const Sock = extern struct { len: u16, code: [*]const Instruction };
     const sock: Sock = .{ .len = program.len, .code = &program.code };
     const set_mode_filter = 1;
@@ -212,7 +223,7 @@ pub fn install(capabilities: u64) void {
 }
 
 /// What the kernel would do with the program.
-fn judge(program: *const Program, arch: u32, number: u32, argument: u32) u32 {
+pub fn judge(program: *const Program, arch: u32, number: u32, arguments: []const u64) u32 {
     var accumulator: u32 = 0;
     var at: usize = 0;
     while (true) {
@@ -223,8 +234,15 @@ fn judge(program: *const Program, arch: u32, number: u32, argument: u32) u32 {
                 accumulator = switch (i.k) {
                     at_number => number,
                     at_arch => arch,
-                    else => argument,
+                    else => |offset| blk: {
+                        const argument = arguments[(offset - at_first_argument) / 8];
+                        break :blk @truncate(if (offset % 8 == 0) argument else argument >> 32);
+                    },
                 };
+                continue;
+            },
+            mask => {
+                accumulator &= i.k;
                 continue;
             },
             ret => return i.k,
@@ -250,19 +268,19 @@ test "the filter allows and refuses as docker's does" {
         const a = table.arch;
         const eperm = fails(.PERM);
         for ([_]u32{ @backingInt(S.read), @backingInt(S.execve), @backingInt(S.openat), @backingInt(S.futex), @backingInt(S.rseq) }) |number|
-            try std.testing.expectEqual(allow, judge(&plain, a, number, 0));
+            try std.testing.expectEqual(allow, judge(&plain, a, number, &.{0}));
         for ([_]u32{ @backingInt(S.mount), @backingInt(S.unshare), @backingInt(S.keyctl), @backingInt(S.io_uring_setup), 5000, 0x4000_0000 }) |number|
-            try std.testing.expectEqual(eperm, judge(&plain, a, number, 0));
-        try std.testing.expectEqual(allow, judge(&admin, a, @backingInt(S.mount), 0));
-        try std.testing.expectEqual(eperm, judge(&admin, a, @backingInt(S.reboot), 0));
-        try std.testing.expectEqual(allow, judge(&plain, a, @backingInt(S.socket), 2));
-        try std.testing.expectEqual(eperm, judge(&plain, a, @backingInt(S.socket), 40));
-        try std.testing.expectEqual(allow, judge(&plain, a, @backingInt(S.personality), 0xffff_ffff));
-        try std.testing.expectEqual(eperm, judge(&plain, a, @backingInt(S.personality), 0x40000));
-        try std.testing.expectEqual(allow, judge(&plain, a, @backingInt(S.clone), 0x11));
-        try std.testing.expectEqual(eperm, judge(&plain, a, @backingInt(S.clone), 0x1000_0000));
-        try std.testing.expectEqual(fails(.NOSYS), judge(&plain, a, @backingInt(S.clone3), 0));
-        try std.testing.expectEqual(allow, judge(&admin, a, @backingInt(S.clone3), 0));
+            try std.testing.expectEqual(eperm, judge(&plain, a, number, &.{0}));
+        try std.testing.expectEqual(allow, judge(&admin, a, @backingInt(S.mount), &.{0}));
+        try std.testing.expectEqual(eperm, judge(&admin, a, @backingInt(S.reboot), &.{0}));
+        try std.testing.expectEqual(allow, judge(&plain, a, @backingInt(S.socket), &.{2}));
+        try std.testing.expectEqual(eperm, judge(&plain, a, @backingInt(S.socket), &.{40}));
+        try std.testing.expectEqual(allow, judge(&plain, a, @backingInt(S.personality), &.{0xffff_ffff}));
+        try std.testing.expectEqual(eperm, judge(&plain, a, @backingInt(S.personality), &.{0x40000}));
+        try std.testing.expectEqual(allow, judge(&plain, a, @backingInt(S.clone), &.{0x11}));
+        try std.testing.expectEqual(eperm, judge(&plain, a, @backingInt(S.clone), &.{0x1000_0000}));
+        try std.testing.expectEqual(fails(.NOSYS), judge(&plain, a, @backingInt(S.clone3), &.{0}));
+        try std.testing.expectEqual(allow, judge(&admin, a, @backingInt(S.clone3), &.{0}));
     }
-    try std.testing.expectEqual(kill, judge(&plain, 0x1234, 0, 0));
+    try std.testing.expectEqual(kill, judge(&plain, 0x1234, 0, &.{0}));
 }

@@ -73,6 +73,8 @@ pub const End = struct {
 pub const App = struct {
     pid: i32,
     proc: sys.fd_t,
+    /// Whether it is started by init.zig, which takes every signal and passes it on.
+    init: bool,
     /// The signal that it was ended for, when that was our doing.
     ended_by: ?u32 = null,
 
@@ -128,6 +130,7 @@ pub const App = struct {
 
     /// Whether the app neither handles nor ignores the signal.
     fn hasDefault(self: *App, signal: u32) bool {
+        if (self.init) return signal == SIG.tstp or signal == SIG.ttin or signal == SIG.ttou;
         var path: [32:0]u8 = undefined;
         const name = text.print(&path, "{d}/status", .{self.pid});
         path[name.len] = 0;

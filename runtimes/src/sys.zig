@@ -96,6 +96,17 @@ pub fn text(err: anyerror) []const u8 {
     return "unexpected error";
 }
 
+/// An error as a process's exit status, and what such a status means.
+pub fn errorNumber(err: anyerror) u8 {
+    for (names) |n| if (n.err == err) return @intCast(@backingInt(n.errno));
+    return std.math.maxInt(u8);
+}
+
+pub fn textOfNumber(number: u8) []const u8 {
+    for (names) |n| if (@backingInt(n.errno) == number) return n.text;
+    return "no";
+}
+
 fn word(arg: anytype) usize {
     return switch (@typeInfo(@TypeOf(arg))) {
         .comptime_int => if (arg < 0) @bitCast(@as(isize, arg)) else arg,

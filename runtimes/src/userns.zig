@@ -80,7 +80,7 @@ pub fn enter(arena: std.mem.Allocator, environment: *const Environment, wanted: 
         log.note("newuidmap or newgidmap could not map your range of subordinate ids; every file of the image belongs to one id", .{});
     }
     if (missing.len > 0) log.note("this image uses several user ids, and {s}; going on with one", .{missing});
-    writeSingle(arena, wanted, uid, gid) catch |err| log.die("cannot map your id into a user namespace: {s}", .{sys.text(err)});
+    writeSingle(arena, wanted.uid, wanted.gid, uid, gid) catch |err| log.die("cannot map your id into a user namespace: {s}", .{sys.text(err)});
     return .single;
 }
 
@@ -89,16 +89,28 @@ fn canChroot() bool {
     return if (sys.do(.chroot, .{"/"})) |_| true else |_| false;
 }
 
+/// A user namespace of the caller's id alone, with mounts of its own.
+pub fn enterPlain(arena: std.mem.Allocator) !void {
+    const uid: u32 = @intCast(sys.raw(.geteuid, .{}));
+    const gid: u32 = @intCast(sys.raw(.getegid, .{}));
+    try sys.do(.unshare, .{@as(u32, CLONE.newuser | CLONE.newns)});
+    return writeSingle(arena, 0, 0, uid, gid);
+}
+
+pub fn enterMounts() sys.Error!void {
+    return sys.do(.unshare, .{@as(u32, CLONE.newns)});
+}
+
 pub fn enterPid() sys.Error!void {
     return sys.do(.unshare, .{@as(u32, CLONE.newpid)});
 }
 
-fn writeSingle(arena: std.mem.Allocator, wanted: Wanted, uid: u32, gid: u32) !void {
+fn writeSingle(arena: std.mem.Allocator, inner_uid: u32, inner_gid: u32, uid: u32, gid: u32) !void {
     const cwd = sys.at_fdcwd;
     // The kernel wants this before an ordinary user may map a group (user_namespaces(7)).
     try sys.writeFile(cwd, "/proc/self/setgroups", "deny");
-    try sys.writeFile(cwd, "/proc/self/uid_map", try text.alloc(arena, "{d} {d} 1", .{ wanted.uid, uid }));
-    try sys.writeFile(cwd, "/proc/self/gid_map", try text.alloc(arena, "{d} {d} 1", .{ wanted.gid, gid }));
+    try sys.writeFile(cwd, "/proc/self/uid_map", try text.alloc(arena, "{d} {d} 1", .{ inner_uid, uid }));
+    try sys.writeFile(cwd, "/proc/self/gid_map", try text.alloc(arena, "{d} {d} 1", .{ inner_gid, gid }));
 }
 
 /// What ids are in the user namespace that we were started in.

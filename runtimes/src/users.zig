@@ -4,12 +4,10 @@ const std = @import("std");
 const config = @import("config.zig");
 const log = @import("log.zig");
 const passwd = @import("passwd.zig");
-const text = @import("text.zig");
+const path = @import("squashfs/path.zig");
 const Reader = @import("squashfs/reader.zig").Reader;
 
 const table_max = 1 << 20;
-/// An image may keep its tables elsewhere; a chain of links longer than this leads nowhere.
-const links_max = 8;
 
 pub const Image = struct {
     arena: std.mem.Allocator,
@@ -45,21 +43,15 @@ pub const Image = struct {
     }
 
     /// Empty where the image has none that can be read.
-    fn table(self: *const Image, path: []const u8) []const u8 {
-        return self.read(path) catch "";
+    fn table(self: *const Image, file: []const u8) []const u8 {
+        return self.read(file) catch "";
     }
 
-    fn read(self: *const Image, path: []const u8) ![]const u8 {
+    fn read(self: *const Image, file: []const u8) ![]const u8 {
         const decoder = try self.reader.newDecoder();
-        var at = path;
-        for (0..links_max) |_| {
-            const full = try text.alloc(self.arena, "{s}/{s}", .{ self.root, at });
-            const file = try self.reader.find(decoder, full) orelse return error.NOENT;
-            if (file.kind != .symlink) return self.reader.readFile(decoder, self.arena, &file, table_max);
-            const buf = try self.arena.alloc(u8, std.posix.PATH_MAX);
-            const target = try self.reader.readlink(decoder, &file, buf);
-            at = try std.fs.path.resolvePosix(self.arena, &.{ "/", std.fs.path.dirname(at) orelse "/", target });
-        }
-        return error.LOOP;
+        const top = self.reader.superblock.root_inode;
+        const root = try path.find(self.reader, decoder, top, self.root) orelse return error.NOENT;
+        const found = try path.find(self.reader, decoder, root.reference, file) orelse return error.NOENT;
+        return self.reader.readFile(decoder, self.arena, &found.inode, table_max);
     }
 };

@@ -61,14 +61,14 @@ pub const Blocks = struct {
     image: *const Image,
     mutex: sys.Mutex = .{},
     clock: u64 = 0,
-    slots: [slots_max]Slot = @splat(.{}),
+    slots: [slots_max]Slot = undefined,
     count: usize,
     memory: []align(4096) u8,
 
     pub fn init(image: *const Image, block_size: usize) !Blocks {
         const count = std.math.clamp(memory_bound / block_size, slots_min, slots_max);
         var self: Blocks = .{ .image = image, .count = count, .memory = try sys.anonymous(count * block_size) };
-        for (self.slots[0..count], 0..) |*slot, i| slot.memory = self.memory[i * block_size ..][0..block_size];
+        for (self.slots[0..count], 0..) |*slot, i| slot.* = .{ .memory = self.memory[i * block_size ..][0..block_size] };
         return self;
     }
 
