@@ -55,6 +55,8 @@ if wanted debian || wanted python || wanted node; then
     mmdebstrap --quiet --mode=root --variant=minbase --skip=output/dev bookworm "$scratch/base.tar"
     base=$(ba from scratch)
     ba add -q "$base" "$scratch/base.tar" / >/dev/null
+    mkdir -p "$(ba mount "$base")/dev" # left out with all that is in it
+    ba umount "$base" >/dev/null
     ba config --cmd /bin/bash \
         --env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$base"
     ba commit -q "$base" localhost/dockerc-test/debian >/dev/null
