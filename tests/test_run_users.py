@@ -1,0 +1,127 @@
+"""Whose ids the app has, whose files it writes, and that no set-id program escapes its end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from layout import directory, file, tar_of, write_layout
+from support import Runner, dockerc, need
+
+NOBODY_S = ["setpriv", "--reuid", "23456", "--regid", "23456", "--clear-groups"]
+"""A user who has no sub-ids."""
+
+
+@pytest.fixture(scope="session")
+def deb(images: Path, place: Path) -> Path:
+    """The debian image, built."""
+    output = place / "deb-users"
+    dockerc("build", f"oci:{images}/debian", "-o", output)
+    return output
+
+
+@pytest.fixture(scope="session")
+def deb_of_daemon(images: Path, place: Path) -> Path:
+    """The same with another user than root as its own."""
+    output = place / "deb-daemon"
+    dockerc("build", f"oci:{images}/debian", "-o", output, "--user", "daemon")
+    return output
+
+
+def test_user_by_name_and_number(run: Runner, deb: Path) -> None:
+    script = ["sh", "-c", "id -u; id -g; echo $HOME; grep Groups /proc/self/status"]
+    told = run(deb, "--user", "daemon", *script).stdout.split()
+    assert told[:3] == ["1", "1", "/usr/sbin"]
+    assert run(deb, "-u", "12:34", *script).stdout.split()[:3] == ["12", "34", "/"]
+    assert run(deb, "-u", "daemon:mail", *script).stdout.split()[:2] == ["1", "8"]
+    assert run(deb, "-u", "0", *script).stdout.split()[:3] == ["0", "0", "/root"]
+    for wrong in ("nobody-here", "daemon:no-group"):
+        done = run(deb, "-u", wrong, "true")
+        assert done.returncode == 125 and "the image knows no" in done.stderr
+
+
+def test_another_user_has_no_capabilities(run: Runner, deb: Path) -> None:
+    status = run(deb, "-u", "daemon", "cat", "/proc/self/status").stdout
+    assert "CapEff:\t0000000000000000\n" in status
+    assert run(deb, "-u", "daemon", "cat", "/etc/shadow").returncode == 1
+
+
+@pytest.mark.parametrize("options", [[], ["-u", "7:8"]])
+def test_with_one_id_files_in_a_volume_are_the_caller_s(
+    options: list[str], deb_of_daemon: Path, shared: Path
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("taking another user id wants root")
+    words = [*options, "-v", f"{shared}:/data", "sh", "-c", "id -u; touch /data/mine"]
+    done = subprocess.run(
+        [*NOBODY_S, deb_of_daemon, *words], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == ("7\n" if options else "1\n")
+    status = (shared / "mine").stat()
+    assert (status.st_uid, status.st_gid) == (23456, 23456)
+
+
+def test_with_sub_ids_owners_can_be_changed(run: Runner, deb: Path) -> None:
+    need("newuidmap")
+    script = (
+        "set -e; touch /srv/x; chown daemon:mail /srv/x; stat -c %U:%G /srv/x /etc/shadow;"
+        " su daemon -s /bin/sh -c 'id -un; touch /tmp/y'; stat -c %U /tmp/y;"
+        " setpriv --reuid=mail --regid=mail --init-groups id -un"
+    )
+    done = run(deb, "sh", "-c", script)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == ["daemon:mail", "root:shadow", "daemon", "daemon", "mail"]
+
+
+def test_volumes_of_the_image_are_made(run: Runner, hello: Path, shared: Path) -> None:
+    layout = shared / "layout"
+    program = hello_program(hello, shared)
+    layer = tar_of(directory("bin"), file("bin/hello", program, mode=0o755))
+    config = {"Entrypoint": ["/bin/hello"], "Volumes": {"/var/lib/data": {}}}
+    write_layout(layout, [layer], config)
+    dockerc("build", f"oci:{layout}", "-o", shared / "app", "--workdir", "/var/lib/data")
+    assert run(shared / "app", "pwd").stdout == "/var/lib/data\n"
+
+
+def hello_program(hello: Path, shared: Path) -> bytes:
+    """The fixture's program, unpacked by its own runtime."""
+    subprocess.run([hello, "--dockerc-extract", shared / "hello"], check=True, timeout=60)
+    return (shared / "hello/rootfs/bin/hello").read_bytes()
+
+
+def processes_with(marker: str) -> list[int]:
+    """Pids of all processes that carry the marker on their command line."""
+    found = []
+    for each in Path("/proc").iterdir():
+        if each.name.isdigit():
+            with contextlib.suppress(OSError):
+                if marker.encode() in (each / "cmdline").read_bytes():
+                    found.append(int(each.name))
+    return found
+
+
+def test_a_set_id_program_dies_with_the_stub(run: Runner, deb: Path) -> None:
+    # Executing it takes the parent-death signal back (prctl(2)); it waits for a password.
+    marker = f"marker-{os.getpid()}"
+    words = ["-u", "daemon", "--security-opt", "no-new-privileges=false"]
+    command = run.command(deb, *words, "/usr/bin/su", "-", "root", "-c", marker)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        assert process.stderr.read(9) == b"Password:"
+        assert len(processes_with(marker)) >= 2
+        process.kill()
+        process.wait()
+        deadline = time.monotonic() + 10
+        while left := processes_with(marker):
+            assert time.monotonic() < deadline, left
+            time.sleep(0.01)
+
+
+def test_a_set_id_program_of_the_image_is_one(run: Runner, shared: Path, deb: Path) -> None:
+    script = "stat -c %a /usr/bin/su; su root -c true </dev/null 2>&1 | head -c 9"
+    told = run(deb, "--security-opt", "no-new-privileges=false", "-u", "daemon", "sh", "-c", script)
+    assert told.stdout.startswith("4755\nPassword:")
