@@ -92,9 +92,9 @@ pub const Container = struct {
             log.die("cannot mount {s} on {s}: {s}", .{ each.type, each.destination, sys.text(err) });
         try devices.make(arena, self.ids);
         if (self.beyond.all_devices) try devices.showAll(arena);
-        for (self.shown) |file| mounts.bind(arena, file.source, file.destination, file.readonly) catch |err|
+        for (self.shown) |file| mounts.bind(arena, file.source, file.destination, file.flags()) catch |err|
             log.debug("no {s}: {s}", .{ file.destination, sys.text(err) });
-        for (self.machine.volumes) |volume| mounts.bind(arena, volume.source, volume.destination, volume.readonly) catch |err|
+        for (self.machine.volumes) |volume| mounts.bind(arena, volume.source, volume.destination, volume.flags()) catch |err|
             log.die("cannot mount a volume on {s}: {s}", .{ volume.destination, sys.text(err) });
         for (self.spec.linux.readonlyPaths) |path| try mounts.protect(arena, path);
         for (self.spec.linux.maskedPaths) |path| try mounts.mask(arena, path);

@@ -24,6 +24,7 @@ const links = [_]struct { name: [:0]const u8, target: [:0]const u8 }{
     .{ .name = "stdin", .target = "/proc/self/fd/0" },
     .{ .name = "stdout", .target = "/proc/self/fd/1" },
     .{ .name = "stderr", .target = "/proc/self/fd/2" },
+    .{ .name = "core", .target = "/proc/kcore" },
     .{ .name = "ptmx", .target = "pts/ptmx" },
 };
 

@@ -28,13 +28,21 @@ pub const Source = struct {
     }
 };
 
-pub const Volume = struct { source: Source, destination: []const u8, readonly: bool };
+pub const Volume = struct {
+    source: Source,
+    destination: []const u8,
+    readonly: bool,
 
-pub fn bind(arena: std.mem.Allocator, source: Source, destination: []const u8, readonly: bool) !void {
+    pub fn flags(self: Volume) usize {
+        return if (self.readonly) MS.rdonly else 0;
+    }
+};
+
+pub fn bind(arena: std.mem.Allocator, source: Source, destination: []const u8, flags: usize) !void {
     const target = try jail_path.resolve(arena, destination, if (source.directory) .directory else .file);
     var buf: [32:0]u8 = undefined;
     try sys.mount(source.machinePath(&buf), target, null, MS.bind | MS.rec, null);
-    if (readonly) try makeReadonly(target);
+    if (flags & restrictions != 0) try restrict(target, flags & restrictions);
 }
 
 /// Where nothing can be mounted: the file's content, as it is now.
@@ -47,19 +55,21 @@ pub fn copy(arena: std.mem.Allocator, file: Volume) !void {
     try sys.do(.write, .{ fd, content.ptr, content.len });
 }
 
+/// What a mount takes away, in mount(2) as in mount_setattr(2).
+const restrictions = MS.rdonly | MS.nosuid | MS.nodev | MS.noexec;
+
 /// The whole tree under a mount point.
-fn makeReadonly(target: [*:0]const u8) sys.Error!void {
+fn restrict(target: [*:0]const u8, flags: usize) sys.Error!void {
     const MountAttr = extern struct { set: u64, clear: u64 = 0, propagation: u64 = 0, userns: u64 = 0 };
     const at_recursive = 0x8000;
-    const rdonly = 1;
-    const attr: MountAttr = .{ .set = rdonly };
+    const attr: MountAttr = .{ .set = flags };
     if (sys.do(.mount_setattr, .{ sys.at_fdcwd, target, at_recursive, &attr, @sizeOf(MountAttr) })) |_| return else |err| {
         if (err != error.NOSYS) return err;
     }
     // Before Linux 5.12 only the mount itself, and flags that came with it have to be named.
-    const flags = MS.remount | MS.bind | MS.rdonly;
-    sys.mount(null, target, null, flags, null) catch
-        try sys.mount(null, target, null, flags | MS.nosuid | MS.nodev | MS.noexec, null);
+    const again = MS.remount | MS.bind | flags;
+    sys.mount(null, target, null, again, null) catch
+        try sys.mount(null, target, null, again | restrictions & ~@as(usize, MS.rdonly), null);
 }
 
 const Parsed = struct { flags: usize = 0, bind: bool = false, data: []const u8 };
@@ -117,7 +127,7 @@ pub fn make(arena: std.mem.Allocator, mount: config.Mount, source: ?Source, ids:
     if (mount.destination.len == 0 or mount.destination[0] != '/') return error.INVAL;
     const options = try parseOptions(arena, mount.options);
     const kind = mount.type;
-    if (options.bind) return if (source) |s| bind(arena, s, mount.destination, options.flags & MS.rdonly != 0);
+    if (options.bind) return if (source) |s| bind(arena, s, mount.destination, options.flags);
     if (std.mem.eql(u8, kind, "cgroup") or std.mem.eql(u8, kind, "cgroup2")) return mountCgroup(arena, mount.destination, options, cgroup_namespace);
 
     const target = try jail_path.resolve(arena, mount.destination, .directory);
@@ -133,7 +143,7 @@ pub fn make(arena: std.mem.Allocator, mount: config.Mount, source: ?Source, ids:
         // an outer container masks parts of its own: show the machine's.
         if (std.mem.eql(u8, kind, "sysfs") and refused) {
             try sys.mount("sys", target, null, MS.bind | MS.rec, null);
-            return makeReadonly(target);
+            return restrict(target, MS.rdonly);
         }
         if (std.mem.eql(u8, kind, "proc") and refused) return sys.mount("proc", target, null, MS.bind | MS.rec, null);
         // Kernels are built without it, and few programs ask.
@@ -162,7 +172,7 @@ fn mountCgroup(arena: std.mem.Allocator, destination: []const u8, options: Parse
         if (sys.mount("cgroup2", target, "cgroup2", options.flags, null)) |_| return else |err| log.debug("no cgroup mount: {s}", .{sys.text(err)});
     }
     sys.mount("sys/fs/cgroup", target, null, MS.bind | MS.rec, null) catch return;
-    try makeReadonly(target);
+    try restrict(target, MS.rdonly);
 }
 
 /// Hidden from the app: a directory under an empty one, a file under /dev/null.
@@ -177,7 +187,7 @@ pub fn mask(arena: std.mem.Allocator, path: []const u8) !void {
 pub fn protect(arena: std.mem.Allocator, path: []const u8) !void {
     const target = jail_path.resolve(arena, path, .nothing) catch return;
     try sys.mount(target, target, null, MS.bind | MS.rec, null);
-    try makeReadonly(target);
+    try restrict(target, MS.rdonly);
 }
 
 test "mount options" {
