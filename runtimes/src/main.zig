@@ -8,6 +8,7 @@ const log = @import("log.zig");
 const cgroup = @import("cgroup.zig");
 const config = @import("config.zig");
 const doctor = @import("doctor.zig");
+const farewell = @import("farewell.zig");
 const footer = @import("footer.zig");
 const json = @import("json.zig");
 const manual = @embedFile("manual.txt");
@@ -89,6 +90,9 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
         .network = wants.hasNamespace("network"),
         .optional = !wants.hasNamespace("network"),
     });
+    const mask = try signals.block();
+    // The kernel needs none of our decoding where it mounts the payload itself.
+    if (ids != .host and ids != .none) try startup.begin(arena, reader, .{ .root = root_path, .command = args[0], .search = env.path() });
     // Before anything of ours covers a directory of the machine.
     const machine = try volumes.open(arena, spec, &opts);
     const proc = sys.openat(sys.at_fdcwd, "/proc", .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true }, 0) catch |err|
@@ -105,8 +109,6 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
         .gid = process.user.gid,
         .kept = if (opts.last(.overlay)) |path| try openKept(arena, path) else null,
     };
-    const mask = try signals.block();
-    startup.expected = .{ .root = root_path, .command = args[0], .search = env.path() };
     const kind = root.make() catch |err| log.die("cannot prepare a place to run in: {s}", .{sys.text(err)});
     const cloexec: u32 = @bitCast(sys.O{ .CLOEXEC = true });
     var lifeline: [2]sys.fd_t = undefined;
@@ -142,6 +144,7 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     log.debug("app ended, status {d}", .{end.status});
     root.discard(proc);
     if (group) |g| g.leave();
+    farewell.leaveMounts(proc);
     end.imitate();
     return end.status;
 }

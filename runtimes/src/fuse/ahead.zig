@@ -11,7 +11,6 @@ const squashfs = struct {
 const Channel = @import("channel.zig").Channel;
 const Decoder = @import("../zstd.zig").Decoder;
 const Operations = @import("operations.zig").Operations;
-const startup = @import("startup.zig");
 const Reference = squashfs.inode.Reference;
 
 /// Files up to this size are read whole when a part of them is.
@@ -36,8 +35,13 @@ const misses_before_guesses = 8;
 const Run = struct { reference: Reference = std.math.maxInt(u64), next: u64 = 0, window: u64 = 0 };
 
 pub const Ahead = struct {
+    /// The one that startup.zig has begun with.
+    pub var begun: ?*Ahead = null;
+
     reader: *squashfs.Reader,
-    channel: Channel,
+    /// Of the mount; nothing is put into the kernel's cache, and nothing touched, before there is
+    /// one.
+    channel: Channel = undefined,
     mutex: sys.Mutex = .{},
     /// For threads to wait on.
     changes: std.atomic.Value(u32) = .init(0),
@@ -131,8 +135,12 @@ pub const Ahead = struct {
         sys.futexWake(&self.changes, 1);
     }
 
-    pub fn loop(self: *Ahead, decoder: Decoder, is_first: bool) void {
-        if (is_first) startup.run(self, decoder) catch {};
+    pub fn spawn(comptime function: anytype, arguments: anytype) !void {
+        const thread = try std.Thread.spawn(.{ .stack_size = 256 * 1024 }, function, arguments);
+        thread.detach();
+    }
+
+    pub fn loop(self: *Ahead, decoder: Decoder) void {
         while (true) {
             const changes = self.changes.load(.acquire);
             if (!self.step(decoder)) sys.futexWait(&self.changes, changes);

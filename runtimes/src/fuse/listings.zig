@@ -21,7 +21,7 @@ pub const Listings = struct {
         self.mutex.lock();
         defer self.mutex.unlock();
         for (&self.places) |*place| {
-            if (place.nodeid == nodeid and place.iterator.position == position) return place.iterator;
+            if (place.nodeid == nodeid and place.iterator.mark.position == position) return place.iterator;
         }
         return null;
     }

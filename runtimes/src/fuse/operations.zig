@@ -222,13 +222,13 @@ pub const Operations = struct {
             if (!append(&out, if (plus) &nothing else null, .{ .ino = dot.ino, .offset = offset + 1, .name_len = @intCast(dot.name.len), .kind = 4 }, dot.name)) break;
         }
         var it = try self.iterator(nodeid, &dir, if (offset <= dots.len) 0 else offset);
-        var before = it;
+        var before = it.mark;
         var name: [squashfs.directory.name_max]u8 = undefined;
-        while (try it.next(self.reader, self.decoder, &name)) |found| : (before = it) {
+        while (try it.next(self.reader, self.decoder, &name)) |found| : (before = it.mark) {
             const kinds = [_]u32{ 0, 4, 8, 10, 6, 2, 1, 12 };
             const dirent: protocol.Dirent = .{
                 .ino = found.number,
-                .offset = it.position,
+                .offset = it.mark.position,
                 .name_len = @intCast(found.name.len),
                 .kind = if (found.kind < kinds.len) kinds[found.kind] else 0,
             };
@@ -236,7 +236,8 @@ pub const Operations = struct {
             // A broken inode costs its own entry its attributes, not the listing.
             if (plus) full = self.entry(found.reference) catch std.mem.zeroes(protocol.EntryOut);
             if (!append(&out, if (plus) &full else null, dirent, found.name)) {
-                self.listings.keep(nodeid, before);
+                it.undo(before);
+                self.listings.keep(nodeid, it);
                 break;
             }
         }
@@ -258,7 +259,7 @@ pub const Operations = struct {
         if (position > 0) if (self.listings.find(nodeid, position)) |place| return place;
         var it = try squashfs.directory.Iterator.init(self.reader, dir);
         var name: [squashfs.directory.name_max]u8 = undefined;
-        while (it.position < position) {
+        while (it.mark.position < position) {
             if (try it.next(self.reader, self.decoder, &name) == null) break;
         }
         return it;

@@ -21,21 +21,25 @@ pub const Server = struct {
     owner: ?Owner,
     device: sys.fd_t,
     listings: Listings = .{},
-    ahead: Ahead = undefined,
+    ahead: *Ahead = undefined,
+    own: Ahead = undefined,
 
     /// Answers the kernel's greeting, then serves from `count` threads, while one less, but one at
     /// least, works ahead.
     pub fn start(self: *Server, count: usize) !void {
-        self.ahead = .{ .reader = self.reader, .channel = try .init(self.device) };
+        var ahead_count = @max(count - 1, 1);
+        if (Ahead.begun) |begun| {
+            self.ahead = begun;
+            ahead_count -= 1;
+        } else {
+            self.own = .{ .reader = self.reader };
+            self.ahead = &self.own;
+        }
+        self.ahead.channel = try .init(self.device);
         var first = try self.operations(self.device);
         try first.serveOne();
-        for (0..@max(1, count - 1)) |i| try spawn(Ahead.loop, .{ &self.ahead, try self.reader.newDecoder(), i == 0 });
-        for (0..count) |i| try spawn(serve, .{if (i == 0) first else try self.operations(try self.clone())});
-    }
-
-    fn spawn(comptime function: anytype, arguments: anytype) !void {
-        const thread = try std.Thread.spawn(.{ .stack_size = 256 * 1024 }, function, arguments);
-        thread.detach();
+        for (0..ahead_count) |_| try Ahead.spawn(Ahead.loop, .{ self.ahead, try self.reader.newDecoder() });
+        for (0..count) |i| try Ahead.spawn(serve, .{if (i == 0) first else try self.operations(try self.clone())});
     }
 
     fn operations(self: *Server, device: sys.fd_t) !Operations {
@@ -44,7 +48,7 @@ pub const Server = struct {
             .reader = self.reader,
             .owner = self.owner,
             .listings = &self.listings,
-            .ahead = &self.ahead,
+            .ahead = self.ahead,
             .decoder = try self.reader.newDecoder(),
         };
     }

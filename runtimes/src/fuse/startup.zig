@@ -7,6 +7,7 @@ const squashfs = struct {
     const elf = @import("../squashfs/elf.zig");
 };
 const Ahead = @import("ahead.zig").Ahead;
+const Reader = @import("../squashfs/reader.zig").Reader;
 const Decoder = @import("../zstd.zig").Decoder;
 
 /// Of each file, and of all: what is decoded too early has to stay until it is wanted.
@@ -22,20 +23,31 @@ pub const Program = struct {
     search: []const u8,
 };
 
-/// To be set before the payload is mounted.
-pub var expected: ?Program = null;
+/// Starts the first of the threads that work ahead, before there is a mount to serve. After that
+/// the process cannot enter a user namespace any more.
+pub fn begin(arena: std.mem.Allocator, reader: *Reader, program: Program) !void {
+    const ahead = try arena.create(Ahead);
+    ahead.* = .{ .reader = reader };
+    try Ahead.spawn(thread, .{ ahead, try reader.newDecoder(), program });
+    Ahead.begun = ahead;
+}
 
-pub fn run(ahead: *Ahead, decoder: Decoder) !void {
-    const program = expected orelse return;
+fn thread(ahead: *Ahead, decoder: Decoder, program: Program) void {
+    // A corrupt block is for the reader who meets it to be told of.
+    run(ahead, decoder, program) catch {};
+    ahead.loop(decoder);
+}
+
+fn run(ahead: *Ahead, decoder: Decoder, program: Program) !void {
     const reader = ahead.reader;
     const root = try squashfs.path.find(reader, decoder, reader.superblock.root_inode, program.root) orelse return;
-    var self: Run = .{ .ahead = ahead, .decoder = decoder, .root = root.reference };
+    var self: Run = .{ .ahead = ahead, .decoder = decoder, .root = root.reference, .libraries = root.reference };
     const file = try self.locate(program) orelse return;
     const elf = try squashfs.elf.Elf.open(reader, decoder, file) orelse return;
     var buf: [std.posix.PATH_MAX]u8 = undefined;
-    if (try elf.interpreter(reader, decoder, &buf)) |path| if (try squashfs.path.find(reader, decoder, self.root, path)) |interpreter| {
+    if (try elf.interpreter(reader, decoder, &buf)) |path| if (try self.find(self.root, path)) |interpreter| {
         try self.whole(interpreter);
-        self.libraries = std.fs.path.dirname(path) orelse "";
+        self.libraries = interpreter.directory;
         try self.needs(&elf);
     };
     try self.whole(file);
@@ -48,29 +60,29 @@ const Run = struct {
     left: u64 = all_max,
     seen: [libraries_max]u64 = undefined,
     seen_count: usize = 0,
-    /// Where libraries are: the interpreter's directory, as it names itself.
-    libraries: []const u8 = "",
+    /// Where libraries are: with the interpreter.
+    libraries: u64,
 
     fn locate(self: *Run, program: Program) !?squashfs.path.Found {
         const command = program.command;
-        if (std.mem.findScalar(u8, command, '/') != null)
-            return squashfs.path.find(self.ahead.reader, self.decoder, self.root, command);
+        if (std.mem.findScalar(u8, command, '/') != null) return self.find(self.root, command);
         var directories = std.mem.splitScalar(u8, program.search, ':');
-        while (directories.next()) |directory| if (try self.in(directory, command)) |file| return file;
+        while (directories.next()) |name| {
+            const directory = try self.find(self.root, name) orelse continue;
+            if (try self.find(directory.reference, command)) |file| return file;
+        }
         return null;
     }
 
-    fn in(self: *Run, directory: []const u8, name: []const u8) !?squashfs.path.Found {
-        var buf: [std.posix.PATH_MAX]u8 = undefined;
-        const path = std.mem.print(&buf, "{s}/{s}", .{ directory, name }) catch return null;
-        return squashfs.path.find(self.ahead.reader, self.decoder, self.root, path);
+    fn find(self: *Run, from: u64, path: []const u8) !?squashfs.path.Found {
+        return squashfs.path.findFrom(self.ahead.reader, self.decoder, self.root, from, path);
     }
 
     fn needs(self: *Run, elf: *const squashfs.elf.Elf) anyerror!void {
         for (0..elf.dynamic_len / 16) |i| {
             var buf: [256]u8 = undefined;
             const name = try elf.needed(self.ahead.reader, self.decoder, i, &buf) orelse continue;
-            const file = try self.in(self.libraries, name) orelse continue;
+            const file = try self.find(self.libraries, name) orelse continue;
             if (self.isSeen(file.reference)) continue;
             const library = try squashfs.elf.Elf.open(self.ahead.reader, self.decoder, file) orelse continue;
             try self.whole(file);

@@ -19,15 +19,28 @@ pub const Entry = struct {
     name: []const u8,
 };
 
-/// Walks a listing; copied, it is a place to come back to.
-pub const Iterator = struct {
-    cursor: metadata.Cursor,
-    /// Bytes of the listing before the cursor, and in all.
+const header_len = 12;
+const fixed_len = 8;
+
+/// How far a listing has been walked.
+pub const Mark = struct {
+    /// Bytes of the listing before the next entry.
     position: u64 = 0,
-    len: u64,
     run_left: u32 = 0,
     run_block: u32 = 0,
     run_number: u32 = 0,
+};
+
+/// Walks a listing. Reads ahead by a bufferful, for a metadata block is found, locked and copied
+/// from at the same cost for one byte as for many.
+pub const Iterator = struct {
+    mark: Mark = .{},
+    len: u64,
+    /// Behind what is in the buffer.
+    cursor: metadata.Cursor,
+    buffer: [1024]u8 = undefined,
+    start: usize = 0,
+    end: usize = 0,
 
     pub fn init(reader: *const Reader, dir: *const Inode) error{Corrupt}!Iterator {
         if (dir.kind != .directory) return error.Corrupt;
@@ -40,34 +53,55 @@ pub const Iterator = struct {
 
     /// The next entry; its name lies in `name`.
     pub fn next(self: *Iterator, reader: *const Reader, decoder: Decoder, name: *[name_max]u8) metadata.Error!?Entry {
-        if (self.run_left == 0) {
-            var header: [12]u8 = undefined;
-            if (self.len - self.position < header.len) return null;
-            try self.take(reader, decoder, &header);
-            self.run_left = bytes.u32At(&header, 0) +| 1;
-            if (self.run_left > run_max) return error.Corrupt;
-            self.run_block = bytes.u32At(&header, 4);
-            self.run_number = bytes.u32At(&header, 8);
+        const mark = &self.mark;
+        try self.fill(reader, decoder, header_len + fixed_len + name_max);
+        if (mark.run_left == 0) {
+            if (self.len - mark.position < header_len) return null;
+            const header = try self.take(header_len);
+            mark.run_left = bytes.u32At(header, 0) +| 1;
+            if (mark.run_left > run_max) return error.Corrupt;
+            mark.run_block = bytes.u32At(header, 4);
+            mark.run_number = bytes.u32At(header, 8);
         }
-        var fixed: [8]u8 = undefined;
-        try self.take(reader, decoder, &fixed);
-        const name_len = @as(usize, bytes.u16At(&fixed, 6)) + 1;
+        const fixed = try self.take(fixed_len);
+        const name_len = @as(usize, bytes.u16At(fixed, 6)) + 1;
         if (name_len > name_max) return error.Corrupt;
-        try self.take(reader, decoder, name[0..name_len]);
-        self.run_left -= 1;
-        const delta: i16 = @bitCast(bytes.u16At(&fixed, 2));
+        @memcpy(name[0..name_len], try self.take(name_len));
+        mark.run_left -= 1;
+        const delta: i16 = @bitCast(bytes.u16At(fixed, 2));
         return .{
-            .reference = @as(u64, self.run_block) << 16 | bytes.u16At(&fixed, 0),
-            .number = self.run_number +% @as(u32, @bitCast(@as(i32, delta))),
-            .kind = bytes.u16At(&fixed, 4),
+            .reference = @as(u64, mark.run_block) << 16 | bytes.u16At(fixed, 0),
+            .number = mark.run_number +% @as(u32, @bitCast(@as(i32, delta))),
+            .kind = bytes.u16At(fixed, 4),
             .name = name[0..name_len],
         };
     }
 
-    fn take(self: *Iterator, reader: *const Reader, decoder: Decoder, out: []u8) metadata.Error!void {
-        if (self.len - self.position < out.len) return error.Corrupt;
-        try reader.metadata.read(decoder, &self.cursor, out);
-        self.position += out.len;
+    /// Back to where the last call of `next` began.
+    pub fn undo(self: *Iterator, mark: Mark) void {
+        self.start -= @intCast(self.mark.position - mark.position);
+        self.mark = mark;
+    }
+
+    /// Has `count` bytes in the buffer, or all that there are.
+    fn fill(self: *Iterator, reader: *const Reader, decoder: Decoder, count: usize) metadata.Error!void {
+        const want: usize = @intCast(@min(count, self.len - self.mark.position));
+        if (self.end - self.start >= want) return;
+        std.mem.copyForwards(u8, &self.buffer, self.buffer[self.start..self.end]);
+        self.end -= self.start;
+        self.start = 0;
+        while (self.end < want) {
+            // What follows the listing may be the end of the table.
+            const room: usize = @intCast(@min(self.buffer.len, self.len - self.mark.position));
+            self.end += (try reader.metadata.readSome(decoder, &self.cursor, self.buffer[self.end..room])).len;
+        }
+    }
+
+    fn take(self: *Iterator, count: usize) error{Corrupt}![]const u8 {
+        if (self.end - self.start < count) return error.Corrupt;
+        defer self.start += count;
+        self.mark.position += count;
+        return self.buffer[self.start..][0..count];
     }
 
     /// Jumps to the last run of the index that starts at or before `name`.
@@ -84,7 +118,7 @@ pub const Iterator = struct {
             if (std.mem.order(u8, first[0..first_len], name) == .gt) return;
             const position = bytes.u32At(&fixed, 0);
             if (position > self.len) return error.Corrupt;
-            self.position = position;
+            self.mark.position = position;
             self.cursor = .{
                 .block = reader.superblock.directory_table + bytes.u32At(&fixed, 4),
                 // A run starts where the listing, counted from its own start in its first

@@ -55,6 +55,20 @@ pub const Metadata = struct {
         }
     }
 
+    /// As much of `out` as the block of the cursor has, but never nothing; moves the cursor.
+    pub fn readSome(self: *const Metadata, decoder: Decoder, cursor: *Cursor, out: []u8) Error![]u8 {
+        const slot = self.slotOf(cursor.block);
+        slot.mutex.lock();
+        defer slot.mutex.unlock();
+        try self.load(decoder, slot, cursor.block);
+        if (cursor.offset >= slot.len) return error.Corrupt;
+        const n = @min(out.len, slot.len - cursor.offset);
+        @memcpy(out[0..n], slot.data[cursor.offset..][0..n]);
+        cursor.offset += @intCast(n);
+        advance(cursor, slot);
+        return out[0..n];
+    }
+
     pub fn skip(self: *const Metadata, decoder: Decoder, cursor: *Cursor, count: u64) Error!void {
         var left = count;
         while (left > 0) {

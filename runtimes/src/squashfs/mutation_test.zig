@@ -182,6 +182,7 @@ fn readWhole(bytes: []const u8, fd: sys.fd_t) !Seen {
     defer {
         sys.release(std.mem.sliceAsBytes(reader.metadata.slots));
         sys.release(reader.blocks.memory);
+        sys.release(std.mem.sliceAsBytes(reader.ids));
     }
     const decoder = try reader.newDecoder();
     defer sys.release(decoder.memory);

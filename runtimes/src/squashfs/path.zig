@@ -10,17 +10,28 @@ const depth_max = 64;
 /// The kernel's own bound.
 const links_max = 40;
 
-pub const Found = struct { reference: inode.Reference, inode: inode.Inode };
+pub const Found = struct {
+    reference: inode.Reference,
+    inode: inode.Inode,
+    /// The directory that it was found in.
+    directory: inode.Reference,
+};
 
 /// What is at `path` under the directory `root`; null when there is nothing.
 pub fn find(reader: *const Reader, decoder: Decoder, root: inode.Reference, path: []const u8) !?Found {
+    return findFrom(reader, decoder, root, root, path);
+}
+
+/// The same, seen from the directory `from`.
+pub fn findFrom(reader: *const Reader, decoder: Decoder, root: inode.Reference, from: inode.Reference, path: []const u8) !?Found {
     // What is still to be walked; a link's target is put in front of it, by turns in one of two.
     var texts: [2][std.posix.PATH_MAX]u8 = undefined;
     var turn: usize = 0;
     var rest = path;
     var stack: [depth_max]inode.Reference = undefined;
     stack[0] = root;
-    var depth: usize = 1;
+    stack[1] = from;
+    var depth: usize = if (path.len > 0 and path[0] == '/') 1 else 2;
     var links: usize = 0;
     while (rest.len > 0) {
         const name, rest = std.mem.cutScalar(u8, rest, '/') orelse .{ rest, "" };
@@ -50,8 +61,9 @@ pub fn find(reader: *const Reader, decoder: Decoder, root: inode.Reference, path
                 rest = text[0 .. target.len + 1 + rest.len];
                 turn = 1 - turn;
             },
-            else => return if (rest.len == 0) .{ .reference = entry.reference, .inode = node } else null,
+            else => return if (rest.len == 0) .{ .reference = entry.reference, .inode = node, .directory = stack[depth - 1] } else null,
         }
     }
-    return .{ .reference = stack[depth - 1], .inode = try inode.read(reader, decoder, stack[depth - 1]) };
+    const here = stack[depth - 1];
+    return .{ .reference = here, .inode = try inode.read(reader, decoder, here), .directory = here };
 }

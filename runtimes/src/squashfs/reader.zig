@@ -19,7 +19,10 @@ pub const Reader = struct {
     blocks: Blocks,
     /// Where the blocks of the id table stand: 65,535 ids at most, 2,048 a block.
     id_blocks: [32]u64,
+    /// The first ids, which are asked for with every inode: known once bit 32 is set.
+    ids: []std.atomic.Value(u64),
 
+    const ids_kept = 64;
     const ids_per_block = metadata.block_size / 4;
     const fragments_per_block = metadata.block_size / 16;
 
@@ -30,6 +33,7 @@ pub const Reader = struct {
             .metadata = try metadata.Metadata.init(image),
             .blocks = try Blocks.init(image, superblock.blockSize()),
             .id_blocks = undefined,
+            .ids = @as([*]std.atomic.Value(u64), @ptrCast((try sys.anonymous(ids_kept * 8)).ptr))[0..ids_kept],
         };
         const count = (@as(usize, superblock.id_count) + ids_per_block - 1) / ids_per_block;
         var buf: [32 * 8]u8 = undefined;
@@ -50,10 +54,14 @@ pub const Reader = struct {
 
     pub fn id(self: *const Reader, decoder: Decoder, index: u16) metadata.Error!u32 {
         if (index >= self.superblock.id_count) return error.Corrupt;
+        const known = if (index < self.ids.len) self.ids[index].load(.monotonic) else 0;
+        if (known != 0) return @truncate(known);
         var cursor: metadata.Cursor = .{ .block = self.id_blocks[index / ids_per_block], .offset = @as(u32, index % ids_per_block) * 4 };
         var buf: [4]u8 = undefined;
         try self.metadata.read(decoder, &cursor, &buf);
-        return bytes.u32At(&buf, 0);
+        const value = bytes.u32At(&buf, 0);
+        if (index < self.ids.len) self.ids[index].store(1 << 32 | @as(u64, value), .monotonic);
+        return value;
     }
 
     pub fn fragment(self: *const Reader, decoder: Decoder, index: u32) metadata.Error!data.Stored {
