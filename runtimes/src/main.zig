@@ -258,6 +258,7 @@ test {
     _ = @import("passwd.zig");
     _ = @import("seccomp.zig");
     _ = @import("seccomp_profile.zig");
+    _ = @import("fuse/request_test.zig");
     _ = @import("squashfs/mutation_test.zig");
     _ = signals;
     _ = sys;

@@ -22,6 +22,11 @@ pub const Channel = struct {
         return .{ .device = device, .request_buffer = memory[0..request_max], .answer = memory[request_max..] };
     }
 
+    /// What `init` took.
+    pub fn deinit(self: *Channel) void {
+        sys.release(self.request_buffer.ptr[0 .. request_max + answer_max]);
+    }
+
     pub fn receive(self: *Channel) sys.Error!Request {
         while (true) {
             const n = sys.call(.read, .{ self.device, self.request_buffer.ptr, self.request_buffer.len }) catch |err| switch (err) {

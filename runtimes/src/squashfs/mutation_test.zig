@@ -6,12 +6,13 @@ const data = @import("data.zig");
 const directory = @import("directory.zig");
 const inode = @import("inode.zig");
 const xattr = @import("xattr.zig");
+const fuzzing = @import("../fuzzing.zig");
 const Decoder = @import("../zstd.zig").Decoder;
 const Image = @import("image.zig").Image;
 const Reader = @import("reader.zig").Reader;
 const Superblock = @import("superblock.zig").Superblock;
 
-const block_size = 4096;
+pub const block_size = 4096;
 
 /// Everything is stored as it is, so that changes reach the parsers and not only the decoder.
 const Builder = struct {
@@ -50,7 +51,7 @@ const Builder = struct {
 };
 
 /// A root with a file of a hole, a block and a fragment, a link, a device and an attribute.
-fn example(buf: []u8) []u8 {
+pub fn example(buf: []u8) []u8 {
     var b: Builder = .{ .bytes = .initBuffer(buf) };
     b.bytes.appendSliceAssumeCapacity(&Superblock.example);
     const block = b.at();
@@ -130,6 +131,15 @@ fn example(buf: []u8) []u8 {
     return out;
 }
 
+/// Changes a few bytes of `example`'s image, but not of the block's own content.
+pub fn damage(image: []u8, random: std.Random) void {
+    for (0..random.uintLessThan(usize, 4) + 1) |_| {
+        const at = random.uintLessThan(usize, image.len - block_size);
+        const values = [_]u8{ 0, 1, 0x7f, 0x80, 0xff, random.int(u8) };
+        image[if (at < Superblock.length) at else at + block_size] = values[random.uintLessThan(usize, values.len)];
+    }
+}
+
 const Seen = struct { entries: usize = 0, bytes: u64 = 0, attributes: usize = 0 };
 
 /// Reads all that there is to read; directories no deeper than an honest image has them.
@@ -199,17 +209,11 @@ test "an image, whole and damaged" {
     const seen = try readWhole(whole, fd);
     try std.testing.expectEqual(Seen{ .entries = 3, .bytes = 2 * block_size + 8, .attributes = 1 }, seen);
 
-    var random = std.Random.DefaultPrng.init(1);
+    var prng = std.Random.DefaultPrng.init(fuzzing.seed());
     var damaged: [16384]u8 = undefined;
-    const structure = Superblock.length + block_size;
-    for (0..20_000) |_| {
+    for (0..fuzzing.rounds(20_000)) |_| {
         @memcpy(damaged[0..whole.len], whole);
-        for (0..random.random().uintLessThan(usize, 4) + 1) |_| {
-            // The block's own content is of no interest.
-            const at = random.random().uintLessThan(usize, whole.len - block_size);
-            const values = [_]u8{ 0, 1, 0x7f, 0x80, 0xff, random.random().int(u8) };
-            damaged[if (at < Superblock.length) at else at + structure - Superblock.length] = values[random.random().uintLessThan(usize, values.len)];
-        }
+        damage(damaged[0..whole.len], prng.random());
         _ = readWhole(damaged[0..whole.len], fd) catch {};
     }
 }
