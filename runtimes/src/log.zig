@@ -23,21 +23,23 @@ fn now() i64 {
     return @intCast(ts.sec * 1_000_000 + @divTrunc(ts.nsec, 1000));
 }
 
-fn print(comptime format: []const u8, args: anytype) void {
+noinline fn print(format: []const u8, words: []const text.Word) void {
     var buf: [4096]u8 = undefined;
     // A sentence too long for the buffer is cut, not lost.
-    const line = text.print(&buf, format, args);
+    const line = text.printWords(&buf, format, words);
     _ = sys.raw(.write, .{ 2, line.ptr, line.len });
 }
 
 pub fn debug(comptime format: []const u8, args: anytype) void {
     if (!debugging) return;
     const t = now() - started;
-    print("dockerc: [{d} us] " ++ format ++ "\n", .{t} ++ args);
+    const line = "dockerc: [{d} us] " ++ format ++ "\n";
+    print(line, &text.words(line, .{t} ++ args));
 }
 
 pub fn note(comptime format: []const u8, args: anytype) void {
-    print("dockerc: " ++ format ++ "\n", args);
+    const line = "dockerc: " ++ format ++ "\n";
+    print(line, &text.words(line, args));
 }
 
 pub fn die(comptime format: []const u8, args: anytype) noreturn {

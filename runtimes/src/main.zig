@@ -246,6 +246,7 @@ fn readConfig(arena: std.mem.Allocator, reader: *Reader) ![]const u8 {
 
 test {
     _ = @import("bytes.zig");
+    _ = @import("cdi.zig");
     _ = config;
     _ = @import("credentials.zig");
     _ = @import("environment.zig");

@@ -1,6 +1,7 @@
 //! The options laid over config.json: what `docker run` would have put there. Everything behind
 //! this reads one configuration only.
 const std = @import("std");
+const cdi = @import("cdi.zig");
 const config = @import("config.zig");
 const credentials = @import("credentials.zig");
 const log = @import("log.zig");
@@ -41,6 +42,7 @@ pub fn lay(arena: std.mem.Allocator, spec: *config.Spec, options: *const Options
     }
     try capabilities(arena, process, options);
     for (try options.all(arena, .security_opt)) |given| try security(arena, spec, &beyond, given);
+    try cdi.lay(arena, spec, options);
     return beyond;
 }
 

@@ -4,11 +4,13 @@ const std = @import("std");
 
 pub const Word = union(enum) {
     text: []const u8,
-    number: i128,
+    number: u64,
+    signed: i64,
 
     fn of(value: anytype) Word {
         return switch (@typeInfo(@TypeOf(value))) {
-            .int, .comptime_int => .{ .number = value },
+            .int => |int| if (int.signedness == .signed) .{ .signed = value } else .{ .number = value },
+            .comptime_int => .{ .number = value },
             .pointer => |pointer| .{ .text = if (pointer.size == .many) std.mem.span(value) else value },
             else => @compileError("neither text nor a number: " ++ @typeName(@TypeOf(value))),
         };
@@ -17,14 +19,14 @@ pub const Word = union(enum) {
 
 /// As much of the text as `buf` holds. In `format`, {s} and {d} are the next of `args`.
 pub fn print(buf: []u8, comptime format: []const u8, args: anytype) []u8 {
-    return buf[0..@min(buf.len, fill(buf, format, &words(format, args)))];
+    return printWords(buf, format, &words(format, args));
 }
 
 pub fn alloc(arena: std.mem.Allocator, comptime format: []const u8, args: anytype) error{OutOfMemory}![:0]u8 {
     return allocWords(arena, format, &words(format, args));
 }
 
-inline fn words(comptime format: []const u8, args: anytype) [args.len]Word {
+pub inline fn words(comptime format: []const u8, args: anytype) [args.len]Word {
     comptime {
         @setEvalBranchQuota(10_000 + 20 * format.len);
         std.debug.assert(std.mem.count(u8, format, "{") == args.len);
@@ -32,6 +34,10 @@ inline fn words(comptime format: []const u8, args: anytype) [args.len]Word {
     var out: [args.len]Word = undefined;
     inline for (args, &out) |arg, *word| word.* = Word.of(arg);
     return out;
+}
+
+pub noinline fn printWords(buf: []u8, format: []const u8, args: []const Word) []u8 {
+    return buf[0..@min(buf.len, fill(buf, format, args))];
 }
 
 noinline fn allocWords(arena: std.mem.Allocator, format: []const u8, args: []const Word) error{OutOfMemory}![:0]u8 {
@@ -50,9 +56,10 @@ noinline fn fill(buf: []u8, format: []const u8, args: []const Word) usize {
         rest = rest[at + 3 ..];
         switch (args[next]) {
             .text => |text| put(buf, &len, text),
-            .number => |number| {
-                var digits: [20]u8 = undefined;
-                put(buf, &len, decimal(&digits, number));
+            .number => |number| putNumber(buf, &len, number),
+            .signed => |number| {
+                if (number < 0) put(buf, &len, "-");
+                putNumber(buf, &len, @abs(number));
             },
         }
         next += 1;
@@ -67,8 +74,9 @@ fn put(buf: []u8, len: *usize, text: []const u8) void {
     len.* += text.len;
 }
 
-fn decimal(digits: *[20]u8, number: i128) []const u8 {
-    var left: u64 = @intCast(@abs(number));
+fn putNumber(buf: []u8, len: *usize, number: u64) void {
+    var digits: [20]u8 = undefined;
+    var left = number;
     var at = digits.len;
     while (true) {
         at -= 1;
@@ -76,11 +84,7 @@ fn decimal(digits: *[20]u8, number: i128) []const u8 {
         left /= 10;
         if (left == 0) break;
     }
-    if (number < 0) {
-        at -= 1;
-        digits[at] = '-';
-    }
-    return digits[at..];
+    put(buf, len, digits[at..]);
 }
 
 test "words and numbers" {

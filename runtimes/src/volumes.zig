@@ -3,6 +3,7 @@
 const std = @import("std");
 const sys = @import("sys.zig");
 const log = @import("log.zig");
+const cdi = @import("cdi.zig");
 const config = @import("config.zig");
 const mounts = @import("mounts.zig");
 const text = @import("text.zig");
@@ -24,7 +25,7 @@ pub fn open(arena: std.mem.Allocator, spec: *config.Spec, options: *const Option
     for (options.given) |given| switch (given.flag) {
         .volume => try volumes.append(arena, try openVolume(arena, given.value)),
         .mount => try openMount(arena, spec, &volumes, given.value),
-        .device => try volumes.append(arena, try openDevice(arena, given.value)),
+        .device => if (!cdi.isName(given.value)) try volumes.append(arena, try openDevice(arena, given.value)),
         else => {},
     };
     const sources = try arena.alloc(?mounts.Source, spec.mounts.len);
