@@ -19,7 +19,7 @@ find /dev -mindepth 1 -printf 'dev %p %y %m %U:%G %l\n'
 for each in cgroup ipc mnt net pid user uts; do echo ns $each $(readlink /proc/self/ns/$each); done
 echo umask $(umask); echo cwd $(pwd); echo oom $(cat /proc/self/oom_score_adj)
 for each in /proc/kcore /proc/keys /proc/timer_list /proc/scsi /sys/firmware; do
-  echo masked $each $(wc -c <$each 2>&1 | tail -c 20) $(ls $each 2>/dev/null | wc -l)
+  test -s $each && echo seen $each $(ls $each 2>/dev/null | wc -l)
 done
 for each in /proc/sys/kernel/sysrq /proc/sysrq-trigger /proc/irq; do
   test -w $each && echo writable $each
