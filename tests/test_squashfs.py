@@ -130,7 +130,7 @@ def test_unsquashfs_knows_the_superblock(tmp_path: Path) -> None:
     command = ["unsquashfs", "-stat", squashfs_of(layout, tmp_path)]
     told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert "Found a valid SQUASHFS 4:0 superblock" in told
-    assert "Compression zstd\n\tcompression-level 9" in told
+    assert "Compression zstd\n\tcompression-level 10" in told
     assert "Xattrs are not stored" in told
 
 

@@ -36,7 +36,7 @@ class Parameters:
     """
 
     block_size: int = 512 << 10
-    level: int | None = 9
+    level: int | None = 10
 
 
 class Packing:

@@ -122,7 +122,7 @@ def build(
     compression: Annotated[
         Compression, typer.Option("--compression", help="How to compress the payload.")
     ] = Compression.ZSTD,
-    level: Annotated[int, typer.Option("--level", min=1, max=22, help="zstd's level.")] = 9,
+    level: Annotated[int, typer.Option("--level", min=1, max=22, help="zstd's level.")] = 10,
     block_size: Annotated[
         BlockSize,
         typer.Option("--block-size", help="Of the squashfs: larger is smaller and slower."),
