@@ -157,12 +157,17 @@ pub fn explainAppArmor() void {
     var buf: [std.posix.PATH_MAX]u8 = undefined;
     const len = sys.call(.readlinkat, .{ sys.at_fdcwd, "/proc/self/exe", &buf, buf.len }) catch 0;
     const path = buf[0..len];
-    log.die(
-        "AppArmor forbids user namespaces to programs without a profile: give this file one with: " ++
-            "printf 'abi <abi/4.0>,\nprofile \"{s}\" \"{s}\" flags=(unconfined) {s} userns, {s}\n' | sudo tee /etc/apparmor.d/dockerc-{s} && " ++
-            "sudo apparmor_parser -r /etc/apparmor.d/dockerc-{s} (or allow them to all: sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0)",
-        .{ std.fs.path.basename(path), path, "{", "}", std.fs.path.basename(path), std.fs.path.basename(path) },
-    );
+    var sentence: [4096]u8 = undefined;
+    log.die("{s}", .{profileAdvice(&sentence, path)});
+}
+
+/// A profile that allows this file what every file had before, as distributions ship for browsers.
+fn profileAdvice(buf: []u8, path: []const u8) []const u8 {
+    const name = std.fs.path.basename(path);
+    return text.print(buf, "AppArmor forbids user namespaces to programs without a profile: give this file one with: " ++
+        "printf '%s\\n' 'abi <abi/4.0>,' 'profile \"dockerc-{s}\" \"{s}\" flags=(unconfined) {s} userns, {s}' | " ++
+        "sudo tee '/etc/apparmor.d/dockerc-{s}' && sudo apparmor_parser -r '/etc/apparmor.d/dockerc-{s}' " ++
+        "(or allow them to all: sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0)", .{ name, path, "{", "}", name, name });
 }
 
 fn forbids(path: [*:0]const u8, value: u8) bool {
@@ -262,6 +267,13 @@ fn userName(arena: std.mem.Allocator, uid: u32) ?[]const u8 {
     const buf = arena.alloc(u8, 1 << 20) catch return null;
     const table = sys.readFile(sys.at_fdcwd, "/etc/passwd", buf) catch return null;
     return (@import("passwd.zig").find(table, .{ .id = uid }) orelse return null).name;
+}
+
+test "the profile is for this file" {
+    var buf: [4096]u8 = undefined;
+    const advice = profileAdvice(&buf, "/opt/my app");
+    try std.testing.expect(std.mem.find(u8, advice, "'profile \"dockerc-my app\" \"/opt/my app\" flags=(unconfined) { userns, }'") != null);
+    try std.testing.expect(std.mem.findScalar(u8, advice, '\n') == null);
 }
 
 test "maps of ids" {
