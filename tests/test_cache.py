@@ -192,3 +192,26 @@ def test_packs_come_back_as_they_were(tmp_path: Path, name: str) -> None:
             assert loaded is not None
             assert loaded.entries == pack.entries
             assert (loaded.sizes, loaded.left_out) == (pack.sizes, pack.left_out)
+
+
+def test_nobody_else_can_put_packs_there(cache: Path, layout: Path, tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        built(layout, tmp_path / "app")
+    finally:
+        os.umask(before)
+    assert [path.stat().st_mode & 0o777 for path in (cache, cache.parent)] == [0o700, 0o700]
+    cache.chmod(0o777)
+    assert "2 of 2 layers cached" in built(layout, tmp_path / "app")[1]
+    assert cache.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_packs_of_others_are_not_used(cache: Path, layout: Path, tmp_path: Path) -> None:
+    built(layout, tmp_path / "app")
+    os.chown(next(cache.glob("*.pack")), 12345, 12345)
+    assert "1 of 2 layers cached" in built(layout, tmp_path / "app")[1]
+    for each in (cache, cache.parent):
+        os.chown(each, 12345, 12345)
+        assert "0 of 2 layers cached" in built(layout, tmp_path / "app")[1]
+        os.chown(each, 0, 0)

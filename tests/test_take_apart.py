@@ -14,7 +14,11 @@ from corpus import CORPUS
 from layout import directory, file, symlink, tar_of, write_layout
 from support import FIXTURES, Runner, dockerc, failed
 
+from toolkit.apps import app_of
 from toolkit.executable import open_executable
+from toolkit.images.open import open_image
+from toolkit.images.source import Platform
+from toolkit.progress import Silent
 
 HELLO = f"oci:{FIXTURES}/hello"
 TOOL = [sys.executable, "-c", "from toolkit.cli import main; main()"]
@@ -202,3 +206,36 @@ def test_run_builds_once_and_passes_everything_on(hello: Path, tmp_path: Path) -
     (tmp_path / "file").write_text("")
     environment["XDG_CACHE_HOME"] = str(tmp_path / "file")
     assert "XDG_CACHE_HOME" in failed("run", HELLO, env=environment)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_run_starts_nothing_that_another_user_put_there(hello: Path, tmp_path: Path) -> None:
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    greeting = dockerc("run", HELLO, env=environment).stdout
+    apps = tmp_path / "cache/dockerc/apps"
+    (app,) = apps.iterdir()
+    app.write_text("#!/bin/sh\necho planted\n")
+    os.chown(app, 12345, 12345)
+    assert dockerc("run", HELLO, env=environment).stdout == greeting
+    for each in (apps, apps.parent):
+        os.chown(each, 12345, 12345)
+        assert "another user's" in failed("run", HELLO, env=environment)
+        os.chown(each, 0, 0)
+
+
+def test_run_keeps_an_image_under_its_own_digest_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A registry that gives one image when asked first and another one then."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    given = [write_layout(tmp_path / n, [tar_of(file(n, b"x"))]) for n in ("good", "evil")]
+    layouts = iter([*given, given[1]])
+    monkeypatch.setattr(
+        "toolkit.apps.open_image", lambda _, platform: open_image(f"oci:{next(layouts)}", platform)
+    )
+    monkeypatch.setattr(
+        "toolkit.build.open_image",
+        lambda _, platform, access: open_image(f"oci:{next(layouts)}", platform, access),
+    )
+    app = app_of("docker://evil", Platform("linux", "amd64"), Silent())
+    assert dockerc("ls", app).stdout == "good\n"

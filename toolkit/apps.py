@@ -11,9 +11,9 @@ import os
 import time
 from pathlib import Path
 
-from toolkit.build import build
+from toolkit.build import build_opened
 from toolkit.bundle.baked import BakedOptions
-from toolkit.cache import PackCache
+from toolkit.cache import PackCache, is_ours, own_directory
 from toolkit.errors import DockercError
 from toolkit.images.open import open_image
 from toolkit.images.source import Platform
@@ -29,30 +29,37 @@ def app_of(reference: str, platform: Platform, progress: Progress) -> Path:
     """The executable of the image as it is now, built if need be; raises DockercError."""
     packs = PackCache()
     directory = packs.directory.parent / "apps"
-    with open_image(reference, platform) as image:
-        name = f"{image.digest.replace(':', '-')}-{image.platform.architecture}-{__version__}"
-    app = directory / name
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        own_directory(directory)
         _prune(directory)
-        os.utime(app)
-    except FileNotFoundError:
-        build(
-            reference,
-            app,
-            platform,
-            rootfull=False,
-            baked=BakedOptions(),
-            parameters=Parameters(),
-            cache=packs,
-            progress=progress,
-        )
     except OSError as error:
         raise DockercError(
-            f"cannot write into the cache {directory}: {error.strerror}; name another by"
-            " XDG_CACHE_HOME"
+            f"cannot use the cache {directory}: {error.strerror}; name another by XDG_CACHE_HOME"
         ) from None
+    with open_image(reference, platform) as image:
+        name = f"{image.digest.replace(':', '-')}-{image.platform.architecture}-{__version__}"
+        app = directory / name
+        if not _is_there(app):
+            # From what is open: asked again, a registry may give another image for this name.
+            build_opened(
+                image,
+                app,
+                rootfull=False,
+                baked=BakedOptions(),
+                parameters=Parameters(),
+                cache=packs,
+                progress=progress,
+            )
     return app
+
+
+def _is_there(app: Path) -> bool:
+    """Whether it was built before, by us; it counts as used now."""
+    try:
+        os.utime(app)
+        return is_ours(app)
+    except OSError:
+        return False
 
 
 def _prune(directory: Path) -> None:

@@ -18,7 +18,7 @@ from toolkit.errors import UsageError, about
 from toolkit.executable import Demands, write_executable
 from toolkit.images.access import DEFAULT_ACCESS, Access
 from toolkit.images.open import open_image
-from toolkit.images.source import Platform
+from toolkit.images.source import Image, Platform
 from toolkit.layers.content import read_file
 from toolkit.layers.merge import merge
 from toolkit.layers.shares import layer_shares
@@ -62,12 +62,33 @@ def build(
     access: Access = DEFAULT_ACCESS,
 ) -> Built:
     """Build the executable `output` from the image; raises DockercError when it cannot be done."""
-    stub = read_stub(stub_machine(platform.architecture))
+    stub_machine(platform.architecture)
     check_writable(output)
-    with (
-        Packing(parameters, cache, output.resolve().parent) as packing,
-        open_image(reference, platform, access) as image,
-    ):
+    with open_image(reference, platform, access) as image:
+        return build_opened(
+            image,
+            output,
+            rootfull=rootfull,
+            baked=baked,
+            parameters=parameters,
+            cache=cache,
+            progress=progress,
+        )
+
+
+def build_opened(
+    image: Image,
+    output: Path,
+    *,
+    rootfull: bool,
+    baked: BakedOptions,
+    parameters: Parameters,
+    cache: PackCache | None,
+    progress: Progress,
+) -> Built:
+    """The same, from an image that is open already."""
+    stub = read_stub(stub_machine(image.platform.architecture))
+    with Packing(parameters, cache, output.resolve().parent) as packing:
         with about(image.reference):
             packs = packing.pack_layers(image, progress)
             tree = merge(packs)

@@ -8,6 +8,7 @@ concurrent builds nor killed ones can harm. The least recently used go when ther
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 import tempfile
@@ -47,10 +48,11 @@ class PackCache:
         """The pack of this name; it counts as used now."""
         path = self.directory / f"{name}{_SUFFIX}"
         try:
+            own_directory(self.directory)
             os.utime(path)
+            return path if is_ours(path) else None
         except OSError:
             return None
-        return path
 
     def forget(self, path: Path) -> None:
         """Remove a pack that turned out to be damaged."""
@@ -59,7 +61,7 @@ class PackCache:
 
     def new_file(self) -> Path:
         """An empty file for a pack to be; raises OSError where the cache cannot be written."""
-        self.directory.mkdir(parents=True, exist_ok=True)
+        own_directory(self.directory)
         descriptor, path = tempfile.mkstemp(prefix=_UNFINISHED, dir=self.directory)
         os.close(descriptor)
         return Path(path)
@@ -98,6 +100,26 @@ class PackCache:
             for entry in entries:
                 with contextlib.suppress(FileNotFoundError):  # another build was quicker
                     yield Path(entry.path), entry.stat()
+
+
+def own_directory(directory: Path) -> None:
+    """Make a directory of the cache, and the one that it is in, ours alone.
+
+    Whoever else could write there would choose what builds are made of and what `dockerc run`
+    starts. Raises OSError where they cannot be made or are another user's.
+    """
+    directory.parent.parent.mkdir(parents=True, exist_ok=True)
+    for each in (directory.parent, directory):
+        each.mkdir(0o700, exist_ok=True)
+        if not is_ours(each):
+            raise PermissionError(errno.EPERM, "it is another user's", str(each))
+        if each.stat().st_mode & 0o022:
+            each.chmod(0o700)
+
+
+def is_ours(path: Path) -> bool:
+    """Whether it belongs to the user who asks; always so where files have no owner's number."""
+    return not hasattr(os, "geteuid") or path.stat().st_uid == os.geteuid()
 
 
 def _default_directory() -> Path:
