@@ -59,8 +59,12 @@ def write_layout(
     layers: Sequence[bytes],
     config: dict[str, Any] | None = None,
     compress: Callable[[bytes], bytes] = lambda data: gzip.compress(data, 1, mtime=0),
+    history: Sequence[str] = (),
 ) -> Path:
-    """An OCI layout with one image, tagged `latest`, for linux/amd64."""
+    """An OCI layout with one image, tagged `latest`, for linux/amd64.
+
+    `history` tells of each layer what made it.
+    """
     blobs = path / "blobs" / "sha256"
     blobs.mkdir(parents=True)
 
@@ -79,6 +83,7 @@ def write_layout(
             "type": "layers",
             "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}" for layer in layers],
         },
+        "history": [{"created_by": step} for step in history],
     }
     manifest = {
         "schemaVersion": 2,

@@ -15,6 +15,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tarfile import TarInfo
 
 import pytest
 from corpus import CORPUS
@@ -353,8 +354,27 @@ def test_a_stub_that_is_no_elf_or_a_broken_one(sound: dict[str, bytes], shared: 
 
 
 def test_a_terminal_is_safe_from_names(shared: Path) -> None:
-    layers = [tar_of(file("a\x1b[2Jb", b"x"), entry("l", b"2", linkname="\x1b]0;x\x07"))]
-    layout = write_layout(shared / "layout", layers, {"Cmd": ["\x1b[31m"]})
-    dockerc("build", f"oci:{layout}", "-o", shared / "app")
-    for command in (["ls", "-lR"], ["inspect"], ["verify"]):
-        assert "\x1b" not in dockerc(command[0], *command[1:], shared / "app").stdout
+    strange = entry("x")
+    strange.pax_headers = {"SCHILY.xattr.\x1b[2J": "1"}
+    layers = [tar_of(file("a\x1b[2Jb", b"x"), entry("l", b"2", linkname="\x1b]0;x\x07"), strange)]
+    config = {"Cmd": ["\x1b[31m"], "Labels": {"\x1b[31m": "\x1b[31m"}}
+    layout = write_layout(shared / "layout", layers, config, history=["RUN \x1b[31m\r\n"])
+    plain = write_layout(shared / "plain", layers[:0])
+    built = dockerc("build", f"oci:{layout}", "-o", shared / "app").stderr
+    assert "attributes \\x1b[2J" in built and "\x1b" not in built
+    dockerc("build", f"oci:{plain}", "-o", shared / "other")
+    for words in (["ls", "-lR"], ["inspect"], ["verify"], ["diff", shared / "other"]):
+        told = dockerc(*words, shared / "app", check=False).stdout
+        assert told and "\x1b" not in told and "\r" not in told
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        [entry("h\x1b[2J\n", b"1", linkname="\x1b]0;x\x07")],
+        [symlink("s\x1b[2J", "s\x1b[2J"), file("s\x1b[2J/f")],
+    ],
+)
+def test_a_terminal_is_safe_from_sentences(shared: Path, layer: list[TarInfo]) -> None:
+    layout = write_layout(shared / "layout", [tar_of(*layer)])
+    assert "\x1b" not in failed("build", f"oci:{layout}", "-o", shared / "app")

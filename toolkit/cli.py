@@ -21,6 +21,7 @@ from toolkit.commands.replace import replace
 from toolkit.commands.run import run
 from toolkit.commands.verify import verify
 from toolkit.errors import DockercError
+from toolkit.terminal import printable
 from toolkit.version import __version__
 
 _OLD_OPTIONS = ("-i", "--image", "-o", "--output", "--arch", "--rootfull")
@@ -87,7 +88,8 @@ def main() -> None:
 
 
 def _fail(sentence: str, status: int) -> NoReturn:
-    print(f"dockerc: {sentence}", file=sys.stderr)
+    # Names and words of an image stand in it.
+    print(f"dockerc: {printable(sentence)}", file=sys.stderr)
     sys.exit(status)
 
 

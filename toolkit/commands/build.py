@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toolkit.errors import UsageError
+from toolkit.terminal import printable
 
 if TYPE_CHECKING:
     from toolkit.images.source import Platform
@@ -188,12 +189,13 @@ def build(
         made += 1
         for what, count in sorted(built.left_out.items()):
             print(
-                f"dockerc: note: left out of the executable: {count} {what}",
+                f"dockerc: note: left out of the executable: {count} {printable(what)}",
                 file=sys.stderr,
             )
         if not quiet:
             print(
-                f"{path}: {built.size / 1e6:.1f} MB, {built.platform}, {built.digest},"
+                f"{path}: {built.size / 1e6:.1f} MB, {printable(str(built.platform))},"
+                f" {built.digest},"
                 f" {built.cached} of {built.layers} layers cached,"
                 f" {time.monotonic() - started:.1f} s",
                 file=sys.stderr,

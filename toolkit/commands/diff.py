@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from toolkit.terminal import printable
+
 if TYPE_CHECKING:
     from toolkit.comparison import Change
 
@@ -56,7 +58,7 @@ def _change(change: Change) -> dict[str, Any]:
 def _print(facts: dict[str, dict[str, list[Any]]], changes: Iterable[dict[str, Any]]) -> None:
     for part, fields in facts.items():
         for name, (before, after) in fields.items():
-            print(f"{part} {name}: {json.dumps(before)} -> {json.dumps(after)}")
+            print(f"{part} {printable(name)}: {json.dumps(before)} -> {json.dumps(after)}")
     for change in changes:
         sign = {"added": "+", "removed": "-", "changed": "~"}[change["change"]]
         known = [str(size) for size in change["size"] if size is not None]

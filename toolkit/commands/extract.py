@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toolkit.errors import DockercError, UsageError
+from toolkit.terminal import printable
 
 if TYPE_CHECKING:
     from toolkit.executable import Executable
@@ -91,4 +92,4 @@ def _directory(executable: Executable, rootfs: Path | None, bundle: Path | None)
     elif bundle:
         left_out = write_bundle(executable, bundle)
     for what, count in sorted(left_out.items()):
-        print(f"dockerc: note: not kept: {count} {what}", file=sys.stderr)
+        print(f"dockerc: note: not kept: {count} {printable(what)}", file=sys.stderr)

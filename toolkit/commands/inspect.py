@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from toolkit.errors import UsageError
+from toolkit.terminal import printable
 
 
 def inspect(
@@ -92,8 +93,9 @@ def _layers(space: dict[str, Any]) -> list[dict[str, Any]]:
     for layer in space["layers"] or []:
         if isinstance(layer, dict):
             digest, made = str(layer.get("diff_id"))[7:19], str(layer.get("created_by", ""))
-            path = f"{digest} {made[:48]}".strip()
-            files, size, stored = (layer.get(key) for key in ("files", "bytes", "size"))
+            path = printable(f"{digest} {made[:48]}".strip())
+            size, stored = layer.get("bytes"), layer.get("size")
+            files = printable(str(layer.get("files")))
             shares.append({"path": path, "files": files, "size": size, "stored": stored})
     return shares
 
@@ -104,6 +106,5 @@ def _megabytes(size: object) -> str:
 
 def _shown(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    # What a payload says may hold a terminal's escapes, or be long.
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    text = printable(text)
     return text if len(text) <= 120 else text[:117] + "..."

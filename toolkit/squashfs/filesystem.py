@@ -41,6 +41,7 @@ from toolkit.squashfs.structs import (
     InodeType,
     Superblock,
 )
+from toolkit.terminal import printable
 
 MAX_ENTRIES = 4_000_000
 """Names in one tree, as many as a layer may bring."""
@@ -448,5 +449,4 @@ def block_count(size: int, block_size: int, fragment: int) -> int:
 
 def show(name: bytes) -> str:
     """A name for people: what is no UTF-8 or would move the cursor is escaped."""
-    text = name[:200].decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return printable(name[:200].decode("utf-8", "backslashreplace"))

@@ -1,0 +1,8 @@
+"""Text of images and executables on its way to a person's terminal."""
+
+from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    """The text with what would steer a terminal or break the line escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
