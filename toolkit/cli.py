@@ -68,21 +68,31 @@ def _options(
 
 def main() -> None:
     """The `dockerc` program: exit status 0, 1 for failures, 2 for usage, 128+N for signal N."""
+    _open_streams()
     for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
-        signal.signal(number, _terminate)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, _terminate)
     arguments = sys.argv[1:]
     # The old tool had no subcommands: `dockerc --image … --output …` builds.
     if arguments and arguments[0].split("=")[0] in _OLD_OPTIONS:
         arguments.insert(0, "build")
     try:
-        app(arguments)
+        try:
+            app(arguments)
+        except SystemExit as end:
+            if isinstance(end.__context__, BrokenPipeError):  # which typer takes for a failure
+                raise end.__context__ from None
+            raise
+        finally:
+            sys.stdout.flush()  # Python would, too late for a sentence
     except DockercError as error:
         _fail(str(error), error.exit_status)
     except BrokenPipeError:
-        # Whoever reads has seen enough. What Python still holds for them must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever reads has seen enough.
+        _drop_output()
         sys.exit(128 + 13)
     except OSError as error:
+        _drop_output()
         where = f"{error.filename}: " if error.filename else ""
         _fail(f"{where}{error.strerror or error}", 1)
 
@@ -91,6 +101,18 @@ def _fail(sentence: str, status: int) -> NoReturn:
     # Names and words of an image stand in it.
     print(f"dockerc: {printable(sentence)}", file=sys.stderr)
     sys.exit(status)
+
+
+def _open_streams() -> None:
+    """Those that the caller has closed lead nowhere, and no file of ours gets their numbers."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.open(os.devnull, os.O_RDWR), mode))  # noqa: SIM115
+
+
+def _drop_output() -> None:
+    """What Python still holds must not complain at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _terminate(number: int, _: object) -> NoReturn:
