@@ -6,6 +6,7 @@ elsewhere, and a failure names the seed that it came from.
 
 from __future__ import annotations
 
+import io
 import os
 import resource
 import shutil
@@ -26,11 +27,19 @@ from mutants import Mutator, write
 from support import dockerc, failed
 
 import toolkit.inspection
+from toolkit.build import build
+from toolkit.bundle.baked import BakedOptions
 from toolkit.comparison import compare_trees
 from toolkit.errors import DockercError
 from toolkit.executable import Demands, copy_payload, open_executable, write_executable
 from toolkit.export.bundle import write_rootfs
 from toolkit.export.image import write_docker_archive
+from toolkit.images.source import Platform
+from toolkit.layers.entry import Entry, EntryKind
+from toolkit.layers.merge import merge
+from toolkit.layers.pack import Pack
+from toolkit.packing import Parameters
+from toolkit.progress import Silent
 from toolkit.squashfs.reader import reading
 from toolkit.verification import verify
 
@@ -378,3 +387,62 @@ def test_a_terminal_is_safe_from_names(shared: Path) -> None:
 def test_a_terminal_is_safe_from_sentences(shared: Path, layer: list[TarInfo]) -> None:
     layout = write_layout(shared / "layout", [tar_of(*layer)])
     assert "\x1b" not in failed("build", f"oci:{layout}", "-o", shared / "app")
+
+
+DEEP = "/".join(["d"] * 1000)
+
+
+def pax(name: str, records: dict[str, str], kind: bytes = b"0") -> TarInfo:
+    """An entry with records of its own; tarfile writes them as they are."""
+    made = entry(name, kind)
+    made.pax_headers = records
+    return made
+
+
+@pytest.mark.parametrize(
+    ("layer", "sentence"),
+    [
+        ([pax("s", {"linkpath": "a\0b"}, b"2")], "target in its tar holds a zero byte"),
+        ([symlink("s", "t" * 4096)], "target in its tar has 4096 bytes; 1 to 4095 are possible"),
+        (
+            [file(f"{DEEP}/x"), symlink("s", DEEP), file(f"s/{DEEP}/x")],
+            "is more than 1024 directories deep",
+        ),
+        (
+            [pax("f", {f"SCHILY.xattr.user.{n}": "v" * 50_000 for n in range(3)})],
+            "bytes of extended attributes; at most 131072 are taken",
+        ),
+    ],
+)
+def test_layers_that_nothing_could_read(shared: Path, layer: list[TarInfo], sentence: str) -> None:
+    layout = write_layout(shared / "layout", [tar_of(*layer)])
+    told = failed("build", f"oci:{layout}", "-o", shared / "app")
+    assert sentence in told and len(told) < 500
+
+
+def test_names_without_end(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("toolkit.layers.pack._MAX_TEXT", 1 << 20)
+    layout = write_layout(
+        shared / "layout", [tar_of(*(symlink(f"{n}", "t" * 4000) for n in range(300)))]
+    )
+    with pytest.raises(DockercError, match="names and attributes of its tar exceed 1048576 bytes"):
+        build(f"oci:{layout}", shared / "app", Platform("linux", "amd64"), rootfull=False,
+              baked=BakedOptions(), parameters=Parameters(), cache=None,
+              progress=Silent())  # fmt: skip
+
+
+def test_attributes_with_a_zero_byte_are_left_out(shared: Path) -> None:
+    layer = tar_of(pax("f", {"SCHILY.xattr.user.a\0b": "1"}))
+    layout = write_layout(shared / "layout", [layer])
+    told = dockerc("build", f"oci:{layout}", "-o", shared / "app").stderr
+    assert "1 extended attributes user.a\\x00b" in told
+
+
+def test_thousands_of_whiteouts_of_one_directory() -> None:
+    """The first does the work; 20,000 times 20,000 steps would take minutes."""
+    entries = [Entry(b"d/%d" % n, EntryKind.FILE, 0o644, 0, 0, 0) for n in range(20_000)]
+    for kind, path in ((EntryKind.OPAQUE, b"d"), (EntryKind.WHITEOUT, b"d")):
+        entries += [Entry(path, kind, 0, 0, 0, 0) for _ in range(20_000)]
+    with bounded("merge"):
+        root = merge([Pack(io.BytesIO(), 4096, entries)])
+    assert root.children and len(root.children[b"d"].children or ()) == 20_000

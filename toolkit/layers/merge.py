@@ -30,37 +30,45 @@ def _apply_pack(root: Inode, pack: Pack) -> None:
     # Whiteouts hide what lies below, never what their own layer has brought so far; only a layer
     # that has some need remember that.
     brought: set[tuple[Inode, bytes]] | None = None
+    swept: set[Inode] = set()
     if any(entry.kind in _WHITEOUTS for entry in pack.entries):
         brought = set()
     for entry in pack.entries:
         if brought is not None and entry.kind in _WHITEOUTS:
-            _hide(root, entry, brought)
+            _hide(root, entry, brought, swept)
         else:
             directory, name = _apply(root, entry)
             if brought is not None:
                 brought.add((directory, name))
 
 
-def _hide(root: Inode, entry: Entry, brought: set[tuple[Inode, bytes]]) -> None:
+def _hide(root: Inode, entry: Entry, brought: set[tuple[Inode, bytes]], swept: set[Inode]) -> None:
+    """`swept` are directories that hold nothing from below any more: to go through them once more
+    would be vain, and for thousands of whiteouts endless."""
     if entry.kind is EntryKind.OPAQUE:
         directory = look_up(root, entry.path)
-        if directory is not None and directory.children is not None:
-            for name in list(directory.children):
-                _prune(directory, name, brought)
+        if directory is None or directory.children is None or directory in swept:
+            return
+        swept.add(directory)
+        for name in list(directory.children):
+            _prune(directory, name, brought, swept)
         return
     parent, _, name = entry.path.rpartition(b"/")
     directory = look_up(root, parent)
     if directory is not None and directory.children is not None and name in directory.children:
-        _prune(directory, name, brought)
+        _prune(directory, name, brought, swept)
 
 
-def _prune(directory: Inode, name: bytes, brought: set[tuple[Inode, bytes]]) -> None:
+def _prune(
+    directory: Inode, name: bytes, brought: set[tuple[Inode, bytes]], swept: set[Inode]
+) -> None:
     """Remove this name and all below it, but what was brought and the way to it."""
     # Parents before children, so that backwards a directory comes after what is in it.
     order = [(directory, name)]
     for parent, child in order:
         inode = _children(parent)[child]
-        if inode.children is not None:
+        if inode.children is not None and inode not in swept:
+            swept.add(inode)
             order += [(inode, below) for below in inode.children]
     for parent, child in reversed(order):
         if (parent, child) not in brought and not _children(parent)[child].children:
@@ -99,7 +107,9 @@ def _link_target(root: Inode, entry: Entry) -> Inode:
     # The link's own name may stand for the old file until the very moment it is replaced.
     target = look_up(root, entry.target, last=False)
     if target is None or target.children is not None:
-        path, link = (n.decode("utf-8", "backslashreplace") for n in (entry.path, entry.target))
+        path, link = (
+            name[:200].decode("utf-8", "backslashreplace") for name in (entry.path, entry.target)
+        )
         raise DockercError(f"its hard link {path} leads to {link}, which is no file of the image")
     return target
 

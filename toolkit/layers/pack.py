@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -17,14 +18,21 @@ from toolkit.layers import tar
 from toolkit.layers.compress import BlockWriter, Compressor, is_hole
 from toolkit.layers.entry import Content, Entry, EntryKind
 from toolkit.layers.stream import LayerStream
-from toolkit.squashfs.structs import MAX_NAME, MAX_SYMLINK, XATTR_PREFIXES
+from toolkit.layers.tree import MAX_DEPTH
+from toolkit.squashfs.structs import MAX_NAME, XATTR_PREFIXES
 
 WHITEOUT_PREFIX = b".wh."
 OPAQUE_WHITEOUT = b".wh..wh..opq"
 _AUFS_PREFIX = b".wh..wh."
 """Names that aufs kept for itself; layer.md reserves them, nobody extracts them."""
 _MAX_ENTRIES = 4_000_000
-_MAX_DEPTH = 1024
+_MAX_TEXT = 512 << 20
+"""Bytes of names, targets and attributes of one layer: they stay in memory, and gzip makes a
+thousand out of one."""
+_MAX_TARGET = 4095
+"""Bytes of a symlink's target: what symlink(2) takes."""
+_MAX_XATTRS = 128 << 10
+"""Bytes of one file's extended attributes; our readers take no more."""
 _OVERLAY_XATTRS = (b"trusted.overlay.", b"user.overlay.")
 """overlayfs would take these for its own and hide or redirect what they stand on."""
 _WINDOW = 24 << 20
@@ -73,6 +81,7 @@ class Packer:
         self._known: dict[bytes, Content] = {}
         self._small: dict[bytes, tuple[bytes, list[Entry]]] = {}
         self._small_bytes = 0
+        self._text_bytes = 0
 
     def read(self, stream: LayerStream) -> Pack:
         """Pack the whole stream; raises DockercError on a damaged, hostile or oversized layer."""
@@ -83,6 +92,9 @@ class Packer:
                 continue
             if len(self.pack.entries) >= _MAX_ENTRIES:
                 raise DockercError(f"its tar has more than {_MAX_ENTRIES} entries")
+            self._text_bytes += len(entry.path) + len(entry.target) + _size(entry.xattrs)
+            if self._text_bytes > _MAX_TEXT:
+                raise DockercError(f"the names and attributes of its tar exceed {_MAX_TEXT} bytes")
             self.pack.entries.append(entry)
             if entry.kind is EntryKind.FILE and item.size:
                 self._store(entry, item, reader)
@@ -125,8 +137,13 @@ class Packer:
         target = b""
         if kind is EntryKind.SYMLINK:
             target = item.link
-            if not 0 < len(target) <= MAX_SYMLINK:
-                raise DockercError(f"a symlink's target in its tar has {len(target)} bytes")
+            if not 0 < len(target) <= _MAX_TARGET:
+                raise DockercError(
+                    f"a symlink's target in its tar has {len(target)} bytes; 1 to {_MAX_TARGET}"
+                    " are possible"
+                )
+            if b"\0" in target:
+                raise DockercError("a symlink's target in its tar holds a zero byte")
         elif kind is EntryKind.HARD_LINK:
             target = clean_path(item.link)
         return Entry(
@@ -151,11 +168,16 @@ class Packer:
         kept = []
         for name, value in sorted(xattrs):
             prefixed = any(name.startswith(p) and len(name) > len(p) for p in XATTR_PREFIXES)
-            if prefixed and not name.startswith(_OVERLAY_XATTRS):
+            if prefixed and not name.startswith(_OVERLAY_XATTRS) and b"\0" not in name:
                 kept.append((name, value))
             else:
                 shown = name[:60].decode("utf-8", "backslashreplace")
                 self.pack.left_out[f"extended attributes {shown}"] += 1
+        if _size(kept) > _MAX_XATTRS:
+            raise DockercError(
+                f"a file of its tar has {_size(kept)} bytes of extended attributes;"
+                f" at most {_MAX_XATTRS} are taken"
+            )
         return tuple(kept)
 
     def _store(self, entry: Entry, item: tar.TarEntry, reader: tar.TarReader) -> None:
@@ -215,6 +237,10 @@ class Packer:
         self._small_bytes = 0
 
 
+def _size(xattrs: Iterable[tuple[bytes, bytes]]) -> int:
+    return sum(len(name) + len(value) for name, value in xattrs)
+
+
 def clean_path(name: bytes) -> bytes:
     """The name as seen from the root: slashes, `.` and `..` resolved as text, nothing above it.
 
@@ -229,7 +255,7 @@ def clean_path(name: bytes) -> bytes:
             if len(part) >= MAX_NAME:
                 raise DockercError(f"a name in its tar has {len(part)} bytes; 255 are possible")
             parts.append(part)
-    if len(parts) > _MAX_DEPTH:
+    if len(parts) > MAX_DEPTH:
         raise DockercError(f"a path in its tar is {len(parts)} directories deep")
     if b"\0" in name:
         raise DockercError("a name in its tar holds a zero byte")

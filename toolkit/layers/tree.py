@@ -9,6 +9,8 @@ from toolkit.errors import DockercError
 from toolkit.layers.entry import EMPTY, Content
 from toolkit.squashfs.structs import InodeType
 
+MAX_DEPTH = 1024
+"""Directories in one another."""
 _MAX_SYMLINKS = 40
 """As many as the kernel follows in one path (path_resolution(7))."""
 
@@ -49,7 +51,7 @@ def look_up(root: Inode, path: bytes, *, create: bool = False, last: bool = True
 
     With `create`, directories that are missing, or hidden behind something that is neither a
     directory nor a symlink to one, are made. `last` tells whether a symlink at the end is followed.
-    Raises DockercError on a loop of symlinks.
+    Raises DockercError on a loop of symlinks, and before making what is too deep.
     """
     trail = [root]
     parts = [part for part in reversed(path.split(b"/")) if part]
@@ -67,8 +69,7 @@ def look_up(root: Inode, path: bytes, *, create: bool = False, last: bool = True
         if child is not None and child.kind is InodeType.SYMLINK and (parts or last):
             followed += 1
             if followed > _MAX_SYMLINKS:
-                shown = path.decode("utf-8", "backslashreplace")
-                raise DockercError(f"the path {shown} runs through a loop of symlinks")
+                raise DockercError(f"the path {_show(path)} runs through a loop of symlinks")
             if child.target.startswith(b"/"):
                 del trail[1:]
             parts += [part for part in reversed(child.target.split(b"/")) if part]
@@ -80,4 +81,10 @@ def look_up(root: Inode, path: bytes, *, create: bool = False, last: bool = True
         if not parts and child.children is None:
             return child
         trail.append(child)
+        if create and len(trail) > MAX_DEPTH:
+            raise DockercError(f"{_show(path)} is more than {MAX_DEPTH} directories deep")
     return trail[-1]
+
+
+def _show(path: bytes) -> str:
+    return path[:200].decode("utf-8", "backslashreplace")
