@@ -16,6 +16,7 @@ const names = @import("names.zig");
 const options = @import("options.zig");
 const program = @import("program.zig");
 const rootfs = @import("rootfs.zig");
+const server = @import("fuse/server.zig");
 const settings = @import("settings.zig");
 const signals = @import("signals.zig");
 const startup = @import("fuse/startup.zig");
@@ -92,7 +93,7 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     });
     const mask = try signals.block();
     // The kernel needs none of our decoding where it mounts the payload itself.
-    if (ids != .host and ids != .none) try startup.begin(arena, reader, .{ .root = root_path, .command = args[0], .search = env.path() });
+    if (ids != .host and ids != .none) try startup.begin(reader, .{ .root = root_path, .command = args[0], .search = env.path() });
     // Before anything of ours covers a directory of the machine.
     const machine = try volumes.open(arena, spec, &opts);
     const proc = sys.openat(sys.at_fdcwd, "/proc", .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true }, 0) catch |err|
@@ -134,6 +135,7 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     const pid = try sys.fork();
     if (pid == 0) {
         sys.close(lifeline[1]);
+        server.forget();
         container.run();
     }
     if (watcher) |w| try w.watchOver(pid);

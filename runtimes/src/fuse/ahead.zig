@@ -35,13 +35,8 @@ const misses_before_guesses = 8;
 const Run = struct { reference: Reference = std.math.maxInt(u64), next: u64 = 0, window: u64 = 0 };
 
 pub const Ahead = struct {
-    /// The one that startup.zig has begun with.
-    pub var begun: ?*Ahead = null;
-
     reader: *squashfs.Reader,
-    /// Of the mount; nothing is put into the kernel's cache, and nothing touched, before there is
-    /// one.
-    channel: Channel = undefined,
+    channel: Channel,
     mutex: sys.Mutex = .{},
     /// For threads to wait on.
     changes: std.atomic.Value(u32) = .init(0),
@@ -135,15 +130,25 @@ pub const Ahead = struct {
         sys.futexWake(&self.changes, 1);
     }
 
-    pub fn spawn(comptime function: anytype, arguments: anytype) !void {
-        const thread = try std.Thread.spawn(.{ .stack_size = 256 * 1024 }, function, arguments);
-        thread.detach();
-    }
-
     pub fn loop(self: *Ahead, decoder: Decoder) void {
+        self.standAlone();
         while (true) {
             const changes = self.changes.load(.acquire);
             if (!self.step(decoder)) sys.futexWait(&self.changes, changes);
+        }
+    }
+
+    /// Leaves this thread no files but its own two. Should the runtime be killed while the thread
+    /// waits for pages that a request has locked, the servers' files must be closed without it:
+    /// that is what ends their requests, and with them the wait.
+    fn standAlone(self: *Ahead) void {
+        const files = 0x400;
+        sys.do(.unshare, .{files}) catch return;
+        const image = self.reader.image.fd;
+        const first = @min(image, self.channel.device);
+        const second = @max(image, self.channel.device);
+        for ([_][2]i64{ .{ 0, first - 1 }, .{ first + 1, second - 1 }, .{ second + 1, std.math.maxInt(u32) } }) |range| {
+            if (range[0] <= range[1]) _ = sys.raw(.close_range, .{ range[0], range[1], 0 });
         }
     }
 

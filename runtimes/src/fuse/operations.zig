@@ -89,7 +89,9 @@ pub const Operations = struct {
         const in = try body(protocol.InitIn, request);
         if (in.major != protocol.major) return error.INVAL;
         const flag = protocol.flag;
-        const wanted = flag.async_read | flag.readdirplus | flag.readdirplus_auto | flag.no_open_support |
+        // Not async_read: a request that nobody waits for keeps its pages locked when all are killed
+        // (ahead.zig), and working ahead makes up for it.
+        const wanted = flag.readdirplus | flag.readdirplus_auto | flag.no_open_support |
             flag.parallel_dirops | flag.max_pages | flag.cache_symlinks | flag.no_opendir_support;
         const out: protocol.InitOut = .{
             .major = protocol.major,

@@ -115,7 +115,6 @@ pub const InitOut = extern struct {
 };
 
 pub const flag = struct {
-    pub const async_read = 1 << 0;
     pub const readdirplus = 1 << 13;
     pub const readdirplus_auto = 1 << 14;
     pub const no_open_support = 1 << 17;

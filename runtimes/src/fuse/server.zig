@@ -6,6 +6,7 @@ const linux = std.os.linux;
 const sys = @import("../sys.zig");
 const log = @import("../log.zig");
 const protocol = @import("protocol.zig");
+const blocks = @import("../squashfs/blocks.zig");
 const Ahead = @import("ahead.zig").Ahead;
 const Operations = @import("operations.zig").Operations;
 const Reader = @import("../squashfs/reader.zig").Reader;
@@ -16,30 +17,42 @@ const Listings = @import("listings.zig").Listings;
 /// cannot map it cannot copy up.
 pub const Owner = struct { uid: u32, gid: u32 };
 
+/// The mount's devices.
+var devices: [2 + blocks.threads_max]sys.fd_t = undefined;
+var device_count: usize = 0;
+
+/// For every process that is forked off: as long as it held the devices, the mount would outlive
+/// the runtime, and a request of its own, made when that is killed, would wait for ever.
+pub fn forget() void {
+    for (devices[0..device_count]) |device| sys.close(device);
+}
+
+fn remember(device: sys.fd_t) void {
+    devices[device_count] = device;
+    device_count += 1;
+}
+
 pub const Server = struct {
     reader: *Reader,
     owner: ?Owner,
     device: sys.fd_t,
     listings: Listings = .{},
-    ahead: *Ahead = undefined,
-    own: Ahead = undefined,
+    ahead: Ahead = undefined,
 
     /// Answers the kernel's greeting, then serves from `count` threads, while one less, but one at
     /// least, works ahead.
     pub fn start(self: *Server, count: usize) !void {
-        var ahead_count = @max(count - 1, 1);
-        if (Ahead.begun) |begun| {
-            self.ahead = begun;
-            ahead_count -= 1;
-        } else {
-            self.own = .{ .reader = self.reader };
-            self.ahead = &self.own;
-        }
-        self.ahead.channel = try .init(self.device);
+        remember(self.device);
+        self.ahead = .{ .reader = self.reader, .channel = try .init(try self.clone()) };
         var first = try self.operations(self.device);
         try first.serveOne();
-        for (0..ahead_count) |_| try Ahead.spawn(Ahead.loop, .{ self.ahead, try self.reader.newDecoder() });
-        for (0..count) |i| try Ahead.spawn(serve, .{if (i == 0) first else try self.operations(try self.clone())});
+        for (0..@max(count - 1, 1)) |_| try spawn(Ahead.loop, .{ &self.ahead, try self.reader.newDecoder() });
+        for (0..count) |i| try spawn(serve, .{if (i == 0) first else try self.operations(try self.clone())});
+    }
+
+    fn spawn(comptime function: anytype, arguments: anytype) !void {
+        const thread = try std.Thread.spawn(.{ .stack_size = 256 * 1024 }, function, arguments);
+        thread.detach();
     }
 
     fn operations(self: *Server, device: sys.fd_t) !Operations {
@@ -48,7 +61,7 @@ pub const Server = struct {
             .reader = self.reader,
             .owner = self.owner,
             .listings = &self.listings,
-            .ahead = self.ahead,
+            .ahead = &self.ahead,
             .decoder = try self.reader.newDecoder(),
         };
     }
@@ -61,6 +74,7 @@ pub const Server = struct {
             sys.close(fd);
             return self.device;
         };
+        remember(fd);
         return fd;
     }
 

@@ -6,7 +6,6 @@ const squashfs = struct {
     const path = @import("../squashfs/path.zig");
     const elf = @import("../squashfs/elf.zig");
 };
-const Ahead = @import("ahead.zig").Ahead;
 const Reader = @import("../squashfs/reader.zig").Reader;
 const Decoder = @import("../zstd.zig").Decoder;
 
@@ -23,25 +22,20 @@ pub const Program = struct {
     search: []const u8,
 };
 
-/// Starts the first of the threads that work ahead, before there is a mount to serve. After that
-/// the process cannot enter a user namespace any more.
-pub fn begin(arena: std.mem.Allocator, reader: *Reader, program: Program) !void {
-    const ahead = try arena.create(Ahead);
-    ahead.* = .{ .reader = reader };
-    try Ahead.spawn(thread, .{ ahead, try reader.newDecoder(), program });
-    Ahead.begun = ahead;
+/// Starts a thread that does it. After that the process cannot enter a user namespace any more.
+pub fn begin(reader: *Reader, program: Program) !void {
+    const thread = try std.Thread.spawn(.{ .stack_size = 256 * 1024 }, run, .{ reader, try reader.newDecoder(), program });
+    thread.detach();
 }
 
-fn thread(ahead: *Ahead, decoder: Decoder, program: Program) void {
-    // A corrupt block is for the reader who meets it to be told of.
-    run(ahead, decoder, program) catch {};
-    ahead.loop(decoder);
+/// A corrupt block is for the reader who meets it to be told of.
+fn run(reader: *Reader, decoder: Decoder, program: Program) void {
+    load(reader, decoder, program) catch {};
 }
 
-fn run(ahead: *Ahead, decoder: Decoder, program: Program) !void {
-    const reader = ahead.reader;
+fn load(reader: *Reader, decoder: Decoder, program: Program) !void {
     const root = try squashfs.path.find(reader, decoder, reader.superblock.root_inode, program.root) orelse return;
-    var self: Run = .{ .ahead = ahead, .decoder = decoder, .root = root.reference, .libraries = root.reference };
+    var self: Run = .{ .reader = reader, .decoder = decoder, .root = root.reference, .libraries = root.reference };
     const file = try self.locate(program) orelse return;
     const elf = try squashfs.elf.Elf.open(reader, decoder, file) orelse return;
     var buf: [std.posix.PATH_MAX]u8 = undefined;
@@ -54,7 +48,7 @@ fn run(ahead: *Ahead, decoder: Decoder, program: Program) !void {
 }
 
 const Run = struct {
-    ahead: *Ahead,
+    reader: *Reader,
     decoder: Decoder,
     root: u64,
     left: u64 = all_max,
@@ -75,16 +69,16 @@ const Run = struct {
     }
 
     fn find(self: *Run, from: u64, path: []const u8) !?squashfs.path.Found {
-        return squashfs.path.findFrom(self.ahead.reader, self.decoder, self.root, from, path);
+        return squashfs.path.findFrom(self.reader, self.decoder, self.root, from, path);
     }
 
     fn needs(self: *Run, elf: *const squashfs.elf.Elf) anyerror!void {
         for (0..elf.dynamic_len / 16) |i| {
             var buf: [256]u8 = undefined;
-            const name = try elf.needed(self.ahead.reader, self.decoder, i, &buf) orelse continue;
+            const name = try elf.needed(self.reader, self.decoder, i, &buf) orelse continue;
             const file = try self.find(self.libraries, name) orelse continue;
             if (self.isSeen(file.reference)) continue;
-            const library = try squashfs.elf.Elf.open(self.ahead.reader, self.decoder, file) orelse continue;
+            const library = try squashfs.elf.Elf.open(self.reader, self.decoder, file) orelse continue;
             try self.whole(file);
             try self.needs(&library);
         }
@@ -101,13 +95,11 @@ const Run = struct {
 
     fn whole(self: *Run, file: squashfs.path.Found) !void {
         if (file.inode.kind != .file) return;
-        const reader = self.ahead.reader;
+        const reader = self.reader;
         var position: squashfs.data.Position = .{};
         const size = @min(file.inode.size, file_max);
         var at: u64 = 0;
         while (at < size and self.left > 0) : (at += reader.superblock.blockSize()) {
-            // What a reader has asked for comes first.
-            while (self.ahead.step(self.decoder)) {}
             const extent = try squashfs.data.extent(reader, self.decoder, file.reference, &file.inode, at >> reader.superblock.block_log, &position);
             const stored = extent.stored orelse continue;
             reader.blocks.release(try reader.blocks.get(self.decoder, stored));

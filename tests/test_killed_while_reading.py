@@ -1,0 +1,55 @@
+"""The stub, killed while its file system is busy, is gone at once: no thread of it may be left
+waiting in the kernel for an answer that nobody gives any more."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from support import Runner, dockerc
+
+READERS = """
+cat /usr/lib/*/*.so* >/dev/null &
+tar cf - /usr/bin | cat >/dev/null &
+find / -xdev -type f -exec cat {} + >/dev/null
+wait
+"""
+
+
+def stuck(program: str) -> list[str]:
+    """Processes of that name that wait in the kernel, threads and children without exec too."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/task/[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            name, _, rest = path.read_text().partition(" (")[2].rpartition(") ")
+            if name == program and rest.startswith("D"):
+                found.append(str(path))
+    return found
+
+
+@pytest.fixture(scope="module")
+def app(images: Path, place: Path) -> Path:
+    """The debian image, built."""
+    dockerc("build", f"oci:{images}/debian", "-o", place / "killed")
+    return place / "killed"
+
+
+def test_killed_while_reading(run_as_user: Runner, app: Path) -> None:
+    moments = random.Random(1)
+    for _ in range(60):
+        command = run_as_user.command(app, "sh", "-c", READERS)
+        streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+        with subprocess.Popen(command, **streams) as process:
+            # From the container's making to the readers' midst.
+            time.sleep(moments.choice((0.001, 0.01, 0.2)) * moments.random())
+            process.send_signal(signal.SIGKILL)
+            process.wait(timeout=10)
+    deadline = time.monotonic() + 10
+    while stuck(app.name) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert stuck(app.name) == []
