@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.atomic import atomic_file
+from toolkit.atomic import atomic_file, check_writable
 from toolkit.errors import DockercError
 
 
@@ -42,6 +42,23 @@ def test_a_full_disk_is_told_with_the_name(target: Path) -> None:
     with pytest.raises(DockercError, match="target: No space left"), atomic_file(target, 0o755):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert list(target.parent.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_another_user_s_symlink_in_tmp_is_not_followed(target: Path) -> None:
+    target.write_text("mine")
+    shared = target.parent / "tmp"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    link = shared / "app"
+    link.symlink_to(target)
+    os.chown(link, 12345, 12345, follow_symlinks=False)
+    for write in (lambda: atomic_file(link, 0o755).__enter__(), lambda: check_writable(link)):
+        with pytest.raises(DockercError, match="another user's symlink"):
+            write()
+    assert target.read_text() == "mine"
+    shared.chmod(0o755)
+    check_writable(link)
 
 
 def test_a_symlink_is_followed(target: Path) -> None:

@@ -24,9 +24,7 @@ def atomic_file(path: Path, mode: int, *, sync: bool = True) -> Iterator[BinaryI
     one as `cp` makes it, and what stands there is replaced by what is synced all the same.
     Raises DockercError when `path` cannot be written, OSError for what fails in between.
     """
-    target = path.resolve()
-    if target.exists() and not target.is_file():
-        raise DockercError(f"{path}: cannot write there: it is no regular file; give another name")
+    target = _target(path)
     try:
         descriptor, name = _new_file(target)
     except OSError as error:
@@ -56,13 +54,37 @@ def atomic_file(path: Path, mode: int, *, sync: bool = True) -> Iterator[BinaryI
 
 def check_writable(path: Path) -> None:
     """Raise DockercError unless a file can be put at `path`: before work that would be in vain."""
-    target = path.resolve()
-    if target.exists() and not target.is_file():
-        raise DockercError(f"{path}: cannot write there: it is no regular file; give another name")
+    target = _target(path)
     if not target.parent.is_dir():
         raise DockercError(f"{path}: cannot write there: {target.parent} is no directory")
     if not os.access(target.parent, os.W_OK | os.X_OK):
         raise DockercError(f"{path}: cannot write there: no permission for {target.parent}")
+
+
+def _target(path: Path) -> Path:
+    """Where a file for `path` goes; raises DockercError when none may."""
+    if path.is_symlink() and _is_planted(path):
+        raise DockercError(
+            f"{path}: cannot write there: it is another user's symlink in a directory of everyone;"
+            " give another name"
+        )
+    target = path.resolve()
+    if target.exists() and not target.is_file():
+        raise DockercError(f"{path}: cannot write there: it is no regular file; give another name")
+    return target
+
+
+def _is_planted(link: Path) -> bool:
+    """What the kernel refuses to follow in /tmp (fs.protected_symlinks), and we resolve ourselves.
+
+    Such a link would choose which of our own files is overwritten.
+    """
+    directory = link.parent.stat()
+    everyones = stat.S_ISVTX | stat.S_IWOTH
+    return directory.st_mode & everyones == everyones and link.lstat().st_uid not in (
+        os.geteuid(),
+        directory.st_uid,
+    )
 
 
 def _new_file(target: Path) -> tuple[int, Path | None]:
