@@ -273,8 +273,8 @@ def test_bytes_are_the_same_each_time() -> None:
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [
-        ({"User": "nobody"}, "user 'nobody', who is not in its /etc/passwd"),
-        ({"User": "app:nogroup"}, "group 'nogroup', which is not in its /etc/group"),
+        ({"User": "nobody"}, "user 'nobody', who is not in the image's /etc/passwd"),
+        ({"User": "app:nogroup"}, "group 'nogroup', which is not in the image's /etc/group"),
         ({"User": "broken"}, "user 'broken'"),
         ({"User": "2147483648"}, "id beyond 2147483647"),
         ({"User": "0:99999999999999999999"}, "id beyond"),

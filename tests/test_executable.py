@@ -62,6 +62,8 @@ def test_replace_in_place(hello: Path, tmp_path: Path) -> None:
 
 def test_the_old_command_line_builds(tmp_path: Path) -> None:
     dockerc("--image", f"oci:{HELLO}", "--output", tmp_path / "app", "--arch", "arm64")
+    dockerc(f"-ioci:{HELLO}", f"-o{tmp_path / 'glued'}", "--arch=arm64")
+    assert (tmp_path / "glued").read_bytes() == (tmp_path / "app").read_bytes()
     told = json.loads(dockerc("inspect", "--json", tmp_path / "app").stdout)
     assert told["stub"]["architecture"] == "aarch64"
     assert told["squashfs"]["bytes_used"] == 8192

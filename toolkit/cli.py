@@ -74,7 +74,9 @@ def main() -> None:
             signal.signal(number, _terminate)
     arguments = sys.argv[1:]
     # The old tool had no subcommands: `dockerc --image … --output …` builds.
-    if arguments and arguments[0].split("=")[0] in _OLD_OPTIONS:
+    if arguments and (
+        arguments[0].split("=")[0] in _OLD_OPTIONS or arguments[0][:2] in _OLD_OPTIONS
+    ):
         arguments.insert(0, "build")
     try:
         try:

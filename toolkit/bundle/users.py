@@ -60,7 +60,7 @@ def find_user(spec: str, read_file: ReadFile) -> User:
     if account is None:
         if wanted_uid is None:
             raise DockercError(
-                f"the image wants to run as user '{user_name}', who is not in its /etc/passwd"
+                f"it is to run as user '{user_name}', who is not in the image's /etc/passwd"
             )
         account = _Account("", wanted_uid, 0, "/")
     if group_name:
@@ -79,7 +79,7 @@ def _find_group(name: str, spec: str, read_file: ReadFile) -> int:
     for group in _groups(read_file):
         if group.name == name:
             return group.gid
-    raise DockercError(f"the image wants to run as group '{name}', which is not in its /etc/group")
+    raise DockercError(f"it is to run as group '{name}', which is not in the image's /etc/group")
 
 
 def _parse_id(text: str, spec: str) -> int | None:
