@@ -61,7 +61,8 @@ pub const Cache = struct {
             sys.mkdir(try arena.dupeSentinel(u8, path[0..end], 0), 0o700) catch |err| if (err != error.EXIST) return err;
         }
         for ([_]usize{ std.mem.findScalarLast(u8, path, '/').?, path.len }) |len| {
-            const st = try sys.stat(sys.at_fdcwd, try arena.dupeSentinel(u8, path[0..len], 0));
+            const st = try sys.lstat(sys.at_fdcwd, try arena.dupeSentinel(u8, path[0..len], 0));
+            if (!sys.isDirectory(st.mode)) return error.NOTDIR;
             if (st.uid != sys.raw(.geteuid, .{}) or st.mode & 0o022 != 0) return error.PERM;
         }
         const fd = try sys.openat(sys.at_fdcwd, try arena.dupeSentinel(u8, path, 0), .{ .DIRECTORY = true, .CLOEXEC = true }, 0);
@@ -128,6 +129,7 @@ pub const Cache = struct {
             var oldest: ?[:0]const u8 = null;
             var oldest_time: i64 = std.math.maxInt(i64);
             while (list.next() catch return) |name| {
+                if (!isOurs(std.mem.span(name))) continue;
                 const fd = sys.openat(self.place, name, .{ .DIRECTORY = true, .NOFOLLOW = true, .CLOEXEC = true }, 0) catch continue;
                 defer sys.close(fd);
                 const st = sys.stat(fd, "") catch continue;
@@ -162,6 +164,11 @@ fn now() i64 {
     const realtime = 0;
     _ = sys.raw(.clock_gettime, .{ realtime, &ts });
     return ts.sec;
+}
+
+/// Whether a name in the cache is one that `empty` or `keyOf` has made: nothing else is removed.
+fn isOurs(name: []const u8) bool {
+    return std.mem.startsWith(u8, name, private_prefix) or (std.ascii.isDigit(name[0]) and std.mem.count(u8, name, "-") == 2);
 }
 
 /// What tells a payload from every other: its configuration, in which the builder keeps the digest

@@ -119,6 +119,7 @@ pub const Container = struct {
         _ = sys.raw(.umask, .{process.user.umask orelse 0o022});
         try signals.restore(&self.signal_mask);
 
+        try self.closeDescriptors();
         if (self.init) try init.split();
         const capabilities = if (process.capabilities) |sets| credentials.capabilitySet(sets.bounding) else 0;
         // A filter needs either no_new_privs or a privilege that is about to go.
@@ -127,6 +128,10 @@ pub const Container = struct {
         // As the app's user, whose directory it may be.
         const cwd = try self.arena.dupeSentinel(u8, process.cwd, 0);
         sys.do(.chdir, .{cwd.ptr}) catch |err| log.die("cannot enter {s}: {s}", .{ cwd, sys.text(err) });
+        // getcwd(2) tells a directory outside of the root by a name without a slash in front.
+        var where: [std.posix.PATH_MAX]u8 = undefined;
+        const inside = if (sys.call(.getcwd, .{ &where, where.len })) |_| where[0] == '/' else |_| false;
+        if (!inside) log.die("cannot enter {s}: it leads out of the container", .{cwd});
         try credentials.setCapabilities(process.capabilities);
         if (process.noNewPrivileges) {
             try credentials.noNewPrivileges();
@@ -134,9 +139,23 @@ pub const Container = struct {
         }
         // A change of ids makes the kernel forget it.
         try dieWithStub(self.lifeline);
-        // Not the runtime's descriptors, and not those that the caller happened to have open.
-        sys.do(.close_range, .{ 3, std.math.maxInt(u32), 0 }) catch |err| if (err != error.NOSYS) return err;
         try program.exec(self.arena, self.args, &self.env);
+    }
+
+    /// Not the runtime's descriptors, and not those that the caller happened to have open: a
+    /// working directory or program of /proc/self/fd/N must not lead to the machine's files (as it
+    /// did in runc, CVE-2024-21626). Only the lifeline stays, as the first one, until the exec.
+    fn closeDescriptors(self: *Container) !void {
+        const first = 3;
+        if (self.lifeline != first) {
+            const cloexec: u32 = @bitCast(sys.O{ .CLOEXEC = true });
+            try sys.do(.dup3, .{ self.lifeline, first, cloexec });
+            self.lifeline = first;
+        }
+        sys.do(.close_range, .{ first + 1, std.math.maxInt(u32), 0 }) catch {
+            // Before Linux 5.9.
+            for (first + 1..4096) |fd| sys.close(@intCast(fd));
+        };
     }
 
     fn filter(self: *Container, capabilities: u64) void {

@@ -27,6 +27,10 @@ noinline fn print(format: []const u8, words: []const text.Word) void {
     var buf: [4096]u8 = undefined;
     // A sentence too long for the buffer is cut, not lost.
     const line = text.printWords(&buf, format, words);
+    // Words of the payload are in it, and must not steer the terminal.
+    for (line[0..line.len -| 1]) |*byte| {
+        if (byte.* < ' ' or byte.* == 0x7f) byte.* = '?';
+    }
     _ = sys.raw(.write, .{ 2, line.ptr, line.len });
 }
 

@@ -215,6 +215,15 @@ pub fn stat(dir: fd_t, path: [*:0]const u8) Error!linux.Statx {
     return st;
 }
 
+/// The same, of a symbolic link itself.
+pub fn lstat(dir: fd_t, path: [*:0]const u8) Error!linux.Statx {
+    const at_symlink_nofollow = 0x100;
+    const basic = 0x7ff;
+    var st: linux.Statx = undefined;
+    try do(.statx, .{ dir, path, at_symlink_nofollow, basic, &st });
+    return st;
+}
+
 pub fn isDirectory(bits: u32) bool {
     return bits & 0o170000 == 0o040000;
 }

@@ -31,6 +31,11 @@ pub const Mark = struct {
     run_number: u32 = 0,
 };
 
+/// What may stand in a listing. Others would lead elsewhere, or to the directory itself for ever.
+fn isName(name: []const u8) bool {
+    return std.mem.findAny(u8, name, "/\x00") == null and !std.mem.eql(u8, name, ".") and !std.mem.eql(u8, name, "..");
+}
+
 /// Walks a listing. Reads ahead by a bufferful, for a metadata block is found, locked and copied
 /// from at the same cost for one byte as for many.
 pub const Iterator = struct {
@@ -67,6 +72,7 @@ pub const Iterator = struct {
         const name_len = @as(usize, bytes.u16At(fixed, 6)) + 1;
         if (name_len > name_max) return error.Corrupt;
         @memcpy(name[0..name_len], try self.take(name_len));
+        if (!isName(name[0..name_len])) return error.Corrupt;
         mark.run_left -= 1;
         const delta: i16 = @bitCast(bytes.u16At(fixed, 2));
         return .{
