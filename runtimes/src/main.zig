@@ -16,7 +16,6 @@ const names = @import("names.zig");
 const options = @import("options.zig");
 const program = @import("program.zig");
 const rootfs = @import("rootfs.zig");
-const server = @import("fuse/server.zig");
 const settings = @import("settings.zig");
 const signals = @import("signals.zig");
 const startup = @import("fuse/startup.zig");
@@ -135,7 +134,6 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     const pid = try sys.fork();
     if (pid == 0) {
         sys.close(lifeline[1]);
-        server.forget();
         container.run();
     }
     if (watcher) |w| try w.watchOver(pid);

@@ -2,7 +2,6 @@
 //! takes the parent-death signal back (prctl(2)), so with such programs allowed (no
 //! no_new_privs) a process of ours waits for the stub's end.
 const sys = @import("sys.zig");
-const server = @import("fuse/server.zig");
 
 pub const Watcher = struct {
     pipe: sys.fd_t,
@@ -23,7 +22,6 @@ pub const Watcher = struct {
 
     fn watch(pipe: [2]sys.fd_t) noreturn {
         sys.close(pipe[1]);
-        server.forget();
         sys.closeStandard();
         var app: i32 = undefined;
         // No pid: the stub is gone already, and the app never was.

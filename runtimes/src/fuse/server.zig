@@ -21,9 +21,10 @@ pub const Owner = struct { uid: u32, gid: u32 };
 var devices: [2 + blocks.threads_max]sys.fd_t = undefined;
 var device_count: usize = 0;
 
-/// For every process that is forked off: as long as it held the devices, the mount would outlive
-/// the runtime, and a request of its own, made when that is killed, would wait for ever.
-pub fn forget() void {
+/// For all that is not a server, this process's first thread and what it forks: as long as they
+/// held the devices, the mount would outlive the servers, and a request of their own, made when the
+/// runtime is killed, would wait for ever.
+fn forget() void {
     for (devices[0..device_count]) |device| sys.close(device);
 }
 
@@ -48,6 +49,10 @@ pub const Server = struct {
         try first.serveOne();
         for (0..@max(count - 1, 1)) |_| try spawn(Ahead.loop, .{ &self.ahead, try self.reader.newDecoder() });
         for (0..count) |i| try spawn(serve, .{if (i == 0) first else try self.operations(try self.clone())});
+        // This thread goes on to make requests of its own: see `forget`.
+        const files = 0x400;
+        try sys.do(.unshare, .{files});
+        forget();
     }
 
     fn spawn(comptime function: anytype, arguments: anytype) !void {
