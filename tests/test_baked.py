@@ -42,7 +42,7 @@ def test_an_entrypoint_clears_the_image_s_cmd(run: Runner, shared: Path) -> None
 def test_baked_volumes_are_seen_from_the_caller(run: Runner, shared: Path) -> None:
     app = shared / "app"
     (shared / "note").write_text("from here\n")
-    dockerc("build", HELLO, "-o", app, "-v", ".:/work:ro", "--cmd", "cat /work/note")
+    dockerc("build", HELLO, "-o", app, "-v", ".:/here:ro", "--cmd", "cat /here/note")
     assert run(app, cwd=shared).stdout == "from here\n"
 
 
