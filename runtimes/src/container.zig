@@ -152,10 +152,7 @@ pub const Container = struct {
             try sys.do(.dup3, .{ self.lifeline, first, cloexec });
             self.lifeline = first;
         }
-        sys.do(.close_range, .{ first + 1, std.math.maxInt(u32), 0 }) catch {
-            // Before Linux 5.9.
-            for (first + 1..4096) |fd| sys.close(@intCast(fd));
-        };
+        sys.closeRange(first + 1, std.math.maxInt(sys.fd_t));
     }
 
     fn filter(self: *Container, capabilities: u64) void {

@@ -160,6 +160,14 @@ pub fn close(fd: fd_t) void {
     _ = raw(.close, .{fd});
 }
 
+/// Both ends included; the last one may be beyond all that are open.
+pub fn closeRange(first: fd_t, last: fd_t) void {
+    do(.close_range, .{ first, last, 0 }) catch {
+        // Before Linux 5.9.
+        for (@intCast(first)..@intCast(@min(last, 4095) + 1)) |fd| close(@intCast(fd));
+    };
+}
+
 /// Whatever else holds the app's standard streams open keeps their other ends from seeing it end.
 pub fn closeStandard() void {
     for (0..3) |fd| close(@intCast(fd));

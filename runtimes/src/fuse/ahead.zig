@@ -131,24 +131,10 @@ pub const Ahead = struct {
     }
 
     pub fn loop(self: *Ahead, decoder: Decoder) void {
-        self.standAlone();
+        self.channel.standAlone(self.reader.image.fd);
         while (true) {
             const changes = self.changes.load(.acquire);
             if (!self.step(decoder)) sys.futexWait(&self.changes, changes);
-        }
-    }
-
-    /// Leaves this thread no files but its own two. Should the runtime be killed while the thread
-    /// waits for pages that a request has locked, the servers' files must be closed without it:
-    /// that is what ends their requests, and with them the wait.
-    fn standAlone(self: *Ahead) void {
-        const files = 0x400;
-        sys.do(.unshare, .{files}) catch return;
-        const image = self.reader.image.fd;
-        const first = @min(image, self.channel.device);
-        const second = @max(image, self.channel.device);
-        for ([_][2]i64{ .{ 0, first - 1 }, .{ first + 1, second - 1 }, .{ second + 1, std.math.maxInt(u32) } }) |range| {
-            if (range[0] <= range[1]) _ = sys.raw(.close_range, .{ range[0], range[1], 0 });
         }
     }
 
@@ -193,7 +179,6 @@ pub const Ahead = struct {
             }
             const extent = try squashfs.data.extent(self.reader, decoder, job.reference, &file, block, &position);
             const stored = extent.stored orelse continue;
-            @import("../log.zig").debug("ahead {d} block {d}", .{ job.reference, block });
             const slot = try self.reader.blocks.get(decoder, stored);
             // A fragment is shared with other files, a block of the file's own is in the kernel's
             // cache from now on.

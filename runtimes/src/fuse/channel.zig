@@ -1,6 +1,7 @@
 //! One open /dev/fuse: takes a request, sends its answer.
 const std = @import("std");
 const sys = @import("../sys.zig");
+const log = @import("../log.zig");
 const protocol = @import("protocol.zig");
 
 pub const Channel = struct {
@@ -25,6 +26,24 @@ pub const Channel = struct {
     /// What `init` took.
     pub fn deinit(self: *Channel) void {
         sys.release(self.request_buffer.ptr[0 .. request_max + answer_max]);
+    }
+
+    /// Leaves the calling thread no files but `image`, this device, and the log where one is
+    /// written. What else it held would be open as long as the mount: the app's standard streams,
+    /// and other threads' devices. Should the runtime be killed while a thread waits for pages that
+    /// a request has locked, the device of who answers it must be closed without that thread: that
+    /// is what ends the request, and with it the wait.
+    pub fn standAlone(self: *const Channel, image: sys.fd_t) void {
+        const files = 0x400;
+        sys.do(.unshare, .{files}) catch return;
+        var kept = [_]sys.fd_t{ if (log.debugging) 2 else image, image, self.device };
+        std.mem.sort(sys.fd_t, &kept, {}, std.sort.asc(sys.fd_t));
+        var from: sys.fd_t = 0;
+        for (kept) |fd| {
+            if (from < fd) sys.closeRange(from, fd - 1);
+            from = fd + 1;
+        }
+        sys.closeRange(from, std.math.maxInt(sys.fd_t));
     }
 
     pub fn receive(self: *Channel) sys.Error!Request {

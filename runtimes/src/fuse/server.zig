@@ -85,6 +85,7 @@ pub const Server = struct {
 
     fn serve(worker: Operations) void {
         var own = worker;
+        own.channel.standAlone(own.reader.image.fd);
         while (true) own.serveOne() catch |err| {
             // The mount is gone, and so is the work.
             if (err == error.NODEV) return;
