@@ -1,7 +1,8 @@
-"""`python bench DIR [build|startup|files]`: the figures that the README quotes, beside our rivals'.
+"""`python bench DIR [build|startup|reads|repackage]`: our figures beside our rivals'.
 
 DIR holds OCI layouts made by tests/make_images.sh. Wants root, the user `dockerc-test`, and the
-rivals: skopeo, umoci, mksquashfs, bubblewrap, crun.
+rivals: skopeo, umoci, squashfs-tools, squashfs-tools-ng, squashfuse, fuse-overlayfs, bubblewrap and
+crun.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from build import bench_build
-from files import bench_files
+from reads import bench_reads
 from repackage import bench_repackage
 from startup import bench_startup
 
@@ -34,8 +35,10 @@ def enter_mount_namespace() -> None:
 def main() -> None:
     """Print what was asked for."""
     enter_mount_namespace()
-    images = [path for path in sorted(Path(sys.argv[1]).iterdir()) if path.name[0] != "."]
-    wanted = sys.argv[2:] or ["build", "startup", "files"]
+    images = {
+        path.name: path for path in sorted(Path(sys.argv[1]).iterdir()) if path.name[0] != "."
+    }
+    wanted = sys.argv[2:] or ["build", "startup", "reads", "repackage"]
     dockerc = shutil.which("dockerc", path=Path(sys.executable).parent)
     assert dockerc, "install the tool beside this Python first"
     work = Path(tempfile.mkdtemp(prefix="dockerc-bench-"))
@@ -46,10 +49,10 @@ def main() -> None:
             bench_build(images, work, dockerc)
         if "startup" in wanted:
             bench_startup(images, work, dockerc)
+        if "reads" in wanted:
+            bench_reads(images["python"], work, dockerc)
         if "repackage" in wanted:
             bench_repackage(work, dockerc)
-        if "files" in wanted:
-            bench_files(work, dockerc)
     finally:
         shutil.rmtree(work)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from layers import merged_tar, with_new_layer
+from layers import merged_tar, with_file
 from measure import ORDINARY, Measured, User, write_policy
 
 RUNS = 3
@@ -36,7 +37,11 @@ class Contest:
     def changed(self) -> Measured:
         """The image's layers are cached; one more, of a megabyte, is not."""
         self.ours()
-        return self.ours(image=with_new_layer(self.image, self.work / "changed"))
+        return self.ours(
+            image=with_file(
+                self.image, self.work / "changed", "srv/changed", random.randbytes(1 << 20)
+            )
+        )
 
     def cached(self) -> Measured:
         """Every layer is cached."""
@@ -46,7 +51,7 @@ class Contest:
     def pipeline(self) -> Measured:
         """What dockerc 0.3 runs: skopeo copy, umoci unpack --rootless, mksquashfs -comp zstd."""
         work = self.work
-        steps = [
+        steps: list[list[str | Path]] = [
             ["skopeo", "copy", "--policy", write_policy(work), f"oci:{self.image}:latest",
              f"oci:{work}/image:latest"],
             ["umoci", "unpack", "--rootless", "--image", f"{work}/image:latest", work / "bundle"],
@@ -81,14 +86,14 @@ CONTENDERS: dict[str, tuple[str, Callable[[Contest], Measured]]] = {
 }
 
 
-def bench_build(images: list[Path], work: Path, dockerc: str) -> None:
+def bench_build(images: dict[str, Path], work: Path, dockerc: str) -> None:
     """Print one line a contender and image: medians of RUNS, memory the largest, and the ratio."""
     user = ORDINARY if ORDINARY.can_run(dockerc) else User(None)
     who = user.name or "root, as no other user reaches the tool"
     print(f"\nbuild, {who}, {RUNS} runs each, interleaved; size is the squashfs's")
     header = ("wall s", "cpu s", "rss MB", "size MB", "of pipeline")
     print(f"{'image':8} {'contender':38}" + "".join(f"{word:>12}" for word in header))
-    for image in images:
+    for image in images.values():
         found: dict[str, list[Measured]] = {key: [] for key in CONTENDERS}
         sizes: dict[str, int] = {}
         for _ in range(RUNS):

@@ -6,22 +6,18 @@ import gzip
 import hashlib
 import io
 import json
-import random
 import tarfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-_NEW_LAYER = 1 << 20
 
-
-def with_new_layer(image: Path, output: Path) -> Path:
-    """The image with a layer on top that was never seen before: one file of a megabyte."""
+def with_file(image: Path, output: Path, name: str, data: bytes) -> Path:
+    """The image with a layer on top of one file."""
     manifest, config = _read(image)
-    data = random.randbytes(_NEW_LAYER)
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        info = tarfile.TarInfo("srv/changed")
+        info = tarfile.TarInfo(name)
         info.size = len(data)
         archive.addfile(info, io.BytesIO(data))
     blobs = output / "blobs" / "sha256"
@@ -45,7 +41,7 @@ def merged_tar(image: Path, output: Path) -> Path:
     Whiteouts are dropped: near enough for a rival's time, as these images hardly have any.
     """
     manifest, _ = _read(image)
-    entries = {}
+    entries: dict[str, tuple[tarfile.TarFile, tarfile.TarInfo]] = {}
     with ExitStack() as stack:
         for layer in manifest["layers"]:
             archive = stack.enter_context(tarfile.open(_blob(image, layer["digest"])))

@@ -50,7 +50,7 @@ class User:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            **self._identity(),
+            **self.identity(),
         )
         assert process.stderr is not None
         told = process.stderr.read()
@@ -68,8 +68,8 @@ class User:
             return False
         return True
 
-    def _identity(self) -> dict[str, Any]:
-        """Popen's own change of user: a wrapper's start would count as the command's."""
+    def identity(self) -> dict[str, Any]:
+        """For Popen, which changes the user itself: a wrapper's start would count too."""
         environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
         if self.cache:
             environment["XDG_CACHE_HOME"] = str(self.cache)

@@ -1,58 +1,66 @@
-"""Start-up of `true`: ours, bubblewrap, crun and bare unshare, interleaved in the same run."""
+"""Start-up: ours and the rivals, interleaved in the same run."""
 
 from __future__ import annotations
 
-import json
+import pwd
+import random
+import shutil
 import statistics
 import subprocess
 from pathlib import Path
 
-from measure import ORDINARY
+from layers import with_file
+from measure import ORDINARY, User
+from rivals import Rivals
 
-RUNS = 50
+RUNS = 30
+_SLOW_RUNS = 5
+CASES = [
+    ("tiny", ["true"]),
+    ("debian", ["true"]),
+    ("large", ["true"]),
+    ("python", ["python3", "-c", "pass"]),
+    ("python", ["python3", "-c", "import numpy"]),
+]
+"""`large` is debian and a gigabyte that does not compress."""
 
 
-def bench_startup(images: list[Path], work: Path, dockerc: str) -> None:
-    """Print medians in milliseconds of RUNS warm starts by an ordinary user."""
-    contenders: dict[str, list[str | Path]] = {"unshare -Ur + exec": ["unshare", "-Ur", "true"]}
-    for image in images:
-        app = work / f"{image.name}.app"
-        subprocess.run([dockerc, "build", "-q", f"oci:{image}:latest", "-o", app], check=True)
-        contenders[f"{image.name}: ours"] = [app, "true"]
-        rootfs = _unpacked(image, work)
-        contenders[f"{image.name}: bwrap --unshare-all, unpacked"] = [
-            "bwrap", "--unshare-all", "--ro-bind", rootfs, "/", "--proc", "/proc",
-            "--dev", "/dev", "true",
-        ]  # fmt: skip
-        contenders[f"{image.name}: crun run, unpacked"] = [
-            "crun",
-            "--cgroup-manager=disabled",
-            "run",
-            "-b",
-            rootfs.parent,
-            f"b-{image.name}",
-        ]
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for command in contenders.values():
-        ORDINARY.timed(*command)
-    for _ in range(RUNS):
-        for name, command in contenders.items():
-            times[name].append(ORDINARY.timed(*command).wall * 1000)
-    print(f"\nstart-up of `true`, ordinary user, warm, {RUNS} runs each, interleaved")
-    print(f"{'contender':46} {'median ms':>9} {'min':>7} {'max':>7}")
-    for name, values in times.items():
+def bench_startup(images: dict[str, Path], work: Path, dockerc: str) -> None:
+    """Print milliseconds of warm starts, a fresh mount each."""
+    root, uid = User(None), pwd.getpwnam(str(ORDINARY.name)).pw_uid
+    print(f"\nstart-up in ms, by an ordinary user unless said, warm, {RUNS} runs, interleaved")
+    print(f"{'contender':52} {'median':>8} {'min':>8} {'max':>8} {'ours is':>8}")
+    images = images | {
+        "large": with_file(images["debian"], work / "large", "large", random.randbytes(1 << 30))
+    }
+    rivals = {name: Rivals.prepare(images[name], work) for name in ("tiny", "debian", "python")}
+    for name, args in CASES:
+        app = work / f"{name}.app"
+        if not app.exists():
+            subprocess.run([dockerc, "build", "-q", f"oci:{images[name]}", "-o", app], check=True)
+        contenders: dict[str, tuple[User, list[str | Path]]] = {"ours": (ORDINARY, [app, *args])}
+        if rival := rivals.get(name):
+            contenders |= {
+                "bwrap --unshare-all, unpacked": (ORDINARY, rival.bwrap(args)),
+                "crun, unpacked": (ORDINARY, rival.crun(args, uid)),
+                "kernel squashfs + overlay + crun, root": (root, rival.kernel(args)),
+                "squashfuse + fuse-overlayfs + crun": (ORDINARY, rival.old_chain(args)),
+            }
+        _compare(f"{name}: {args[-1]}", contenders)
+        app.unlink()
+    shutil.rmtree(work / "large")
+
+
+def _compare(title: str, contenders: dict[str, tuple[User, list[str | Path]]]) -> None:
+    times: dict[str, list[float]] = {contender: [] for contender in contenders}
+    for user, command in contenders.values():
+        user.timed(*command)
+    for run in range(RUNS):
+        for contender, (user, command) in contenders.items():
+            if run < _SLOW_RUNS or not contender.startswith("squashfuse"):
+                times[contender].append(user.timed(*command).wall * 1000)
+    ours = statistics.median(times["ours"])
+    for contender, values in times.items():
         median = statistics.median(values)
-        print(f"{name:46} {median:9.2f} {min(values):7.2f} {max(values):7.2f}")
-
-
-def _unpacked(image: Path, work: Path) -> Path:
-    """The image's rootfs as umoci unpacks it for an ordinary user, its config to run `true`."""
-    bundle = work / f"{image.name}.bundle"
-    unpack = ["umoci", "unpack", "--rootless", "--image", f"{image}:latest", bundle]
-    ORDINARY.timed(*unpack)
-    config = json.loads((bundle / "config.json").read_text())
-    config["process"]["args"] = ["true"]
-    config["process"]["terminal"] = False
-    (bundle / "config.json").write_text(json.dumps(config))
-    (bundle / "rootfs" / "etc" / "resolv.conf").touch()  # crun would make it inside
-    return bundle / "rootfs"
+        figures = f"{median:8.1f} {min(values):8.1f} {max(values):8.1f} {ours / median:7.2f}x"
+        print(f"{f'{title}: {contender}':52} {figures}", flush=True)

@@ -1,0 +1,121 @@
+"""Reading what is in an executable: our FUSE server against the kernel's squashfs driver."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import tarfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from functools import partial
+from pathlib import Path
+
+from layers import with_file
+from rivals import Rivals
+from tree import Tree, drop_caches, kernel, ours
+
+RUNS = 5
+_LARGE = 512 << 20
+"""Bytes."""
+_PARTS = _LARGE // (128 << 10)
+
+_TAR = "tar cf - --no-recursion --no-unquote --verbatim-files-from -T /mnt/list.{} | wc -c"
+_READ = "dd if=/large bs=128k of=/dev/null skip={} count={}"
+_RANDOM = "python3 /mnt/places.py {}"
+JOBS: dict[str, list[list[str]]] = {
+    "python": [
+        ["find / -xdev"],
+        ["tar cf - --one-file-system / | wc -c"],
+        [_TAR.format(1), _TAR.format(2)],
+    ],
+    "large": [
+        [_READ.format(0, _PARTS)],
+        [_READ.format(0, _PARTS // 2), _READ.format(_PARTS // 2, _PARTS // 2)],
+        [_RANDOM.format(1)],
+        [_RANDOM.format(1), _RANDOM.format(2)],
+    ],
+}
+"""By image, what each of the readers that work at the same time does."""
+
+_RANDOM_READS = f"""\
+import os, random, sys
+file = os.open("/large", os.O_RDONLY)
+places = random.Random(int(sys.argv[1]))
+for _ in range(4000):
+    assert len(os.pread(file, 4096, places.randrange({_LARGE // 4096}) * 4096)) == 4096
+"""
+
+Mount = Callable[[], AbstractContextManager[Tree]]
+
+
+def bench_reads(python: Path, work: Path, dockerc: str) -> None:
+    """Print medians of RUNS, interleaved; cold: a new mount, no caches; warm: the same again."""
+    shared = work / "shared"
+    shared.mkdir()
+    (shared / "places.py").write_text(_RANDOM_READS)
+    print(f"\nreads, {RUNS} runs, interleaved; seconds; x is ours as a multiple of the kernel's")
+    print(
+        f"{'readers':64}"
+        + "".join(f"{w:>8}" for w in ("cold", "kernel", "x", "warm", "kernel", "x"))
+    )
+    for name, jobs in JOBS.items():
+        image = python if name == "python" else with_large_file(python, work / "large")
+        app, rival = work / f"{name}-reads.app", Rivals.prepare(image, work / "reads")
+        subprocess.run([dockerc, "build", "-q", f"oci:{image}", "-o", app], check=True)
+        mounts: dict[str, Mount] = {
+            "ours": partial(ours, app, shared),
+            "kernel": partial(kernel, rival.squashfs, shared),
+        }
+        if name == "python":
+            with mounts["kernel"]() as tree:
+                tree.run("find / -xdev ! -type d -printf '%s %p\\n' >/mnt/all")
+            split(shared)
+        for readers in jobs:
+            compare(readers, mounts)
+
+
+def with_large_file(image: Path, output: Path) -> Path:
+    """The image and a file of so many bytes of its own."""
+    data = bytearray()
+    for blob in sorted(
+        (image / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size
+    ):
+        with suppress(tarfile.ReadError), tarfile.open(blob) as archive:
+            for member in archive:
+                if member.isreg() and len(data) < _LARGE:
+                    data += archive.extractfile(member).read()  # type: ignore[union-attr]
+    data = data * (_LARGE // len(data) + 1)
+    return with_file(image, output, "large", bytes(data[:_LARGE]))
+
+
+def split(shared: Path) -> None:
+    """From the list `all`, sizes and names, two lists of half of the bytes each."""
+    files = [line.split(" ", 1) for line in (shared / "all").read_text().splitlines()]
+    half, sofar = sum(int(size) for size, _ in files) // 2, 0
+    names: tuple[list[str], list[str]] = [], []
+    for size, name in files:
+        names[sofar > half].append(name)
+        sofar += int(size)
+    for number, part in enumerate(names, 1):
+        (shared / f"list.{number}").write_text("".join(f"{name}\n" for name in part))
+
+
+def compare(readers: list[str], mounts: dict[str, Mount]) -> None:
+    """One line: the job's times in each of the trees."""
+    job = (
+        " & ".join(f"{{ {reader}; }} >/dev/null 2>&1 || echo failed" for reader in readers)
+        + " & wait"
+    )
+    cold: dict[str, list[float]] = {name: [] for name in mounts}
+    warm: dict[str, list[float]] = {name: [] for name in mounts}
+    for _ in range(RUNS):
+        for name, mount in mounts.items():
+            drop_caches()
+            with mount() as tree:
+                cold[name].append(tree.run(job))
+                warm[name].append(tree.run(job))
+    line = f"{' | '.join(readers)[:62]:64}"
+    for times in (cold, warm):
+        us, kernels = statistics.median(times["ours"]), statistics.median(times["kernel"])
+        line += f"{us:8.3f}{kernels:8.3f}{us / kernels:7.2f}x"
+    print(line, flush=True)
