@@ -100,6 +100,7 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     var root: rootfs.Rootfs = .{
         .arena = arena,
         .reader = reader,
+        .proc = proc,
         .callers = &callers,
         .path = root_path,
         .config = config_text,

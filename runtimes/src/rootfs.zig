@@ -33,6 +33,7 @@ pub const Rootfs = struct {
     gid: u32,
     /// Where --overlay keeps what is written.
     kept: ?sys.fd_t,
+    proc: sys.fd_t,
 
     /// What goes with the run.
     own: ?cache.Tree = null,
@@ -82,7 +83,7 @@ pub const Rootfs = struct {
 
     fn mountLower(self: *Rootfs) !void {
         if (self.forced("unpack")) return error.NOSYS;
-        return lower.mount(self.arena, self.reader, self.ids, self.uid, self.gid);
+        return lower.mount(self.arena, self.reader, self.ids, self.uid, self.gid, self.proc);
     }
 
     fn bindUnpacked(self: *Rootfs) !void {

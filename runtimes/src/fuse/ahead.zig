@@ -131,7 +131,7 @@ pub const Ahead = struct {
     }
 
     pub fn loop(self: *Ahead, decoder: Decoder) void {
-        self.channel.standAlone(self.reader.image.fd);
+        self.channel.standAlone(self.reader.image.fd, self.reader.image.fd);
         while (true) {
             const changes = self.changes.load(.acquire);
             if (!self.step(decoder)) sys.futexWait(&self.changes, changes);

@@ -15,6 +15,7 @@ const Ahead = @import("ahead.zig").Ahead;
 const Channel = @import("channel.zig").Channel;
 const Decoder = @import("../zstd.zig").Decoder;
 const Inode = squashfs.inode.Inode;
+const Nearness = @import("nearness.zig").Nearness;
 const Listings = @import("listings.zig").Listings;
 const Owner = @import("server.zig").Owner;
 
@@ -35,10 +36,12 @@ pub const Operations = struct {
     listings: *Listings,
     ahead: *Ahead,
     decoder: Decoder,
+    nearness: Nearness,
     position: squashfs.data.Position = .{},
 
     pub fn serveOne(self: *Operations) sys.Error!void {
         const request = try self.channel.receive();
+        if (request.header.opcode == .read) self.nearness.leave() else self.nearness.serve(request.header.pid);
         self.answer(request) catch |err| self.channel.fail(request.header.unique, switch (err) {
             error.NOENT => .NOENT,
             error.NOSYS => .NOSYS,

@@ -37,6 +37,7 @@ pub const Server = struct {
     reader: *Reader,
     owner: ?Owner,
     device: sys.fd_t,
+    proc: sys.fd_t,
     listings: Listings = .{},
     ahead: Ahead = undefined,
 
@@ -68,6 +69,7 @@ pub const Server = struct {
             .listings = &self.listings,
             .ahead = &self.ahead,
             .decoder = try self.reader.newDecoder(),
+            .nearness = .{ .proc = self.proc },
         };
     }
 
@@ -85,7 +87,7 @@ pub const Server = struct {
 
     fn serve(worker: Operations) void {
         var own = worker;
-        own.channel.standAlone(own.reader.image.fd);
+        own.channel.standAlone(own.reader.image.fd, own.nearness.proc);
         while (true) own.serveOne() catch |err| {
             // The mount is gone, and so is the work.
             if (err == error.NODEV) return;
