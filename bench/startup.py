@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import pwd
-import random
 import shutil
 import statistics
 import subprocess
@@ -31,7 +31,7 @@ def bench_startup(images: dict[str, Path], work: Path, dockerc: str) -> None:
     print(f"\nstart-up in ms, by an ordinary user unless said, warm, {RUNS} runs, interleaved")
     print(f"{'contender':52} {'median':>8} {'min':>8} {'max':>8} {'ours is':>8}")
     images = images | {
-        "large": with_file(images["debian"], work / "large", "large", random.randbytes(1 << 30))
+        "large": with_file(images["debian"], work / "large", "large", os.urandom(1 << 30))
     }
     rivals = {name: Rivals.prepare(images[name], work) for name in ("tiny", "debian", "python")}
     for name, args in CASES:
