@@ -21,6 +21,7 @@ pub const Slot = struct {
     key: u64 = none,
     /// Bytes decoded so far, and how it ended.
     progress: std.atomic.Value(u32) = .init(0),
+    waiting: std.atomic.Value(u32) = .init(0),
     pins: u32 = 0,
     used: u64 = 0,
     /// Of the whole block, once it is there.
@@ -44,9 +45,18 @@ pub const Slot = struct {
         return word & whole != 0 or word >= need;
     }
 
+    // Either the one who waits sees the new word or the one who publishes it sees him: all four
+    // accesses are in one order.
     fn publish(self: *Slot, word: u32) void {
-        self.progress.store(word, .release);
-        sys.futexWake(&self.progress, std.math.maxInt(i32));
+        self.progress.store(word, .seq_cst);
+        if (self.waiting.load(.seq_cst) > 0) sys.futexWake(&self.progress, std.math.maxInt(i32));
+    }
+
+    fn wait(self: *Slot, need: u32) void {
+        _ = self.waiting.fetchAdd(1, .seq_cst);
+        defer _ = self.waiting.fetchSub(1, .seq_cst);
+        const word = self.progress.load(.seq_cst);
+        if (word & (whole | corrupt) == 0 and word < need) sys.futexWait(&self.progress, word);
     }
 };
 
@@ -87,10 +97,7 @@ pub const Blocks = struct {
             slot.used = self.clock;
             self.mutex.unlock();
             errdefer self.release(slot);
-            while (!try slot.has(need)) {
-                const word = slot.progress.load(.acquire);
-                if (word & (Slot.whole | Slot.corrupt) == 0 and word < need) sys.futexWait(&slot.progress, word);
-            }
+            while (!try slot.has(need)) slot.wait(need);
             return .{ .slot = slot, .fresh = false };
         }
         const slot = self.victim();

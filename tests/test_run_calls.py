@@ -1,0 +1,49 @@
+"""The system calls of a start are those that docs/start.md justifies."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from support import TESTS, Runner
+
+CALL = re.compile(r"(?P<task>\d+) +(?P<name>\w+)\(")
+MOST = 400
+"""Calls of a start; 330 when this was written. FUSE requests make some of them come and go."""
+
+NOT_IN_EVERY_START = {"faccessat", "futex", "munmap", "set_tid_address", "exit"}
+"""For programs without a path; where threads meet; where the app ends after the decoding ahead."""
+
+
+def test_every_call_is_justified(run_as_user: Runner, hello: Path, shared: Path) -> None:
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed")
+    trace = shared / "trace"
+    result = run_as_user("strace", "-f", "-qq", "-o", trace, hello)
+    assert result.returncode == 0, result.stderr
+    made = calls(trace.read_text())
+    table = (TESTS.parent / "docs" / "start.md").read_text().split("| call |")[1]
+    justified = {name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row[:60])}
+    assert set(made) <= justified
+    assert justified - set(made) <= NOT_IN_EVERY_START
+    assert len(made) < MOST
+
+
+def calls(trace: str) -> list[str]:
+    """The runtime's calls in strace's output, without those of the app once it is executed."""
+    made: list[str] = []
+    executions: dict[str, int] = {}
+    first = ""
+    for line in trace.splitlines():
+        if not (match := CALL.match(line)):
+            continue
+        task, name = match["task"], match["name"]
+        first = first or task
+        if executions.get(task, 0) == (2 if task == first else 1):
+            continue  # the app
+        if name == "execve":
+            executions[task] = executions.get(task, 0) + 1
+        made.append(name)
+    return made
