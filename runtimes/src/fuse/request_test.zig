@@ -38,6 +38,7 @@ const Mount = struct {
             .owner = null,
             .listings = &self.listings,
             .ahead = &self.ahead,
+            .nearness = .{ .proc = -1 },
             .decoder = try self.reader.newDecoder(),
         };
     }
