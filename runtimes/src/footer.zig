@@ -44,7 +44,7 @@ fn superblockAt(file: anytype, offset: u64, end: u64) !?Superblock {
     return superblock;
 }
 
-const Memory = struct {
+pub const Memory = struct {
     bytes: []const u8,
 
     pub fn readAt(self: Memory, buf: []u8, offset: u64) error{}!usize {

@@ -249,6 +249,7 @@ test {
     _ = @import("bytes.zig");
     _ = @import("cdi.zig");
     _ = config;
+    _ = @import("config_test.zig");
     _ = @import("credentials.zig");
     _ = @import("environment.zig");
     _ = footer;
