@@ -60,8 +60,9 @@ def write_layout(
     config: dict[str, Any] | None = None,
     compress: Callable[[bytes], bytes] = lambda data: gzip.compress(data, 1, mtime=0),
     history: Sequence[str] = (),
+    architecture: str = "amd64",
 ) -> Path:
-    """An OCI layout with one image, tagged `latest`, for linux/amd64.
+    """An OCI layout with one image, tagged `latest`, for linux and that architecture.
 
     `history` tells of each layer what made it.
     """
@@ -77,7 +78,7 @@ def write_layout(
     stored = [store(compress(layer), f"{prefix}.layer.v1.tar+gzip") for layer in layers]
     image = {
         "os": "linux",
-        "architecture": "amd64",
+        "architecture": architecture,
         "config": config if config is not None else {"Cmd": ["true"]},
         "rootfs": {
             "type": "layers",

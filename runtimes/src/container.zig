@@ -38,6 +38,8 @@ pub const Container = struct {
     wanted: []const []const u8,
     /// Whether a small first process starts the app and reaps what it leaves.
     init: bool,
+    /// The machine's root is still there, below ours: it cannot be unmounted.
+    covers_machine: bool = false,
 
     /// In the child. Does not return.
     pub fn run(self: *Container) noreturn {
@@ -61,7 +63,13 @@ pub const Container = struct {
         }
         try sys.do(.chdir, .{"root"});
         // The old root ends up on top of the new one (pivot_root(2)), for us to go to and detach.
-        try sys.do(.pivot_root, .{ ".", "." });
+        sys.do(.pivot_root, .{ ".", "." }) catch |err| {
+            if (err != error.INVAL) return err;
+            // An initramfs cannot be pivoted away from: cover it, as switch_root(8) does.
+            try sys.mount(".", "/", null, sys.MS.move, null);
+            try sys.do(.chroot, .{"."});
+            self.covers_machine = true;
+        };
         try sys.do(.fchdir, .{machine});
     }
 
@@ -80,7 +88,7 @@ pub const Container = struct {
         try program.setHome(arena, &self.env, self.spec.process.user.uid);
         if (self.rootfs != .directory) {
             if (self.spec.root.readonly) try sys.mount(null, "/", null, sys.MS.remount | sys.MS.bind | sys.MS.rdonly, null);
-            try sys.unmount(".");
+            if (!self.covers_machine) try sys.unmount(".");
         }
         try sys.do(.chdir, .{"/"});
         log.debug("root is the container's", .{});

@@ -243,6 +243,7 @@ pub const MS = struct {
     pub const noexec = 8;
     pub const remount = 32;
     pub const bind = 4096;
+    pub const move = 8192;
     pub const rec = 16384;
     pub const private = 1 << 18;
 };
