@@ -6,14 +6,10 @@ import json
 import os
 import pwd
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pytest
-from support import ORDINARY_USER, Runner, dockerc, need
-
-from toolkit.executable import Demands, open_executable, write_executable
-from toolkit.payload import filesystem_of
-from toolkit.squashfs.rewrite import rewrite_file
+from support import ORDINARY_USER, Runner, dockerc, need, with_config
 
 SCRIPT = r"""
 grep -E '^(Uid|Gid|Groups|NoNewPrivs|Cap...|Seccomp|Umask|SigIgn|SigCgt|SigBlk):' \
@@ -124,19 +120,6 @@ def configured(deb: Path, process: dict[str, Any], as_root: bool) -> dict[str, A
     return config
 
 
-def with_config(app: Path, config: bytes, output: Path) -> Path:
-    """The executable with that config.json, and its demand for ids of its own."""
-    with open_executable(app) as executable:
-
-        def write_payload(file: BinaryIO) -> Demands:
-            start, filesystem = executable.footer.offset, filesystem_of(executable)
-            rewrite_file(filesystem, executable.file, start, b"config.json", config, file)
-            return Demands(require_mapped_uids=True, digest=None)
-
-        write_executable(output, executable.stub(1 << 20), write_payload)
-    return output
-
-
 def facts(text: str) -> set[str]:
     """The lines that say the same thing the same way: what differs by design is left out."""
     outside = {path.name: str(path.readlink()) for path in Path("/proc/self/ns").iterdir()}
@@ -180,9 +163,9 @@ def test_we_make_the_same_container(
     if judge == "runc" and not run.as_root:
         # It refuses them without root: "cannot set any additional groups in a rootless container".
         process = {**process, "user": {**process["user"], "additionalGids": []}}
-    config = json.dumps(configured(deb, process, run.as_root))
-    (bundle / "config.json").write_text(config)
-    ours = run(with_config(deb, config.encode(), shared / "app"), input="")
+    config = configured(deb, process, run.as_root)
+    (bundle / "config.json").write_text(json.dumps(config))
+    ours = run(with_config(deb, config, shared / "app"), input="")
     assert ours.returncode == 1, ours.stderr  # of the mkdir that is refused
     theirs = judged(run, judge, bundle, shared / "state")
     mine, judge_s = facts(ours.stdout), facts(theirs)
