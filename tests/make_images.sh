@@ -5,6 +5,8 @@
 #     debian  bookworm minbase, by mmdebstrap, 1 layer
 #     python  + python3 and numpy by apt, + a tiny app, 3 layers
 #     node    + nodejs by apt, + a tiny app, 3 layers
+#   make_images.sh DIR services  ->  DIR/services.tar, bookworm with servers, a compiler and the like;
+#     not by buildah and as a docker-archive, for copying its 700 MB takes longer than making them
 # An image that is there already is kept.
 set -eu
 mkdir -p "$1"
@@ -19,7 +21,10 @@ publish() { # CONTAINER NAME
         "localhost/dockerc-test/$2" "oci:$directory/$2:latest" >/dev/null
 }
 wanted() { # NAME: in the list, and not there yet
-    case " $names " in *" $1 "*) [ ! -e "$directory/$1/index.json" ] ;; *) false ;; esac
+    case " $names " in
+    *" $1 "*) [ ! -e "$directory/$1/index.json" ] && [ ! -e "$directory/$1.tar" ] ;;
+    *) false ;;
+    esac
 }
 app_image() { # NAME FILE CMD PACKAGE...
     name=$1 file=$2 cmd=$3
@@ -66,3 +71,17 @@ printf 'import numpy\nprint(numpy.arange(3).sum())\n' >"$scratch/app.py"
 echo 'console.log(1 + 1)' >"$scratch/app.js"
 ! wanted python || app_image python app.py '["python3","/app/app.py"]' python3 python3-numpy
 ! wanted node || app_image node app.js '["node","/app/app.js"]' nodejs
+
+if wanted services; then
+    mkdir "$scratch/services"
+    mmdebstrap --quiet --mode=root --variant=minbase --skip=output/dev \
+        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
+        --include=postgresql,nginx-light,redis-server,gcc,libc6-dev,git,nodejs \
+        bookworm "$scratch/services/layer.tar"
+    cd "$scratch/services"
+    printf '{"os":"linux","architecture":"%s","config":{"Env":["%s"]},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' \
+        "$(dpkg --print-architecture)" PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+        "$(sha256sum layer.tar | cut -d' ' -f1)" >config.json
+    echo '[{"Config":"config.json","RepoTags":["services:latest"],"Layers":["layer.tar"]}]' >manifest.json
+    tar -cf "$directory/services.tar" manifest.json config.json layer.tar
+fi

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import stat
@@ -10,9 +11,13 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
+
+from toolkit.executable import Demands, open_executable, write_executable
+from toolkit.payload import filesystem_of
+from toolkit.squashfs.rewrite import rewrite_file
 
 TESTS = Path(__file__).resolve().parent
 FIXTURES = TESTS.parent / "fixtures"
@@ -72,6 +77,20 @@ class Runner:
 
 def _exists(user: str) -> bool:
     return subprocess.run(["id", user], capture_output=True).returncode == 0
+
+
+def with_config(app: Path, config: dict[str, Any], output: Path) -> Path:
+    """The executable with that config.json, and a demand for ids of its own."""
+    with open_executable(app) as executable:
+
+        def write_payload(file: BinaryIO) -> Demands:
+            start, filesystem = executable.footer.offset, filesystem_of(executable)
+            words = json.dumps(config).encode()
+            rewrite_file(filesystem, executable.file, start, b"config.json", words, file)
+            return Demands(require_mapped_uids=True, digest=None)
+
+        write_executable(output, executable.stub(1 << 20), write_payload)
+    return output
 
 
 def describe_tree(root: Path) -> dict[str, tuple[Any, ...]]:

@@ -7,12 +7,15 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from layout import entry, file, tar_of, write_layout
 from support import TESTS, Runner, dockerc
+from test_run import _hello_program as hello_program
 
 HIDE = "for f in /dev/fuse /dev/loop-control; do mount --bind /dev/null $f; done"
 """In a mount namespace: no FUSE, no loop devices."""
@@ -177,6 +180,19 @@ def test_root_in_a_docker_container(deb: Path, shared: Path, environment: dict[s
     done = run(*LIKE_DOCKER, deb, "-v", f"{shared}:/x", "true", env=quiet)
     assert done.returncode == 125
     assert "volumes" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_no_pipe_of_the_image_holds_up_a_start_in_a_docker_container(
+    shared: Path, environment: dict[str, str]
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can install the filter")
+    pipes = [entry(name, tarfile.FIFOTYPE) for name in ("etc/resolv.conf", "etc/hosts", "dev/null")]
+    layer = tar_of(file("bin/hello", hello_program(), mode=0o755), *pipes)
+    layout = write_layout(shared / "layout", [layer], {"Entrypoint": ["/bin/hello"]})
+    dockerc("build", f"oci:{layout}", "-o", shared / "app")
+    done = Runner(as_root=True)(*LIKE_DOCKER, shared / "app", "cat", "/etc/hosts", env=environment)
+    assert (done.returncode, done.stdout) == (0, Path("/etc/hosts").read_text()), done.stderr
 
 
 def test_an_ordinary_user_in_a_docker_container_is_told(hello: Path, run_as_user: Runner) -> None:

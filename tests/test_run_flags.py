@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support import Runner, dockerc
+from support import Runner, dockerc, with_config
 
 
 @pytest.fixture(scope="session")
@@ -233,6 +233,21 @@ def test_init_reaps_and_passes_on(run: Runner, deb: Path) -> None:
         process.terminate()
         assert process.stdout.readline() == "caught\n"
         assert process.wait(timeout=10) == 4
+
+
+def test_what_cannot_be_is_named(run: Runner, deb: Path, shared: Path) -> None:
+    # The number that setresuid(2) takes for "as it is".
+    assert "4294967295" in refused(run, deb, "-u", "4294967295", "true")
+    assert "4294967295" in refused(run, deb, "-u", "1:4294967295", "true")
+    config = json.loads(dockerc("inspect", "--config", deb).stdout)
+    config["hostname"] = "x" * 65
+    assert "hostname" in refused(run, with_config(deb, config, shared / "named"), "true")
+
+
+def test_a_volume_from_a_directory_that_was_removed(run: Runner, deb: Path, shared: Path) -> None:
+    script = f'mkdir {shared}/x; cd {shared}/x; rmdir {shared}/x; exec "$0" "$@"'
+    assert "removed" in refused(run, "sh", "-c", script, deb, "-v", ".:/data", "true")
+    assert said(run, "sh", "-c", script, deb, "echo", "fine") == "fine\n"
 
 
 def test_arguments_in_the_environment(run: Runner, deb: Path) -> None:

@@ -80,7 +80,8 @@ pub const Container = struct {
         } else {
             if (self.machine.volumes.len > 0) log.die("volumes cannot be mounted here: this container may neither mount nor make a user namespace", .{});
             try devices.make(arena, self.ids);
-            for (self.shown) |file| mounts.copy(arena, file) catch |err| log.debug("no {s}: {s}", .{ file.destination, sys.text(err) });
+            for (self.spec.mounts, self.machine.sources) |each, source| if (source) |s| self.copy(s, each.destination);
+            for (self.shown) |file| self.copy(file.source, file.destination);
         }
         for (self.wanted) |path| _ = jail_path.resolve(arena, path, .directory) catch |err|
             log.debug("no {s}: {s}", .{ path, sys.text(err) });
@@ -94,6 +95,10 @@ pub const Container = struct {
         log.debug("root is the container's", .{});
     }
 
+    fn copy(self: *Container, source: mounts.Source, destination: []const u8) void {
+        mounts.copy(self.arena, source, destination) catch |err| log.debug("no {s}: {s}", .{ destination, sys.text(err) });
+    }
+
     fn mount(self: *Container) !void {
         const arena = self.arena;
         for (self.spec.mounts, self.machine.sources) |each, source| mounts.make(arena, each, source, self.ids, self.spec.linux.hasNamespace("cgroup")) catch |err|
@@ -103,7 +108,8 @@ pub const Container = struct {
         for (self.shown) |file| mounts.bind(arena, file.source, file.destination, file.flags()) catch |err|
             log.debug("no {s}: {s}", .{ file.destination, sys.text(err) });
         for (self.machine.volumes) |volume| mounts.bind(arena, volume.source, volume.destination, volume.flags()) catch |err|
-            log.die("cannot mount a volume on {s}: {s}", .{ volume.destination, sys.text(err) });
+            // The target is there by now; a working directory that was removed could be opened.
+            log.die("cannot mount a volume on {s}: {s}", .{ volume.destination, if (err == error.NOENT) "its source has been removed" else sys.text(err) });
         for (self.spec.linux.readonlyPaths) |path| try mounts.protect(arena, path);
         for (self.spec.linux.maskedPaths) |path| try mounts.mask(arena, path);
     }
@@ -121,7 +127,7 @@ pub const Container = struct {
         const process = &self.spec.process;
         if (self.spec.linux.hasNamespace("network")) names.raiseLoopback();
         if (self.spec.linux.hasNamespace("uts")) if (self.spec.hostname) |name|
-            try sys.do(.sethostname, .{ name.ptr, name.len });
+            sys.do(.sethostname, .{ name.ptr, name.len }) catch |err| log.die("cannot take the hostname {s}: {s}", .{ name, sys.text(err) });
         if (process.oomScoreAdj) |score| self.setOomScore(score) catch |err| log.debug("oom score: {s}", .{sys.text(err)});
         credentials.setLimits(process.rlimits);
         _ = sys.raw(.umask, .{process.user.umask orelse 0o022});
@@ -132,7 +138,8 @@ pub const Container = struct {
         const capabilities = if (process.capabilities) |sets| credentials.capabilitySet(sets.bounding) else 0;
         // A filter needs either no_new_privs or a privilege that is about to go.
         if (!process.noNewPrivileges) self.filter(capabilities);
-        try credentials.setIds(process.user, self.ids);
+        credentials.setIds(process.user, self.ids) catch |err|
+            log.die("cannot become user {d} and group {d}: {s}", .{ process.user.uid, process.user.gid, sys.text(err) });
         // As the app's user, whose directory it may be.
         const cwd = try self.arena.dupeSentinel(u8, process.cwd, 0);
         sys.do(.chdir, .{cwd.ptr}) catch |err| log.die("cannot enter {s}: {s}", .{ cwd, sys.text(err) });

@@ -71,6 +71,9 @@ pub fn setLimits(limits: []const config.Rlimit) void {
 }
 
 pub fn setIds(user: config.User, ids: Ids) sys.Error!void {
+    // It would change nothing (setresuid(2)).
+    const none = std.math.maxInt(u32);
+    if (user.uid == none or user.gid == none) return error.INVAL;
     // With a single id no other group exists, and setgroups is denied for good.
     if (ids != .single) try sys.do(.setgroups, .{ user.additionalGids.len, user.additionalGids.ptr });
     try sys.do(.setresgid, .{ user.gid, user.gid, user.gid });

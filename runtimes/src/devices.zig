@@ -62,10 +62,9 @@ fn makeOne(arena: std.mem.Allocator, dev: [:0]const u8, device: Device, ids: Ids
             return sys.do(.fchmodat, .{ sys.at_fdcwd, path.ptr, 0o666 });
         } else |err| log.debug("no device node: {s}", .{sys.text(err)});
     }
-    const file = try sys.openat(sys.at_fdcwd, path, .{ .ACCMODE = .WRONLY, .CREAT = true, .NOFOLLOW = true, .CLOEXEC = true }, 0o666);
-    sys.close(file);
+    const target = try jail_path.resolve(arena, path, .file);
     const machines = try text.alloc(arena, "dev/{s}", .{device.name});
-    try sys.mount(machines, path, null, sys.MS.bind, null);
+    try sys.mount(machines, target, null, sys.MS.bind, null);
 }
 
 fn isThere(path: [*:0]const u8) bool {

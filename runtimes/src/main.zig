@@ -19,6 +19,7 @@ const rootfs = @import("rootfs.zig");
 const settings = @import("settings.zig");
 const signals = @import("signals.zig");
 const startup = @import("fuse/startup.zig");
+const terminal = @import("terminal.zig");
 const userns = @import("userns.zig");
 const volumes = @import("volumes.zig");
 const Container = @import("container.zig").Container;
@@ -143,6 +144,7 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     var app: signals.App = .{ .pid = pid, .proc = proc, .init = container.init };
     const end = app.supervise();
     log.debug("app ended, status {d}", .{end.status});
+    terminal.takeBack();
     root.discard(proc);
     if (group) |g| g.leave();
     farewell.leaveMounts(proc);

@@ -46,11 +46,14 @@ pub fn bind(arena: std.mem.Allocator, source: Source, destination: []const u8, f
 }
 
 /// Where nothing can be mounted: the file's content, as it is now.
-pub fn copy(arena: std.mem.Allocator, file: Volume) !void {
-    const target = try jail_path.resolve(arena, file.destination, .file);
+pub fn copy(arena: std.mem.Allocator, source: Source, destination: []const u8) !void {
+    if (try sys.fdMode(source.fd) & 0o170000 != 0o100000) return error.INVAL;
+    const target = try jail_path.resolve(arena, destination, .file);
     var buf: [32:0]u8 = undefined;
-    const content = try sys.readFile(sys.at_fdcwd, file.source.machinePath(&buf), try arena.alloc(u8, 1 << 20));
-    const fd = try sys.openat(sys.at_fdcwd, target, .{ .ACCMODE = .WRONLY, .TRUNC = true, .NOFOLLOW = true, .CLOEXEC = true }, 0);
+    const content = try sys.readFile(sys.at_fdcwd, source.machinePath(&buf), try arena.alloc(u8, 1 << 20));
+    // In place of what the image has there, which may be a pipe or a device.
+    try sys.do(.unlinkat, .{ sys.at_fdcwd, target.ptr, 0 });
+    const fd = try sys.openat(sys.at_fdcwd, target, .{ .ACCMODE = .WRONLY, .CREAT = true, .EXCL = true, .CLOEXEC = true }, 0o644);
     defer sys.close(fd);
     try sys.do(.write, .{ fd, content.ptr, content.len });
 }

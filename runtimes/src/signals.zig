@@ -103,10 +103,11 @@ pub const App = struct {
     }
 
     fn pass(self: *App, signal: u32, from_kernel: bool) void {
-        // The terminal has sent it to the whole process group, the app included.
-        if (!from_kernel) self.kill(signal);
+        // The terminal has sent it to the whole process group, the app included; but that it is
+        // gone it tells the session's leader only, which may be us.
+        if (!from_kernel or signal == SIG.hup) self.kill(signal);
         switch (signal) {
-            SIG.tstp, SIG.ttin, SIG.ttou => if (self.hasDefault(signal)) self.stop(),
+            SIG.tstp, SIG.ttin, SIG.ttou => if (self.hasDefault(signal)) self.stop(signal),
             SIG.cont => if (from_kernel) self.kill(SIG.cont),
             SIG.urg, SIG.winch => {},
             else => if (self.hasDefault(signal)) {
@@ -117,10 +118,11 @@ pub const App = struct {
         }
     }
 
-    fn stop(self: *App) void {
+    fn stop(self: *App, signal: u32) void {
         self.kill(SIG.stop);
-        // Us too, so that the shell sees the job stop; we go on from here when it continues.
-        _ = sys.raw(.kill, .{ sys.raw(.getpid, .{}), SIG.stop });
+        // Us too, so that the shell sees the job stop; we go on from here when it continues, or at
+        // once where there is nobody to continue us (orphaned process groups, setpgid(2)).
+        suffer(signal);
         self.kill(SIG.cont);
     }
 
@@ -148,15 +150,21 @@ fn field(status: []const u8, name: []const u8) u64 {
 }
 
 fn dieOf(signal: u32) void {
-    const only = ~bit(signal);
-    const action = std.mem.zeroes(linux.k_sigaction);
-    _ = sys.raw(.rt_sigaction, .{ signal, &action, 0, 8 });
     const none: [2]u64 = .{ 0, 0 };
     const core = 4;
     // The app's death is not a crash of ours worth a core file.
     _ = sys.raw(.prlimit64, .{ 0, core, &none, 0 });
+    suffer(signal);
+}
+
+/// What the signal does to a program that has no handler is done to us.
+fn suffer(signal: u32) void {
+    const action = std.mem.zeroes(linux.k_sigaction);
+    _ = sys.raw(.rt_sigaction, .{ signal, &action, 0, 8 });
     _ = sys.raw(.kill, .{ sys.raw(.getpid, .{}), signal });
-    restore(&only) catch {};
+    const all_others = ~bit(signal);
+    restore(&all_others) catch {};
+    _ = block() catch {};
 }
 
 test "masks of /proc/PID/status" {
