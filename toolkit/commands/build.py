@@ -38,16 +38,18 @@ class BlockSize(str, Enum):
 
 
 def build(
-    name: Annotated[
+    image: Annotated[
         str | None,
         typer.Argument(
-            metavar="[IMAGE]",
+            metavar="IMAGE",
             help="The image: docker://NAME[:TAG|@DIGEST], docker-daemon:NAME[:TAG], "
             "containers-storage:NAME[:TAG], oci:DIR[:TAG|@DIGEST], oci-archive:FILE[:TAG], "
             "docker-archive:FILE[:NAME:TAG], dir:DIR; a bare name is docker://.",
         ),
     ] = None,
-    image: Annotated[str | None, typer.Option("--image", "-i", help="The same, as option.")] = None,
+    old_image: Annotated[
+        str | None, typer.Option("--image", "-i", metavar="IMAGE", help="The same, as option.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The executable to write.")
     ] = None,
@@ -139,8 +141,8 @@ def build(
 
     dockerc build docker://python:3.12 -o py
     """
-    reference = name or image
-    if reference is None or (name and image):
+    reference = image or old_image
+    if reference is None or (image and old_image):
         raise UsageError("name one image: `dockerc build IMAGE --output FILE`")
     if output is None:
         raise UsageError("name the file to write: `dockerc build IMAGE --output FILE`")

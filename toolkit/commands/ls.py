@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def ls(
     app: Annotated[Path, typer.Argument(metavar="APP", help="An executable made by dockerc.")],
     path: Annotated[
-        str, typer.Argument(metavar="[PATH]", help="A path of the image; its root when not given.")
+        str, typer.Argument(metavar="PATH", help="A path of the image; its root when not given.")
     ] = "/",
     long: Annotated[
         bool, typer.Option("--long", "-l", help="Tell mode, links, owner, size and time.")
