@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from corpus import CORPUS
@@ -17,6 +20,7 @@ from test_squashfs import kernel_mount
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and owners want root")
 AWKWARD = ["types and modes", "extended attributes", "hard links", "names", "sizes around a block"]
+TOOL = [sys.executable, "-c", "from toolkit.cli import main; main()"]
 ELSEWHERE = 12345
 """A user id that owns nothing."""
 
@@ -55,8 +59,7 @@ def mounted(app: Path, tmp_path: Path, name: str = "mount") -> dict[str, tuple[o
 
 def test_to_standard_output(hello: Path, tmp_path: Path) -> None:
     dockerc("extract", hello, tmp_path / "file")
-    command = [sys.executable, "-c", "from toolkit.cli import main; main()", "extract", hello, "-"]
-    piped = subprocess.run(command, check=True, capture_output=True).stdout
+    piped = subprocess.run([*TOOL, "extract", hello, "-"], check=True, capture_output=True).stdout
     assert piped == (tmp_path / "file").read_bytes()
 
 
@@ -197,6 +200,46 @@ def test_what_stands_there_is_left_alone(hello: Path, tmp_path: Path) -> None:
     empty.mkdir()
     dockerc("extract", hello, "--rootfs", empty)
     assert (empty / "bin" / "hello").exists()
+
+
+def state(path: Path) -> object:
+    """A file's content, or what a directory holds."""
+    if path.is_dir():
+        return describe_tree(path).keys()
+    return path.read_bytes() if path.exists() else None
+
+
+def test_killed_at_any_moment(images: Path, tmp_path: Path) -> None:
+    """Nothing half-written has the name asked for, and what is hidden goes with the next run."""
+    app, target = tmp_path / "app", tmp_path / "work" / "out"
+    dockerc("build", f"oci:{images}/debian", "-o", app)
+    with app.open("r+b") as file:
+        file.write(b"old!")
+    target.parent.mkdir()
+    moments = random.Random(1)
+    for words in (["extract", app, target], ["extract", app, "--rootfs", target],
+                  ["extract", app, "--oci", target], ["replace", "--arch", "amd64", target, target],
+                  ["edit", target, target, "--cmd", "x"]):  # fmt: skip
+        before = app.read_bytes() if words.count(target) > 1 else None
+
+        def start(words: list[Any] = words, before: bytes | None = before) -> Any:
+            subprocess.run(["rm", "-rf", target], check=True)
+            if before:
+                target.write_bytes(before)
+            return subprocess.Popen([*TOOL, *words], stderr=subprocess.DEVNULL)
+
+        began = time.monotonic()
+        assert start().wait() == 0
+        duration, after = time.monotonic() - began, state(target)
+        for _ in range(4):
+            process = start()
+            time.sleep(moments.uniform(0, duration))
+            process.kill()
+            process.wait()
+            assert state(target) in (before, after)
+            assert len(list(target.parent.iterdir())) <= 2, "one killed run's at the most"
+        assert start().wait() == 0
+        assert list(target.parent.iterdir()) == [target]
 
 
 def test_exactly_one_way_out(hello: Path, tmp_path: Path) -> None:
