@@ -15,12 +15,11 @@ from typing import Any
 import pytest
 from corpus import CORPUS
 from layout import directory, file, tar_of, write_layout
-from support import describe_tree, differences, dockerc, failed, need
+from support import TOOL, describe_tree, differences, dockerc, failed, need
 from test_squashfs import kernel_mount
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and owners want root")
 AWKWARD = ["types and modes", "extended attributes", "hard links", "names", "sizes around a block"]
-TOOL = [sys.executable, "-c", "from toolkit.cli import main; main()"]
 ELSEWHERE = 12345
 """A user id that owns nothing."""
 

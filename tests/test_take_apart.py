@@ -6,13 +6,12 @@ import json
 import os
 import random
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from corpus import CORPUS
 from layout import directory, file, symlink, tar_of, write_layout
-from support import FIXTURES, Runner, dockerc, failed
+from support import FIXTURES, TOOL, Runner, dockerc, failed
 
 from toolkit.apps import app_of
 from toolkit.executable import open_executable
@@ -21,7 +20,6 @@ from toolkit.images.source import Platform
 from toolkit.progress import Silent
 
 HELLO = f"oci:{FIXTURES}/hello"
-TOOL = [sys.executable, "-c", "from toolkit.cli import main; main()"]
 LARGE = random.Random(0).randbytes(2 << 20)
 TREE = [
     directory("d", mode=0o750, uid=7, gid=8),

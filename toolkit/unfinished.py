@@ -72,7 +72,7 @@ def _unfinished_name(target: Path) -> Path:
 
 
 def _locked(target: Path, make: Callable[[Path], int]) -> tuple[int, Path]:
-    _sweep(target)
+    sweep(target.parent, target.name)
     while True:
         path = _unfinished_name(target)
         descriptor = make(path)
@@ -84,12 +84,13 @@ def _locked(target: Path, make: Callable[[Path], int]) -> tuple[int, Path]:
         os.close(descriptor)  # a sweep was quicker than our lock
 
 
-def _sweep(target: Path) -> None:
-    """Remove what is left of those who were killed while they wrote `target`."""
+def sweep(directory: Path, name: str | None = None) -> None:
+    """Remove what is left of those who were killed while they wrote `name`, or anything, there."""
     if sys.platform == "win32":
         return
-    ours = re.compile(rf"\.{re.escape(target.name[:_MAX_NAME])}\.[0-9a-f]{{8}}\.{_MARK}")
-    with contextlib.suppress(OSError), os.scandir(target.parent) as entries:
+    named = ".+" if name is None else re.escape(name[:_MAX_NAME])
+    ours = re.compile(rf"\.{named}\.[0-9a-f]{{8}}\.{_MARK}", re.DOTALL)
+    with contextlib.suppress(OSError), os.scandir(directory) as entries:
         for path in [Path(entry.path) for entry in entries if ours.fullmatch(entry.name)]:
             with contextlib.suppress(OSError):
                 _remove_if_left(path)

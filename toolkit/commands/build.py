@@ -149,7 +149,7 @@ def build(
 
     from toolkit.build import build as build_executable
     from toolkit.bundle.baked import BakedOptions
-    from toolkit.cache import PackCache
+    from toolkit.cache import Cache
     from toolkit.images.access import Access, parse_credentials
     from toolkit.images.platforms import MissingPlatform
     from toolkit.packing import Parameters
@@ -167,7 +167,7 @@ def build(
         labels=tuple(label or ()),
     )
     access = Access(parse_credentials(creds) if creds is not None else None, tls_verify, cert_dir)
-    cache = None if no_cache else PackCache()
+    cache = None if no_cache else Cache()
     missing: MissingPlatform | None = None
     made = 0
     for path, wanted in _targets(output, arch, platform, all_platforms):

@@ -45,7 +45,7 @@ def verify(
 def _compare(executable: Executable, reference: str) -> None:
     from toolkit.build import build
     from toolkit.bundle.baked import BakedOptions
-    from toolkit.cache import PackCache
+    from toolkit.cache import Cache
     from toolkit.images.platforms import host_platform, normalised
     from toolkit.images.source import Platform
     from toolkit.packing import Parameters
@@ -65,7 +65,7 @@ def _compare(executable: Executable, reference: str) -> None:
             rootfull=False,
             baked=BakedOptions(),
             parameters=Parameters(),
-            cache=PackCache(),
+            cache=Cache(),
             progress=progress,
         )
         verify_reference(executable, reference, output)
