@@ -112,7 +112,7 @@ def attempt(app: Path, out: Path) -> list[str]:
         toolkit.inspection.inspection(executable)
 
     def look() -> None:
-        verify(executable)
+        told.extend(verify(executable).faults)
 
     def extract() -> None:
         write_rootfs(executable, out)

@@ -13,7 +13,7 @@ import typer
 from toolkit.errors import DockercError
 
 if TYPE_CHECKING:
-    from toolkit.squashfs.filesystem import Node
+    from toolkit.squashfs.nodes import Node
 
 
 def ls(

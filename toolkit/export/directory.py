@@ -13,8 +13,9 @@ from collections import Counter
 from pathlib import Path
 
 from toolkit.errors import DockercError
-from toolkit.squashfs.filesystem import Filesystem, Node, Place
-from toolkit.squashfs.structs import InodeType
+from toolkit.squashfs.filesystem import Filesystem
+from toolkit.squashfs.nodes import Node
+from toolkit.squashfs.structs import InodeType, Place
 
 _DEVICE_TYPES = {InodeType.BLOCK_DEVICE: stat.S_IFBLK, InodeType.CHAR_DEVICE: stat.S_IFCHR}
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from toolkit.errors import DockercError
 from toolkit.squashfs.blocks import little_endian, stored_size
-from toolkit.squashfs.filesystem import MAX_ENTRIES, Filesystem, block_count
+from toolkit.squashfs.filesystem import MAX_ENTRIES, Filesystem
+from toolkit.squashfs.nodes import block_count
 from toolkit.squashfs.structs import (
     DIRECTORY_ENTRY,
     DIRECTORY_HEADER,
