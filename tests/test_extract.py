@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import random
+import re
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +21,8 @@ from corpus import CORPUS
 from layout import directory, file, tar_of, write_layout
 from support import TOOL, describe_tree, differences, dockerc, failed, need
 from test_squashfs import kernel_mount
+
+from toolkit.export.image_config import image_config
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and owners want root")
 AWKWARD = ["types and modes", "extended attributes", "hard links", "names", "sizes around a block"]
@@ -184,6 +190,56 @@ def test_a_docker_archive_is_loaded(hello: Path, tmp_path: Path, shared: Path) -
     dockerc("build", f"docker-archive:{tmp_path}/hello.tar", "-o", tmp_path / "again")
     ran = subprocess.run([tmp_path / "again"], check=True, capture_output=True, text=True).stdout
     assert ran == subprocess.run([hello], capture_output=True, text=True).stdout
+
+
+def described(archive: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, bytes]]:
+    """An archive's manifest of one image, its config, and all members, which are plain files."""
+    with tarfile.open(archive) as tar:
+        members = {}
+        for info in tar:
+            assert info.isreg() and info.name == os.path.normpath(info.name)
+            content = tar.extractfile(info)
+            assert content is not None
+            members[info.name] = content.read()
+    (manifest,) = json.loads(members["manifest.json"])
+    return manifest, json.loads(members[manifest["Config"]]), members
+
+
+@pytest.mark.parametrize("name", ["hello", "My App_1.0!", "+++", "n" * 255])
+def test_a_docker_archive_has_what_docker_asks_for(
+    awkward: Path, tmp_path: Path, name: str
+) -> None:
+    """Of the two loaders of Docker's: its own store's, and the containerd image store's."""
+    (tmp_path / name).write_bytes(awkward.read_bytes())
+    dockerc("extract", tmp_path / name, "--docker-archive", tmp_path / "archive.tar")
+    manifest, config, members = described(tmp_path / "archive.tar")
+    assert set(manifest) == {"Config", "RepoTags", "Layers"}
+    # Each layer is a file of the archive, and as many as the config has digests: of their tars,
+    # which are not compressed.
+    digests = [hashlib.sha256(members[layer]).hexdigest() for layer in manifest["Layers"]]
+    assert config["rootfs"] == {"type": "layers", "diff_ids": [f"sha256:{d}" for d in digests]}
+    assert set(members) == {"manifest.json", manifest["Config"], *manifest["Layers"]}
+    with tarfile.open(fileobj=io.BytesIO(members[manifest["Layers"][0]]), mode="r:") as layer:
+        assert layer.getmembers()
+    # containerd takes the platform from the config; both refuse what is not linux here.
+    assert (config["os"], config["architecture"]) == ("linux", "amd64")
+    (reference,) = manifest["RepoTags"]
+    repository, tag = reference.split(":")
+    component = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+    assert re.fullmatch(component, repository) and tag == "latest"
+    assert len(f"docker.io/library/{repository}") <= 255
+    kinds = {"User": str, "Env": list, "Cmd": list, "Entrypoint": list, "WorkingDir": str,
+             "Volumes": dict, "Labels": dict, "ExposedPorts": dict, "StopSignal": str}  # fmt: skip
+    assert all(isinstance(value, kinds[key]) for key, value in config["config"].items())
+    dockerc("build", f"docker-archive:{tmp_path}/archive.tar", "-o", tmp_path / "again")
+    assert dockerc("ls", "-lR", tmp_path / "again").stdout == dockerc("ls", "-lR", awkward).stdout
+
+
+def test_a_time_that_is_none_is_left_out_of_an_image() -> None:
+    for created, kept in (("2024-01-02T03:04:05.6Z", True), ("2024-01-02", False), ("", False)):
+        annotations = {"org.opencontainers.image.created": created}
+        config = image_config({"annotations": annotations}, "x86_64", "sha256:0")
+        assert ("created" in config) is kept
 
 
 def test_what_stands_there_is_left_alone(hello: Path, tmp_path: Path) -> None:

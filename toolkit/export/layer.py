@@ -20,7 +20,7 @@ _TYPES = {
 }
 _BLOCK = 512
 _XATTR = "SCHILY.xattr."
-_HOLE = bytes(1 << 16)
+_HOLE = bytes(1 << 20)
 
 
 def write_layer(filesystem: Filesystem, top: Node, write: Callable[[bytes], Any]) -> None:
