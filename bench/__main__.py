@@ -1,4 +1,4 @@
-"""`python bench DIR [build|startup|files]`: the figures that the README quotes, beside our rivals'.
+"""`python bench DIR [build|startup|repackage]`: our figures beside our rivals'.
 
 DIR holds OCI layouts made by tests/make_images.sh. Wants root, the user `dockerc-test`, and the
 rivals: skopeo, umoci, mksquashfs, bubblewrap, crun.
@@ -14,7 +14,6 @@ import tempfile
 from pathlib import Path
 
 from build import bench_build
-from files import bench_files
 from repackage import bench_repackage
 from startup import bench_startup
 
@@ -35,7 +34,7 @@ def main() -> None:
     """Print what was asked for."""
     enter_mount_namespace()
     images = [path for path in sorted(Path(sys.argv[1]).iterdir()) if path.name[0] != "."]
-    wanted = sys.argv[2:] or ["build", "startup", "files"]
+    wanted = sys.argv[2:] or ["build", "startup", "repackage"]
     dockerc = shutil.which("dockerc", path=Path(sys.executable).parent)
     assert dockerc, "install the tool beside this Python first"
     work = Path(tempfile.mkdtemp(prefix="dockerc-bench-"))
@@ -48,8 +47,6 @@ def main() -> None:
             bench_startup(images, work, dockerc)
         if "repackage" in wanted:
             bench_repackage(work, dockerc)
-        if "files" in wanted:
-            bench_files(work, dockerc)
     finally:
         shutil.rmtree(work)
 
