@@ -15,7 +15,7 @@ import typer
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from toolkit.cli import app  # noqa: E402
+from toolkit.cli import application  # noqa: E402
 
 _STATUSES = (
     ("0", "Done; of \\fBdockerc diff\\fR: the two are equal."),
@@ -30,7 +30,7 @@ _STATUSES = (
 
 def pages() -> dict[str, str]:
     """Every page's file name and text."""
-    group: Any = typer.main.get_command(app)
+    group: Any = typer.main.get_command(application())
     found = {"dockerc.1": _page("dockerc", group, sorted(_visible(group)))}
     for name, command in _visible(group):
         found[f"dockerc-{name}.1"] = _page(f"dockerc {name}", command, sorted(_visible(command)))
@@ -59,7 +59,7 @@ def _page(name: str, command: Any, below: list[tuple[str, Any]]) -> str:
     if arguments := [p for p in command.params if p.param_type_name == "argument" and p.help]:
         lines.append(".SH ARGUMENTS")
         for argument in arguments:
-            lines += [".TP", f"\\fI{_escaped(argument.metavar)}\\fR", _escaped(argument.help)]
+            lines += [".TP", f"\\fI{_escaped(_argument(argument))}\\fR", _escaped(argument.help)]
     if options := [p for p in command.params if p.param_type_name == "option" and p.help]:
         lines.append(".SH OPTIONS")
         for option in options:
@@ -89,7 +89,11 @@ def _usage(command: Any) -> Iterator[str]:
         yield "COMMAND [ARGS]..."
     for parameter in command.params:
         if parameter.param_type_name == "argument":
-            yield parameter.metavar
+            yield _argument(parameter)
+
+
+def _argument(parameter: Any) -> str:
+    return str(parameter.metavar if parameter.required else f"[{parameter.metavar}]")
 
 
 def _metavar(option: Any) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hostile_support import NoElf, sound_executables
 from support import FIXTURES, TESTS, Runner, dockerc
 
 
@@ -67,6 +68,18 @@ def hello(place: Path) -> Path:
     output = place / "hello"
     dockerc("build", f"oci:{FIXTURES}/hello", "-o", output)
     return output
+
+
+@pytest.fixture(scope="session")
+def sound(place: Path) -> dict[str, bytes]:
+    """Small executables of each kind, whole, for tests to damage."""
+    return sound_executables(place)
+
+
+@pytest.fixture
+def no_elf(monkeypatch: pytest.MonkeyPatch) -> None:
+    """lief has its own process, and its own test: a third of a second for each mutant."""
+    monkeypatch.setattr("toolkit.inspection.ElfProbe", NoElf)
 
 
 @pytest.fixture(scope="session")

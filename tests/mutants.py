@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Callable
-from pathlib import Path
 
 _INTERESTING = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0xFFFFFFFF, 0x7FFFFFFFFFFFFFFF,
                 0xFFFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFE, 1 << 32, 1 << 24)  # fmt: skip
@@ -71,9 +70,3 @@ def _cut(choose: random.Random, data: bytearray, at: int) -> None:
 _CHANGES: tuple[Callable[[random.Random, bytearray, int], None], ...] = (
     _flip, _flip, _number, _number, _nudge, _copy, _cut
 )  # fmt: skip
-
-
-def write(path: Path, data: bytes) -> Path:
-    """The mutant as a file."""
-    path.write_bytes(data)
-    return path

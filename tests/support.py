@@ -21,13 +21,15 @@ from toolkit.squashfs.rewrite import rewrite_file
 
 TESTS = Path(__file__).resolve().parent
 FIXTURES = TESTS.parent / "fixtures"
+TOOL = [sys.executable, "-c", "from toolkit.cli import main; main()"]
+"""The tool as a command, for who wants more than `dockerc` below."""
 ORDINARY_USER = "dockerc-test"
 """Made by .ci/run, with sub-ids; without it a number will do."""
 
 
 def dockerc(*arguments: str | Path, check: bool = True, **options: Any) -> Any:
     """Run the tool as a user would; returns the CompletedProcess, its output as text."""
-    command = [sys.executable, "-c", "from toolkit.cli import main; main()", *map(str, arguments)]
+    command = [*TOOL, *map(str, arguments)]
     return subprocess.run(command, check=check, capture_output=True, text=True, **options)
 
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from toolkit.atomic import atomic_file, check_writable
 from toolkit.errors import DockercError
+from toolkit.export.place import atomic_directory
 
 
 @pytest.fixture(params=["nameless", "named"])
@@ -42,6 +47,34 @@ def test_a_full_disk_is_told_with_the_name(target: Path) -> None:
     with pytest.raises(DockercError, match="target: No space left"), atomic_file(target, 0o755):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert list(target.parent.iterdir()) == []
+
+
+@contextmanager
+def named_file(path: Path) -> Iterator[Path]:
+    """atomic_file, and the name that its file has meanwhile."""
+    with atomic_file(path, 0o644) as file:
+        yield path.parent / Path(f"/proc/self/fd/{file.fileno()}").readlink().name
+
+
+@pytest.mark.parametrize("write", [named_file, atomic_directory])
+def test_what_a_killed_writer_left_goes_and_a_living_one_s_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], Any]
+) -> None:
+    monkeypatch.delattr(os, "O_TMPFILE")
+    target, other = tmp_path / "target", tmp_path / ".target.precious"
+    other.touch()
+    child = os.fork()
+    if not child:
+        with write(target) as new:
+            (new if new.is_file() else new / "file").write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    (left,) = set(tmp_path.iterdir()) - {other}
+    with write(target) as living:
+        assert not left.exists() and living.exists()
+        with write(tmp_path / "target") as second:
+            assert set(tmp_path.iterdir()) == {other, living, second}
+    assert set(tmp_path.iterdir()) == {other, target}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")

@@ -6,18 +6,18 @@ import io
 import json
 import os
 import random
+import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from corpus import CORPUS
 from layout import directory, file, tar_of, write_layout
-from support import dockerc
+from support import FIXTURES, TOOL, dockerc
 
-from toolkit.cache import PackCache
+from toolkit.cache import Cache
 from toolkit.errors import DockercError
 from toolkit.layers import packfile
 from toolkit.layers.compress import Compressor
@@ -102,10 +102,8 @@ def test_a_cache_that_cannot_be_written_is_done_without(
 
 
 def start(layout: Path, output: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", "from toolkit.cli import main; main()"]
-    return subprocess.Popen(
-        [*command, "build", f"oci:{layout}", "-o", output], stderr=subprocess.DEVNULL
-    )
+    command = [*TOOL, "build", f"oci:{layout}", "-o", output]
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
 
 def test_builds_at_once_share_a_cache(cache: Path, layout: Path, tmp_path: Path) -> None:
@@ -141,16 +139,24 @@ def test_killed_builds_leave_a_cache_that_works(cache: Path, layout: Path, tmp_p
 
 
 def test_the_least_recently_used_go_first(tmp_path: Path) -> None:
-    cache = PackCache(tmp_path)
-    for age, name in enumerate(["new", "middle", "old"]):
-        path = cache.new_file()
-        path.write_bytes(bytes(100))
-        cache.keep(path, name)
-        os.utime(tmp_path / f"{name}.pack", (1000 - age, 1000 - age))
-    assert [pack.name for pack in cache.packs()] == ["new", "middle", "old"]
-    assert cache.find("old") is not None  # and so it is the newest now
-    assert [pack.name for pack in cache.prune(250)] == ["middle"]
-    assert {pack.name for pack in cache.packs()} == {"new", "old"}
+    cache = Cache(tmp_path)
+    for age, name in enumerate(["new", "app", "middle", "old"]):
+        kept = cache.app(name) if name == "app" else cache.pack(name)
+        if name == "app":
+            kept.parent.mkdir()
+            kept.touch()
+        else:
+            descriptor, path = cache.new_pack(name)
+            os.close(descriptor)
+            cache.keep(path, name)
+        kept.write_bytes(bytes(100))
+        os.utime(kept, (1000 - age, 1000 - age))
+    assert [file.name for file in cache.files()] == ["new", "app", "middle", "old"]
+    assert cache.has(cache.pack("old"))  # and so it is the newest now
+    assert [file.name for file in cache.prune(350)] == ["middle"]
+    assert cache.has(cache.app("app"))
+    assert [file.name for file in cache.prune(250)] == ["new"]
+    assert {file.name for file in cache.files()} == {"app", "old"}
 
 
 def test_ls_and_prune(cache: Path, layout: Path, tmp_path: Path) -> None:
@@ -158,8 +164,44 @@ def test_ls_and_prune(cache: Path, layout: Path, tmp_path: Path) -> None:
     listed = json.loads(dockerc("cache", "ls", "--json").stdout)
     assert len(listed) == 2 and all(pack["size"] > 3_000_000 for pack in listed)
     assert "512k-zstd" in dockerc("cache", "ls").stdout
-    assert "removed 2 packs" in dockerc("cache", "prune").stdout
+    assert re.fullmatch(r"removed 2 packs, [0-9.]+ MB\n", dockerc("cache", "prune").stdout)
     assert json.loads(dockerc("cache", "ls", "--json").stdout) == []
+    assert dockerc("cache", "prune").stdout == "removed nothing\n"
+
+
+def test_executables_are_listed_and_go_but_not_from_under_their_programs(cache: Path) -> None:
+    hello = f"oci:{FIXTURES}/hello"
+    with subprocess.Popen(
+        [*TOOL, "run", "-q", hello, "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as program:
+        assert program.stdin and program.stdout
+        program.stdin.write(b"before ")
+        program.stdin.flush()
+        assert program.stdout.read(7) == b"before "
+        rows = json.loads(dockerc("cache", "ls", "--json").stdout)
+        assert sorted(row["kind"] for row in rows) == ["executable", "pack", "pack"]
+        assert "1 executable and 2 packs, " in dockerc("cache", "prune").stdout
+        assert list(cache.parent.glob("*/*")) == []
+        program.stdin.write(b"and after")
+        program.stdin.close()
+        assert program.stdout.read() == b"and after"
+    assert program.returncode == 0
+    assert dockerc("run", hello).stdout.startswith("Hello")
+
+
+def test_what_a_build_writes_is_not_pruned_away(cache: Path) -> None:
+    descriptor, path = Cache().new_pack("name")
+    dockerc("cache", "prune")
+    Cache().keep(path, "name")
+    os.close(descriptor)
+    _, left = Cache().new_pack("other")
+    child = os.fork()
+    if not child:
+        Cache().new_pack("killed")
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    dockerc("cache", "prune", "--keep", "1")
+    assert {file.name for file in cache.iterdir()} == {"name.pack", left.name}
 
 
 class Whole(io.BytesIO):

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
+import random
+import re
 import subprocess
 import sys
+import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from corpus import CORPUS
 from layout import directory, file, tar_of, write_layout
-from support import describe_tree, differences, dockerc, failed, need
+from support import TOOL, describe_tree, differences, dockerc, failed, need
 from test_squashfs import kernel_mount
+
+from toolkit.export.image_config import image_config
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and owners want root")
 AWKWARD = ["types and modes", "extended attributes", "hard links", "names", "sizes around a block"]
@@ -55,8 +64,7 @@ def mounted(app: Path, tmp_path: Path, name: str = "mount") -> dict[str, tuple[o
 
 def test_to_standard_output(hello: Path, tmp_path: Path) -> None:
     dockerc("extract", hello, tmp_path / "file")
-    command = [sys.executable, "-c", "from toolkit.cli import main; main()", "extract", hello, "-"]
-    piped = subprocess.run(command, check=True, capture_output=True).stdout
+    piped = subprocess.run([*TOOL, "extract", hello, "-"], check=True, capture_output=True).stdout
     assert piped == (tmp_path / "file").read_bytes()
 
 
@@ -184,6 +192,56 @@ def test_a_docker_archive_is_loaded(hello: Path, tmp_path: Path, shared: Path) -
     assert ran == subprocess.run([hello], capture_output=True, text=True).stdout
 
 
+def described(archive: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, bytes]]:
+    """An archive's manifest of one image, its config, and all members, which are plain files."""
+    with tarfile.open(archive) as tar:
+        members = {}
+        for info in tar:
+            assert info.isreg() and info.name == os.path.normpath(info.name)
+            content = tar.extractfile(info)
+            assert content is not None
+            members[info.name] = content.read()
+    (manifest,) = json.loads(members["manifest.json"])
+    return manifest, json.loads(members[manifest["Config"]]), members
+
+
+@pytest.mark.parametrize("name", ["hello", "My App_1.0!", "+++", "n" * 255])
+def test_a_docker_archive_has_what_docker_asks_for(
+    awkward: Path, tmp_path: Path, name: str
+) -> None:
+    """Of the two loaders of Docker's: its own store's, and the containerd image store's."""
+    (tmp_path / name).write_bytes(awkward.read_bytes())
+    dockerc("extract", tmp_path / name, "--docker-archive", tmp_path / "archive.tar")
+    manifest, config, members = described(tmp_path / "archive.tar")
+    assert set(manifest) == {"Config", "RepoTags", "Layers"}
+    # Each layer is a file of the archive, and as many as the config has digests: of their tars,
+    # which are not compressed.
+    digests = [hashlib.sha256(members[layer]).hexdigest() for layer in manifest["Layers"]]
+    assert config["rootfs"] == {"type": "layers", "diff_ids": [f"sha256:{d}" for d in digests]}
+    assert set(members) == {"manifest.json", manifest["Config"], *manifest["Layers"]}
+    with tarfile.open(fileobj=io.BytesIO(members[manifest["Layers"][0]]), mode="r:") as layer:
+        assert layer.getmembers()
+    # containerd takes the platform from the config; both refuse what is not linux here.
+    assert (config["os"], config["architecture"]) == ("linux", "amd64")
+    (reference,) = manifest["RepoTags"]
+    repository, tag = reference.split(":")
+    component = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+    assert re.fullmatch(component, repository) and tag == "latest"
+    assert len(f"docker.io/library/{repository}") <= 255
+    kinds = {"User": str, "Env": list, "Cmd": list, "Entrypoint": list, "WorkingDir": str,
+             "Volumes": dict, "Labels": dict, "ExposedPorts": dict, "StopSignal": str}  # fmt: skip
+    assert all(isinstance(value, kinds[key]) for key, value in config["config"].items())
+    dockerc("build", f"docker-archive:{tmp_path}/archive.tar", "-o", tmp_path / "again")
+    assert dockerc("ls", "-lR", tmp_path / "again").stdout == dockerc("ls", "-lR", awkward).stdout
+
+
+def test_a_time_that_is_none_is_left_out_of_an_image() -> None:
+    for created, kept in (("2024-01-02T03:04:05.6Z", True), ("2024-01-02", False), ("", False)):
+        annotations = {"org.opencontainers.image.created": created}
+        config = image_config({"annotations": annotations}, "x86_64", "sha256:0")
+        assert ("created" in config) is kept
+
+
 def test_what_stands_there_is_left_alone(hello: Path, tmp_path: Path) -> None:
     full = tmp_path / "full"
     full.mkdir()
@@ -197,6 +255,46 @@ def test_what_stands_there_is_left_alone(hello: Path, tmp_path: Path) -> None:
     empty.mkdir()
     dockerc("extract", hello, "--rootfs", empty)
     assert (empty / "bin" / "hello").exists()
+
+
+def state(path: Path) -> object:
+    """A file's content, or what a directory holds."""
+    if path.is_dir():
+        return describe_tree(path).keys()
+    return path.read_bytes() if path.exists() else None
+
+
+def test_killed_at_any_moment(images: Path, tmp_path: Path) -> None:
+    """Nothing half-written has the name asked for, and what is hidden goes with the next run."""
+    app, target = tmp_path / "app", tmp_path / "work" / "out"
+    dockerc("build", f"oci:{images}/debian", "-o", app)
+    with app.open("r+b") as file:
+        file.write(b"old!")
+    target.parent.mkdir()
+    moments = random.Random(1)
+    for words in (["extract", app, target], ["extract", app, "--rootfs", target],
+                  ["extract", app, "--oci", target], ["replace", "--arch", "amd64", target, target],
+                  ["edit", target, target, "--cmd", "x"]):  # fmt: skip
+        before = app.read_bytes() if words.count(target) > 1 else None
+
+        def start(words: list[Any] = words, before: bytes | None = before) -> Any:
+            subprocess.run(["rm", "-rf", target], check=True)
+            if before:
+                target.write_bytes(before)
+            return subprocess.Popen([*TOOL, *words], stderr=subprocess.DEVNULL)
+
+        began = time.monotonic()
+        assert start().wait() == 0
+        duration, after = time.monotonic() - began, state(target)
+        for _ in range(4):
+            process = start()
+            time.sleep(moments.uniform(0, duration))
+            process.kill()
+            process.wait()
+            assert state(target) in (before, after)
+            assert len(list(target.parent.iterdir())) <= 2, "one killed run's at the most"
+        assert start().wait() == 0
+        assert list(target.parent.iterdir()) == [target]
 
 
 def test_exactly_one_way_out(hello: Path, tmp_path: Path) -> None:

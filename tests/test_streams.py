@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from layout import file, tar_of, write_layout
-from support import FIXTURES, dockerc
+from support import FIXTURES, TOOL, dockerc
 
-TOOL = [sys.executable, "-c", "from toolkit.cli import main; main()"]
 COMMANDS = [
     ["--version"],
     ["--help"],

@@ -5,23 +5,23 @@ from __future__ import annotations
 import json
 import os
 import random
+import struct
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from corpus import CORPUS
 from layout import directory, file, symlink, tar_of, write_layout
-from support import FIXTURES, Runner, dockerc, failed
+from support import FIXTURES, TOOL, Runner, dockerc, failed
 
 from toolkit.apps import app_of
 from toolkit.executable import open_executable
 from toolkit.images.open import open_image
 from toolkit.images.source import Platform
+from toolkit.payload import find_in_image
 from toolkit.progress import Silent
 
 HELLO = f"oci:{FIXTURES}/hello"
-TOOL = [sys.executable, "-c", "from toolkit.cli import main; main()"]
 LARGE = random.Random(0).randbytes(2 << 20)
 TREE = [
     directory("d", mode=0o750, uid=7, gid=8),
@@ -94,7 +94,61 @@ def test_verify_tells_a_changed_bit_anywhere(app: Path, tmp_path: Path) -> None:
         changed = data.copy()
         changed[at] ^= 1
         (tmp_path / "app").write_bytes(changed)
-        assert "changed after it was built" in failed("verify", tmp_path / "app")
+        done = dockerc("verify", tmp_path / "app", check=False)
+        assert done.returncode == 1 and "changed after it was built" in done.stderr
+
+
+def test_verify_tells_every_damaged_file(app: Path, tmp_path: Path) -> None:
+    """And goes on with the next executable; of a great many it tells some and counts the rest."""
+    names = [f"f{number:02}" for number in range(30)]
+    tree = [file(f"d/{name}", random.Random(name).randbytes(5000)) for name in names]
+    layout = write_layout(tmp_path / "layout", [tar_of(*tree)])
+    made, bad = tmp_path / "made", tmp_path / "bad"
+    dockerc("build", f"oci:{layout}", "-o", made, "--compression", "none", "--block-size", "4K")
+    sound = made.read_bytes()
+    with open_executable(made) as executable:
+        start = executable.footer.offset
+    for broken in (["f03", "f20"], names):
+        data = bytearray(sound)
+        for name in broken:
+            # Stored as it is, so the block must be made one that does not decode.
+            content = random.Random(name).randbytes(5000)
+            word = struct.pack("<I", 4096 | 1 << 24)
+            at = data.index(content[:4096]) - start
+            inode = data.index(struct.pack("<IIII", at, *fragment_of(made, f"d/{name}"), 5000))
+            assert data[inode + 16 : inode + 20] == word
+            data[inode + 16 : inode + 20] = struct.pack("<I", 4096)
+        bad.write_bytes(data)
+        done = dockerc("verify", bad, app, check=False)
+        assert done.returncode == 1 and done.stdout.startswith(f"{app}: whole")
+        first, *told = done.stderr.splitlines()
+        assert "changed after it was built" in first
+        shown = broken[:19]
+        expected = [f"dockerc: {bad}: /rootfs/d/{name}: a block" for name in shown]
+        assert [line[: len(e)] for line, e in zip(told, expected, strict=False)] == expected
+        rest = [f"dockerc: {bad}: and {len(broken) - 19} more"] if len(broken) > 19 else []
+        assert told[len(shown) :] == rest
+
+
+def fragment_of(app: Path, path: str) -> tuple[int, int]:
+    with open_executable(app) as executable:
+        _, node = find_in_image(executable, path)
+        assert node is not None
+        return node.fragment, node.fragment_offset
+
+
+def test_verify_goes_on_behind_a_damaged_directory(tmp_path: Path) -> None:
+    layout = write_layout(tmp_path / "layout", [tar_of(
+        file("a/xyzzy", b"x"), file("b/other", b"y"), file("c/plugh", b"z")
+    )])  # fmt: skip
+    dockerc("build", f"oci:{layout}", "-o", tmp_path / "app", "--compression", "none")
+    data = (tmp_path / "app").read_bytes()
+    (tmp_path / "app").write_bytes(data.replace(b"xyzzy", b"xy/zy").replace(b"plugh", b"pl\0gh"))
+    told = dockerc("verify", tmp_path / "app", check=False).stderr.splitlines()
+    assert [line.split(": ")[2:] for line in told[1:]] == [
+        ["/rootfs/a", "a name in its squashfs is none", "xy/zy"],
+        ["/rootfs/c", "a name in its squashfs is none", "pl\\x00gh"],
+    ]
 
 
 def test_verify_compares_with_the_image(app: Path, place: Path) -> None:

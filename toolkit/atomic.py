@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from toolkit.errors import DockercError
+from toolkit.unfinished import give_name, new_file
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -36,10 +37,9 @@ def atomic_file(path: Path, mode: int, *, sync: bool = True) -> Iterator[BinaryI
             if sync or target.exists():
                 os.fsync(file.fileno())
             if name is None:
-                name = target.parent / f".{target.name[:100]}.{os.urandom(4).hex()}"
-                _give_name(file.fileno(), name)
-        name.chmod(mode & ~_umask())
-        name.replace(target)
+                name = give_name(file.fileno(), target)
+            name.chmod(mode & ~_umask())
+            name.replace(target)  # while its lock is held
     except BaseException as error:
         if name is not None:
             name.unlink(missing_ok=True)
@@ -98,19 +98,7 @@ def _new_file(target: Path) -> tuple[int, Path | None]:
         if Path(f"/proc/self/fd/{descriptor}").exists():
             return descriptor, None
         os.close(descriptor)  # without /proc it could never be given a name
-    import tempfile
-
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
-    return descriptor, Path(name)
-
-
-def _give_name(descriptor: int, name: Path) -> None:
-    directory = os.open(name.parent, os.O_RDONLY)
-    try:
-        # Only with a directory's descriptor does Python call linkat(2), which follows the link.
-        os.link(f"/proc/self/fd/{descriptor}", name.name, dst_dir_fd=directory)
-    finally:
-        os.close(directory)
+    return new_file(target)
 
 
 def _umask() -> int:

@@ -13,7 +13,7 @@ from toolkit.atomic import check_writable
 from toolkit.bundle.annotations import LAYERS
 from toolkit.bundle.baked import BakedOptions
 from toolkit.bundle.config import config_bytes, requires_mapped_uids, runtime_config
-from toolkit.cache import PackCache
+from toolkit.cache import Cache
 from toolkit.errors import UsageError, about
 from toolkit.executable import Demands, write_executable
 from toolkit.images.access import DEFAULT_ACCESS, Access
@@ -57,7 +57,7 @@ def build(
     rootfull: bool,
     baked: BakedOptions,
     parameters: Parameters,
-    cache: PackCache | None,
+    cache: Cache | None,
     progress: Progress,
     access: Access = DEFAULT_ACCESS,
 ) -> Built:
@@ -83,7 +83,7 @@ def build_opened(
     rootfull: bool,
     baked: BakedOptions,
     parameters: Parameters,
-    cache: PackCache | None,
+    cache: Cache | None,
     progress: Progress,
 ) -> Built:
     """The same, from an image that is open already."""

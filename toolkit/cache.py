@@ -1,8 +1,10 @@
-"""The packs of layers that were built before: `$XDG_CACHE_HOME/dockerc/packs`.
+"""What is kept between builds: `$XDG_CACHE_HOME/dockerc`, packs of layers and executables.
 
 A pack's name says what it was made of: the layer's diff-id, the packing parameters, the version of
-zstd. Packs are written beside, renamed when whole, and checked by digest when used, so neither
-concurrent builds nor killed ones can harm. The least recently used go when there are too many.
+zstd. An executable's, which `dockerc run` keeps: the image's digest and platform, the tool's
+version. Both are written beside, renamed when whole, and packs are checked by digest when used, so
+neither concurrent builds nor killed ones can harm. The least recently used go when there is too
+much; whoever has one open, a program that runs included, has it until the end.
 """
 
 from __future__ import annotations
@@ -11,95 +13,102 @@ import contextlib
 import errno
 import os
 import sys
-import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from toolkit.unfinished import new_file, sweep
+
 _SUFFIX = ".pack"
-_UNFINISHED = ".unfinished-"
-_UNFINISHED_AGE = 24 * 3600
 MAX_SIZE = 20 << 30
-"""Bytes of packs kept."""
+"""Bytes kept."""
 
 
 @dataclass(frozen=True)
-class CachedPack:
-    """A pack in the cache; `used` is in seconds since 1970."""
+class Cached:
+    """A file of the cache; `used` is in seconds since 1970."""
 
     path: Path
     size: int
     used: float
 
     @property
+    def kind(self) -> str:
+        """`pack` or `executable`."""
+        return "pack" if self.path.name.endswith(_SUFFIX) else "executable"
+
+    @property
     def name(self) -> str:
         """What it was made of."""
-        return self.path.name[: -len(_SUFFIX)]
+        return self.path.name.removesuffix(_SUFFIX)
 
 
-class PackCache:
-    """A directory of packs, shared by all builds of a user."""
+class Cache:
+    """The directories of packs and executables, shared by all builds and runs of a user."""
 
     def __init__(self, directory: Path | None = None) -> None:
-        self.directory = directory or _default_directory()
+        directory = directory or _default_directory()
+        self.packs, self.apps = directory / "packs", directory / "apps"
 
-    def find(self, name: str) -> Path | None:
-        """The pack of this name; it counts as used now."""
-        path = self.directory / f"{name}{_SUFFIX}"
+    def pack(self, name: str) -> Path:
+        """Where the pack of this name is, or would be."""
+        return self.packs / f"{name}{_SUFFIX}"
+
+    def app(self, name: str) -> Path:
+        """Where the executable of this name is, or would be."""
+        return self.apps / name
+
+    def has(self, path: Path) -> bool:
+        """Whether it is there and was put there by us; it counts as used now."""
         try:
-            own_directory(self.directory)
+            own_directory(path.parent)
             os.utime(path)
-            return path if is_ours(path) else None
+            return is_ours(path)
         except OSError:
-            return None
+            return False
 
     def forget(self, path: Path) -> None:
-        """Remove a pack that turned out to be damaged."""
+        """Remove what turned out to be damaged."""
         with contextlib.suppress(OSError):
             path.unlink()
 
-    def new_file(self) -> Path:
-        """An empty file for a pack to be; raises OSError where the cache cannot be written."""
-        own_directory(self.directory)
-        descriptor, path = tempfile.mkstemp(prefix=_UNFINISHED, dir=self.directory)
-        os.close(descriptor)
-        return Path(path)
+    def new_pack(self, name: str) -> tuple[int, Path]:
+        """A file for a pack to be, open; raises OSError where the cache cannot be written."""
+        own_directory(self.packs)
+        return new_file(self.pack(name))
 
     def keep(self, path: Path, name: str) -> None:
         """Give a whole pack its name; whoever comes later replaces an equal one."""
-        path.replace(self.directory / f"{name}{_SUFFIX}")
+        path.replace(self.pack(name))
 
-    def packs(self) -> list[CachedPack]:
-        """All packs, the most recently used first."""
-        found = []
-        for path, status in self._files():
-            if path.name.endswith(_SUFFIX):
-                found.append(CachedPack(path, status.st_size, status.st_mtime))
-        return sorted(found, key=lambda pack: pack.used, reverse=True)
+    def files(self) -> list[Cached]:
+        """All there is, the most recently used first."""
+        found = [*_files(self.packs), *_files(self.apps)]
+        return sorted(found, key=lambda file: file.used, reverse=True)
 
-    def prune(self, max_size: int = MAX_SIZE) -> list[CachedPack]:
+    def prune(self, max_size: int = MAX_SIZE) -> list[Cached]:
         """Remove the least recently used beyond `max_size` bytes, and what killed builds left.
 
-        Returns the packs that went.
+        Returns the files that went.
         """
         gone, total = [], 0
-        for pack in self.packs():
-            total += pack.size
+        for file in self.files():
+            total += file.size
             if total > max_size:
-                self.forget(pack.path)
-                gone.append(pack)
-        for path, status in self._files():
-            old = status.st_mtime < time.time() - _UNFINISHED_AGE or max_size == 0
-            if path.name.startswith(_UNFINISHED) and old:
-                self.forget(path)
+                self.forget(file.path)
+                gone.append(file)
+        for directory in (self.packs, self.apps):
+            sweep(directory)
         return gone
 
-    def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
-        with contextlib.suppress(OSError), os.scandir(self.directory) as entries:
-            for entry in entries:
-                with contextlib.suppress(FileNotFoundError):  # another build was quicker
-                    yield Path(entry.path), entry.stat()
+
+def _files(directory: Path) -> Iterator[Cached]:
+    with contextlib.suppress(OSError), os.scandir(directory) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):  # another build was quicker
+                if not entry.name.startswith("."):
+                    status = entry.stat()
+                    yield Cached(Path(entry.path), status.st_size, status.st_mtime)
 
 
 def own_directory(directory: Path) -> None:
@@ -124,7 +133,7 @@ def is_ours(path: Path) -> bool:
 
 def _default_directory() -> Path:
     if base := os.environ.get("XDG_CACHE_HOME"):
-        return Path(base, "dockerc", "packs")
+        return Path(base, "dockerc")
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home()), "dockerc", "packs")
-    return Path.home() / ".cache" / "dockerc" / "packs"
+        return Path(os.environ.get("LOCALAPPDATA", Path.home()), "dockerc")
+    return Path.home() / ".cache" / "dockerc"

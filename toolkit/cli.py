@@ -5,47 +5,50 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterable
+from importlib import import_module
 from typing import Annotated, NoReturn
 
 import typer
 
-from toolkit.commands.build import build
-from toolkit.commands.cache import cache
-from toolkit.commands.cat import cat
-from toolkit.commands.diff import diff
-from toolkit.commands.edit import edit
-from toolkit.commands.extract import extract
-from toolkit.commands.inspect import inspect
-from toolkit.commands.ls import ls
-from toolkit.commands.replace import replace
-from toolkit.commands.run import run
-from toolkit.commands.verify import verify
 from toolkit.errors import DockercError
 from toolkit.terminal import printable
 from toolkit.version import __version__
 
+COMMANDS = (
+    "build", "run", "inspect", "ls", "cat", "extract", "replace", "edit", "verify", "diff", "cache"
+)  # fmt: skip
+"""Each is in the module of `toolkit.commands` that has its name."""
+_ALIASES = {"replace-runtime": "replace"}  # as the old tool's file was called
 _OLD_OPTIONS = ("-i", "--image", "-o", "--output", "--arch", "--rootfull")
-
-app = typer.Typer(
-    name="dockerc",
-    help="Turn a container image into one executable file.",
-    epilog="Exit status: 0 done, 1 failed (diff: different), 2 wrong usage, 128+N signal N.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # rich would double the time to the first line of help
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.add_typer(cache, name="cache")
-for command in (build, inspect, ls, cat, extract, replace, edit, verify, diff):
-    app.command()(command)
 # As with docker, what stands after the image is the program's; the runtime knows the options.
 _PASS_ON = {
     "allow_interspersed_args": False,
     "ignore_unknown_options": True,
     "help_option_names": ["--help"],  # docker's -h is the host's name
 }
-app.command(context_settings=_PASS_ON)(run)
-app.command("replace-runtime", hidden=True)(replace)  # as the old tool's file was called
+
+
+def application(names: Iterable[str] = COMMANDS) -> typer.Typer:
+    """The command line with the commands of these names, or all: none other is imported."""
+    app = typer.Typer(
+        name="dockerc",
+        help="Turn a container image into one executable file.",
+        epilog="Exit status: 0 done, 1 failed (diff: different), 2 wrong usage, 128+N signal N.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # rich would double the time to the first line of help
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    for name in names:
+        module = _ALIASES.get(name, name)
+        command = getattr(import_module(f"toolkit.commands.{module}"), module)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name, context_settings=_PASS_ON if name == "run" else None)(command)
+    return app
 
 
 def _print_version(value: bool) -> None:
@@ -54,7 +57,6 @@ def _print_version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     version: Annotated[
         bool,
@@ -78,9 +80,10 @@ def main() -> None:
         arguments[0].split("=")[0] in _OLD_OPTIONS or arguments[0][:2] in _OLD_OPTIONS
     ):
         arguments.insert(0, "build")
+    named = [word for word in arguments[:1] if word in COMMANDS or word in _ALIASES]
     try:
         try:
-            app(arguments)
+            application(named or COMMANDS)(arguments)
         except SystemExit as end:
             if isinstance(end.__context__, BrokenPipeError):  # which typer takes for a failure
                 raise end.__context__ from None

@@ -8,7 +8,8 @@ from typing import Any
 
 from toolkit.executable import Executable
 from toolkit.payload import config_of, filesystem_of, rootfs_of
-from toolkit.squashfs.filesystem import Filesystem, Node
+from toolkit.squashfs.filesystem import Filesystem
+from toolkit.squashfs.nodes import Node
 
 _FIELDS = ("kind", "mode", "uid", "gid", "mtime", "nlink", "target", "device")
 

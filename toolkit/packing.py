@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from toolkit.cache import PackCache
+from toolkit.cache import Cache
 from toolkit.errors import DockercError, about
 from toolkit.images.source import Image, Layer
 from toolkit.layers import packfile
@@ -46,7 +46,7 @@ class Packing:
     the build ends, nothing of them is left.
     """
 
-    def __init__(self, parameters: Parameters, cache: PackCache | None, scratch: Path) -> None:
+    def __init__(self, parameters: Parameters, cache: Cache | None, scratch: Path) -> None:
         self.cached = 0
         """Layers that were in the cache."""
         self._parameters, self._cache, self._scratch = parameters, cache, scratch
@@ -98,8 +98,8 @@ class Packing:
                     return self._make(stream, name, number)
 
     def _find(self, name: str, number: int) -> Pack | None:
-        path = self._cache.find(name) if self._cache else None
-        if path is None or self._cache is None:
+        path = self._cache.pack(name) if self._cache else None
+        if path is None or self._cache is None or not self._cache.has(path):
             return None
         try:
             file = self._stack.enter_context(path.open("rb"))
@@ -112,14 +112,15 @@ class Packing:
 
     def _make(self, stream: LayerStream, name: str, number: int) -> Pack:
         try:
-            path = self._cache.new_file() if self._cache else None
+            made = self._cache.new_pack(name) if self._cache else None
         except OSError:
-            path = None
-        if path is None or self._cache is None:
+            made = None
+        if made is None or self._cache is None:
             file = self._scratch_file()
             return Packer(number, file, self._compressor, self._block_size).read(stream)
+        descriptor, path = made
         try:
-            file = self._stack.enter_context(path.open("w+b"))
+            file = self._stack.enter_context(open(descriptor, "w+b"))  # noqa: SIM115
             data_hash = packfile.new_hash()
             packer = Packer(number, file, self._compressor, self._block_size, data_hash)
             pack = packer.read(stream)

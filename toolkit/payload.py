@@ -7,7 +7,8 @@ from typing import Any
 
 from toolkit.errors import DockercError
 from toolkit.executable import Executable
-from toolkit.squashfs.filesystem import Filesystem, Node
+from toolkit.squashfs.filesystem import Filesystem
+from toolkit.squashfs.nodes import Node
 from toolkit.squashfs.reader import SquashfsReader
 
 _MAX_CONFIG = 4 << 20

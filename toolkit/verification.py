@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from toolkit.errors import DockercError, about
+from toolkit.errors import DockercError
 from toolkit.executable import Executable
 from toolkit.payload import config_of, filesystem_of, rootfs_of
 from toolkit.seal import payload_digest
 from toolkit.squashfs.blocks import little_endian, stored_size
-from toolkit.squashfs.filesystem import Filesystem, Node, Place, show
-from toolkit.squashfs.structs import NO_FRAGMENT, NO_TABLE
+from toolkit.squashfs.filesystem import Filesystem, show
+from toolkit.squashfs.nodes import Node
+from toolkit.squashfs.structs import NO_FRAGMENT, NO_TABLE, Place
+
+_MAX_FAULTS = 20
+"""Told of one payload; the others are counted."""
 
 
 @dataclass
 class Verified:
-    """What was checked."""
+    """What was checked, and what is wrong with it."""
 
     inodes: int = 0
     names: int = 0
@@ -25,100 +29,142 @@ class Verified:
     bytes: int = 0
     """Of decoded data."""
     digest: bool = False
-    """Whether a digest was recorded; it is right then."""
+    """Whether a digest was recorded."""
+    faults: list[str] = field(default_factory=list)
+    """A sentence for each; empty of what is whole."""
+    more: int = 0
+    """Faults beyond those."""
+
+    def tell(self, fault: str) -> None:
+        """Note a fault, or count it when there are many."""
+        if len(self.faults) < _MAX_FAULTS:
+            self.faults.append(fault)
+        else:
+            self.more += 1
 
 
 def verify(executable: Executable) -> Verified:
-    """Check all there is; raises DockercError, or the library's errors, at the first fault."""
+    """Check all there is, and go on behind each fault.
+
+    Raises DockercError, or the library's errors, where nothing can be looked at.
+    """
     found = Verified()
     if executable.digest is not None:
+        found.digest = True
         offset, size = executable.footer.offset, executable.superblock.bytes_used
         actual = payload_digest(executable.file, offset, size)
         if actual != executable.digest:
-            raise DockercError(
+            found.tell(
                 f"its payload was changed after it was built: its SHA-256 is {actual.hex()},"
                 f" {executable.digest.hex()} was recorded"
             )
-        found.digest = True
-    config_of(executable)
     filesystem = filesystem_of(executable)
-    rootfs_of(filesystem)
-    fragments = _check_fragments(filesystem, found)
-    _check_tree(filesystem, found, fragments)
+    try:
+        rootfs_of(filesystem)
+        _Check(filesystem, found).run()
+        config_of(executable)
+    except DockercError as error:
+        found.tell(str(error))
     return found
 
 
-def _check_fragments(filesystem: Filesystem, found: Verified) -> list[int]:
-    """Decode each once; returns their lengths."""
-    lengths = []
-    for number in range(filesystem.superblock.fragments):
-        with about(f"fragment {number}"):
-            data = filesystem.blocks.data(
-                *filesystem.fragment(number), filesystem.superblock.block_size
-            )
-        lengths.append(len(data))
-        found.bytes += len(data)
-    found.fragments = len(lengths)
-    return lengths
+class _Check:
+    """One walk through a filesystem; each block is decoded once, however many files share it."""
 
+    def __init__(self, filesystem: Filesystem, found: Verified) -> None:
+        self._filesystem, self._found = filesystem, found
+        self._names: dict[Place, int] = {}
+        self._numbers: dict[int, Node] = {}
+        self._blocks: dict[tuple[int, int], int | str] = {}
+        """The length of each that was decoded, or what is wrong with it."""
+        self._fragments: list[int | str] = []
 
-def _check_tree(filesystem: Filesystem, found: Verified, fragments: list[int]) -> None:
-    superblock = filesystem.superblock
-    names: dict[Place, int] = {}
-    numbers: dict[int, Node] = {}
-    decoded: set[tuple[int, int]] = set()
-    for path, node in filesystem.walk(filesystem.root):
-        found.names += 1
-        first = node.place not in names
-        names[node.place] = names.get(node.place, 0) + 1
-        if not first:
-            continue
-        with about(f"/{show(path)}"):
-            if not 0 < node.number <= superblock.inodes:
-                raise DockercError(f"its number is {node.number} of {superblock.inodes}")
-            if numbers.setdefault(node.number, node) is not node:
-                raise DockercError(f"it shares its number {node.number} with another file")
-            filesystem.xattrs(node)
-            if node.is_file:
-                _check_file(filesystem, node, found, fragments, decoded)
-    for node in numbers.values():
-        if not node.is_directory and node.nlink != names[node.place]:
-            raise DockercError(f"inode {node.number} claims {node.nlink} names, not those it has")
-    found.inodes = len(numbers)
-    if found.inodes != superblock.inodes:
-        raise DockercError(f"it claims {superblock.inodes} files and names {found.inodes}")
-    if superblock.export_table != NO_TABLE:
-        table = filesystem.blocks.lookup_table(superblock.export_table, 8 * superblock.inodes)
-        for number, reference in enumerate(little_endian("Q", table), 1):
-            place = numbers[number].place
-            if reference != place.block << 16 | place.offset:
-                raise DockercError(f"its export table is wrong about inode {number}")
+    def run(self) -> None:
+        """Tell of every fault; raises DockercError where there is no going on."""
+        for number in range(self._filesystem.superblock.fragments):
+            self._fragments.append(self._decode(*self._filesystem.fragment(number)))
+        self._found.fragments = len(self._fragments)
+        before = len(self._blocks)
+        for path, node in self._filesystem.walk(self._filesystem.root, damaged=self._tell):
+            self._found.names += 1
+            first = node.place not in self._names
+            self._names[node.place] = self._names.get(node.place, 0) + 1
+            if first:
+                try:
+                    self._check_node(node)
+                except DockercError as error:
+                    self._tell(path, error)
+        self._found.blocks = len(self._blocks) - before
+        self._found.inodes = len(self._numbers)
+        if not self._found.faults:  # else they do not add up for sure
+            self._check_sums()
 
+    def _tell(self, path: bytes, error: DockercError) -> None:
+        self._found.tell(f"/{show(path)}: {error}")
 
-def _check_file(
-    filesystem: Filesystem,
-    node: Node,
-    found: Verified,
-    fragments: list[int],
-    decoded: set[tuple[int, int]],
-) -> None:
-    size, left, start = filesystem.superblock.block_size, node.size, node.start
-    for word in filesystem.words(node):
-        wanted = min(size, left)
-        # Files of equal content share their blocks; one look is enough.
-        if stored_size(word) and (start, word) not in decoded:
-            decoded.add((start, word))
-            found.blocks += 1
-            found.bytes += wanted
-            if len(filesystem.blocks.data(start, word, size)) != wanted:
+    def _decode(self, start: int, word: int) -> int | str:
+        known = self._blocks.get((start, word))
+        if known is None:
+            try:
+                size = self._filesystem.superblock.block_size
+                known = len(self._filesystem.blocks.data(start, word, size))
+                self._found.bytes += known
+            except DockercError as error:
+                known = str(error)
+            self._blocks[start, word] = known
+        return known
+
+    def _check_node(self, node: Node) -> None:
+        inodes = self._filesystem.superblock.inodes
+        if not 0 < node.number <= inodes:
+            raise DockercError(f"its number is {node.number} of {inodes}")
+        if self._numbers.setdefault(node.number, node) is not node:
+            raise DockercError(f"it shares its number {node.number} with another file")
+        self._filesystem.xattrs(node)
+        if node.is_file:
+            self._check_file(node)
+
+    def _check_file(self, node: Node) -> None:
+        size, left, start = self._filesystem.superblock.block_size, node.size, node.start
+        for word in self._filesystem.words(node):
+            wanted = min(size, left)
+            if stored_size(word) and _length(self._decode(start, word)) != wanted:
                 raise DockercError(f"its block at {start} is not of its size")
-        start += stored_size(word)
-        left -= wanted
-    if node.fragment != NO_FRAGMENT and left:
-        if node.fragment >= len(fragments):
-            raise DockercError(f"there is no fragment {node.fragment}")
-        if node.fragment_offset + left > fragments[node.fragment]:
-            raise DockercError("it runs past the end of its fragment")
+            start += stored_size(word)
+            left -= wanted
+        if node.fragment != NO_FRAGMENT and left:
+            if node.fragment >= len(self._fragments):
+                raise DockercError(f"there is no fragment {node.fragment}")
+            if node.fragment_offset + left > _length(self._fragments[node.fragment]):
+                raise DockercError("it runs past the end of its fragment")
+
+    def _check_sums(self) -> None:
+        superblock = self._filesystem.superblock
+        for number, fragment in enumerate(self._fragments):
+            if isinstance(fragment, str):  # which no file uses
+                raise DockercError(f"fragment {number}: {fragment}")
+        for node in self._numbers.values():
+            if not node.is_directory and node.nlink != self._names[node.place]:
+                raise DockercError(
+                    f"inode {node.number} claims {node.nlink} names, not those it has"
+                )
+        if len(self._numbers) != superblock.inodes:
+            raise DockercError(
+                f"it claims {superblock.inodes} files and names {len(self._numbers)}"
+            )
+        if superblock.export_table != NO_TABLE:
+            table = self._filesystem.blocks.lookup_table(
+                superblock.export_table, 8 * superblock.inodes
+            )
+            for number, reference in enumerate(little_endian("Q", table), 1):
+                if reference != self._numbers[number].place.reference:
+                    raise DockercError(f"its export table is wrong about inode {number}")
+
+
+def _length(decoded: int | str) -> int:
+    if isinstance(decoded, str):
+        raise DockercError(decoded)
+    return decoded
 
 
 def verify_reference(executable: Executable, reference: str, other: Path) -> None:

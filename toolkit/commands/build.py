@@ -10,6 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from toolkit.commands.baked import (
+    Cmd,
+    Entrypoint,
+    Env,
+    Label,
+    User,
+    Volume,
+    Workdir,
+    baked_options,
+)
 from toolkit.errors import UsageError
 from toolkit.terminal import printable
 
@@ -38,16 +48,18 @@ class BlockSize(str, Enum):
 
 
 def build(
-    name: Annotated[
+    image: Annotated[
         str | None,
         typer.Argument(
-            metavar="[IMAGE]",
+            metavar="IMAGE",
             help="The image: docker://NAME[:TAG|@DIGEST], docker-daemon:NAME[:TAG], "
             "containers-storage:NAME[:TAG], oci:DIR[:TAG|@DIGEST], oci-archive:FILE[:TAG], "
             "docker-archive:FILE[:NAME:TAG], dir:DIR; a bare name is docker://.",
         ),
     ] = None,
-    image: Annotated[str | None, typer.Option("--image", "-i", help="The same, as option.")] = None,
+    old_image: Annotated[
+        str | None, typer.Option("--image", "-i", metavar="IMAGE", help="The same, as option.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The executable to write.")
     ] = None,
@@ -91,35 +103,13 @@ def build(
             "--rootfull", help="When started by root, run as root without user namespace."
         ),
     ] = False,
-    env: Annotated[
-        list[str] | None,
-        typer.Option("--env", "-e", metavar="NAME[=VALUE]", help="Bake in a variable."),
-    ] = None,
-    volume: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--volume", "-v", metavar="SRC:DST[:ro]", help="Bake in a bind of the user's."
-        ),
-    ] = None,
-    workdir: Annotated[
-        str | None, typer.Option("--workdir", "-w", help="Bake in a working directory.")
-    ] = None,
-    entrypoint: Annotated[
-        str | None,
-        typer.Option("--entrypoint", help="Bake in a program: words, or a JSON array."),
-    ] = None,
-    cmd: Annotated[
-        str | None,
-        typer.Option("--cmd", help="Bake in its default arguments: likewise."),
-    ] = None,
-    user: Annotated[
-        str | None,
-        typer.Option("--user", "-u", metavar="USER[:GROUP]", help="Bake in whom to run as."),
-    ] = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option("--label", metavar="NAME=VALUE", help="Bake in an annotation."),
-    ] = None,
+    env: Env = None,
+    volume: Volume = None,
+    workdir: Workdir = None,
+    entrypoint: Entrypoint = None,
+    cmd: Cmd = None,
+    user: User = None,
+    label: Label = None,
     compression: Annotated[
         Compression, typer.Option("--compression", help="How to compress the payload.")
     ] = Compression.ZSTD,
@@ -139,15 +129,14 @@ def build(
 
     dockerc build docker://python:3.12 -o py
     """
-    reference = name or image
-    if reference is None or (name and image):
+    reference = image or old_image
+    if reference is None or (image and old_image):
         raise UsageError("name one image: `dockerc build IMAGE --output FILE`")
     if output is None:
         raise UsageError("name the file to write: `dockerc build IMAGE --output FILE`")
 
     from toolkit.build import build as build_executable
-    from toolkit.bundle.baked import BakedOptions
-    from toolkit.cache import PackCache
+    from toolkit.cache import Cache
     from toolkit.images.access import Access, parse_credentials
     from toolkit.images.platforms import MissingPlatform
     from toolkit.packing import Parameters
@@ -155,17 +144,9 @@ def build(
 
     stored = compression is Compression.NONE
     parameters = Parameters(block_size.bytes, None if stored else level)
-    baked = BakedOptions(
-        env=tuple(env or ()),
-        volumes=tuple(volume or ()),
-        workdir=workdir,
-        entrypoint=entrypoint,
-        cmd=cmd,
-        user=user,
-        labels=tuple(label or ()),
-    )
+    baked = baked_options(env, volume, workdir, entrypoint, cmd, user, label)
     access = Access(parse_credentials(creds) if creds is not None else None, tls_verify, cert_dir)
-    cache = None if no_cache else PackCache()
+    cache = None if no_cache else Cache()
     missing: MissingPlatform | None = None
     made = 0
     for path, wanted in _targets(output, arch, platform, all_platforms):

@@ -1,38 +1,46 @@
-"""`dockerc cache`: the packed layers that are kept between builds."""
+"""`dockerc cache`: what is kept between builds and runs."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from typing import Annotated
 
 import typer
 
-cache = typer.Typer(help="Show or shrink the cache of packed layers.", no_args_is_help=True)
+cache = typer.Typer(help="Show or shrink what builds and runs keep.", no_args_is_help=True)
 
 
 @cache.command()
 def ls(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> None:
-    """List the packs, the most recently used first."""
-    from toolkit.cache import PackCache
+    """List packed layers and the executables of `dockerc run`, the most recently used first."""
+    from toolkit.cache import Cache
 
-    packs = PackCache().packs()
+    files = Cache().files()
     if as_json:
-        rows = [{"name": pack.name, "size": pack.size, "used": int(pack.used)} for pack in packs]
+        rows = [
+            {"kind": file.kind, "name": file.name, "size": file.size, "used": int(file.used)}
+            for file in files
+        ]
         print(json.dumps(rows, indent=2))
         return
 
     from tabulate import tabulate
 
     table = [
-        (pack.name, f"{pack.size / 1e6:.1f} MB", time.strftime("%F %T", time.localtime(pack.used)))
-        for pack in packs
+        (
+            file.kind,
+            file.name,
+            f"{file.size / 1e6:.1f} MB",
+            time.strftime("%F %T", time.localtime(file.used)),
+        )
+        for file in files
     ]
-    print(
-        tabulate(table, headers=("pack", "size", "last used"), colalign=("left", "right", "left"))
-    )
+    headers = ("kind", "name", "size", "last used")
+    print(tabulate(table, headers=headers, colalign=("left", "left", "right", "left")))
 
 
 @cache.command()
@@ -41,8 +49,14 @@ def prune(
         int, typer.Option("--keep", min=0, metavar="MB", help="How many megabytes may stay.")
     ] = 0,
 ) -> None:
-    """Remove packs, the least recently used first; all of them unless told to keep some."""
-    from toolkit.cache import PackCache
+    """Remove files, the least recently used first; all of them unless told to keep some.
 
-    gone = PackCache().prune(keep * 1_000_000)
-    print(f"removed {len(gone)} packs, {sum(pack.size for pack in gone) / 1e6:.1f} MB")
+    Programs that run go on.
+    """
+    from toolkit.cache import Cache
+
+    gone = Cache().prune(keep * 1_000_000)
+    counts = Counter(file.kind for file in gone)
+    told = [f"{count} {kind}{'s' * (count > 1)}" for kind, count in sorted(counts.items())]
+    size = f", {sum(file.size for file in gone) / 1e6:.1f} MB" if gone else ""
+    print(f"removed {' and '.join(told) or 'nothing'}{size}")

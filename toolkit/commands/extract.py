@@ -19,7 +19,7 @@ def extract(
     app: Annotated[Path, typer.Argument(metavar="APP", help="An executable made by dockerc.")],
     output: Annotated[
         Path | None,
-        typer.Argument(metavar="[OUT]", help="The squashfs file to write; - is standard output."),
+        typer.Argument(metavar="OUT", help="The squashfs file to write; - is standard output."),
     ] = None,
     bundle: Annotated[
         Path | None,

@@ -13,13 +13,13 @@ import typer
 from toolkit.errors import DockercError
 
 if TYPE_CHECKING:
-    from toolkit.squashfs.filesystem import Node
+    from toolkit.squashfs.nodes import Node
 
 
 def ls(
     app: Annotated[Path, typer.Argument(metavar="APP", help="An executable made by dockerc.")],
     path: Annotated[
-        str, typer.Argument(metavar="[PATH]", help="A path of the image; its root when not given.")
+        str, typer.Argument(metavar="PATH", help="A path of the image; its root when not given.")
     ] = "/",
     long: Annotated[
         bool, typer.Option("--long", "-l", help="Tell mode, links, owner, size and time.")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from toolkit.errors import DockercError
+from toolkit.terminal import printable
 
 if TYPE_CHECKING:
     from toolkit.executable import Executable
@@ -21,6 +25,8 @@ def verify(
 ) -> None:
     """Check every block, inode and name of executables, and their payloads' digests.
 
+    Each fault is told in a line, twenty of an executable at the most. Exit status 1: there are.
+
     dockerc verify py
 
     dockerc verify --reference docker://python:3.12 py
@@ -29,23 +35,37 @@ def verify(
     from toolkit.squashfs.reader import reading
     from toolkit.verification import verify as verify_executable
 
+    damaged = False
     for app in apps:
-        with open_executable(app) as executable, reading(str(app)):
-            found = verify_executable(executable)
-            if reference:
-                _compare(executable, reference)
+        try:
+            with open_executable(app) as executable, reading(str(app)):
+                found = verify_executable(executable)
+                if reference and not found.faults:
+                    _compare(executable, reference)
+        except DockercError as error:
+            faults = [str(error)]
+        else:
+            more = [f"and {found.more} more"] if found.more else []
+            faults = [f"{app}: {fault}" for fault in (*found.faults, *more)]
+        for fault in faults:
+            print(f"dockerc: {printable(fault)}", file=sys.stderr)
+        if faults:
+            damaged = True
+            continue
         digest = "its SHA-256 is as recorded" if found.digest else "no SHA-256 was recorded"
         print(
             f"{app}: whole: {found.inodes} files under {found.names} names,"
             f" {found.blocks} blocks and {found.fragments} fragments of {found.bytes / 1e6:.1f} MB;"
             f" {digest}" + (f"; it is {reference}" if reference else "")
         )
+    if damaged:
+        raise typer.Exit(1)
 
 
 def _compare(executable: Executable, reference: str) -> None:
     from toolkit.build import build
     from toolkit.bundle.baked import BakedOptions
-    from toolkit.cache import PackCache
+    from toolkit.cache import Cache
     from toolkit.images.platforms import host_platform, normalised
     from toolkit.images.source import Platform
     from toolkit.packing import Parameters
@@ -65,7 +85,7 @@ def _compare(executable: Executable, reference: str) -> None:
             rootfull=False,
             baked=BakedOptions(),
             parameters=Parameters(),
-            cache=PackCache(),
+            cache=Cache(),
             progress=progress,
         )
         verify_reference(executable, reference, output)

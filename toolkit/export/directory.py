@@ -7,14 +7,14 @@ its directory once, and every directory on the way was created a moment before.
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from collections import Counter
 from pathlib import Path
 
-from toolkit.errors import DockercError
-from toolkit.squashfs.filesystem import Filesystem, Node, Place
-from toolkit.squashfs.structs import InodeType
+from toolkit.export.room import check_room
+from toolkit.squashfs.filesystem import Filesystem
+from toolkit.squashfs.nodes import Node
+from toolkit.squashfs.structs import InodeType, Place
 
 _DEVICE_TYPES = {InodeType.BLOCK_DEVICE: stat.S_IFBLK, InodeType.CHAR_DEVICE: stat.S_IFCHR}
 
@@ -44,7 +44,7 @@ def write_tree(filesystem: Filesystem, top: Node, directory: Path) -> Counter[st
 
 
 def _check_room(filesystem: Filesystem, top: Node, directory: Path) -> None:
-    """A few kilobytes can unfold to terabytes: ask before the disk is full."""
+    """Raise DockercError where what is not a hole does not fit."""
     block_size = filesystem.superblock.block_size
     needed, seen = 0, set()
     for _, node in filesystem.walk(top):
@@ -52,12 +52,7 @@ def _check_room(filesystem: Filesystem, top: Node, directory: Path) -> None:
             seen.add(node.place)
             needed += sum(block_size for word in filesystem.words(node) if word)
             needed += node.size % block_size
-    free = shutil.disk_usage(directory).free
-    if needed > free:
-        raise DockercError(
-            f"its files take {needed} bytes and {directory.parent} has {free} left; "
-            "free some space or choose another place"
-        )
+    check_room("its files", needed, directory.parent)
 
 
 class _Writer:

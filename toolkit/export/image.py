@@ -6,23 +6,20 @@ Formats: OCI image-spec (image-layout.md, config.md), and docker's image-spec v1
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import re
-import shutil
 import tarfile
-import tempfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from toolkit.atomic import atomic_file
-from toolkit.errors import DockercError
 from toolkit.executable import Executable
 from toolkit.export.image_config import image_config
 from toolkit.export.layer import write_layer
 from toolkit.export.place import atomic_directory
+from toolkit.export.room import check_room
 from toolkit.payload import config_of, filesystem_of, rootfs_of
 from toolkit.squashfs.survey import survey
 
@@ -32,11 +29,20 @@ _GZIP = 31
 _LEVEL = 1
 """The layer is a parcel, not an archive: it will be built or loaded next."""
 _TAG = "latest"
+_LAYER = "layer.tar"
+_MAX_NAME = 128
+"""Of a repository, with room for a registry's name and a namespace: 255 is the limit for all."""
 
 
 def write_oci_layout(executable: Executable, path: Path) -> None:
-    """The image as the OCI layout `path`, tagged `latest`."""
+    """The image as the OCI layout `path`, tagged `latest`.
+
+    A layer has no holes: the tars that could tell them are not taken by every reader, or not
+    given back by it as they were. So what a hole costs there is time, and room when unpacked.
+    """
+    space = survey(filesystem_of(executable))
     with atomic_directory(path) as directory:
+        check_room("its layer's files", space.total.stored + space.holes, directory.parent)
         blobs = directory / "blobs" / "sha256"
         blobs.mkdir(parents=True)
 
@@ -65,39 +71,30 @@ def write_oci_layout(executable: Executable, path: Path) -> None:
 def write_docker_archive(executable: Executable, path: Path) -> str:
     """The image as the archive `path`; returns the name that it will have when loaded."""
     name = f"{_repository(executable.path)}:{_TAG}"
-    _check_room(executable, path.resolve().parent)
-    with atomic_file(path, 0o644) as file, tempfile.TemporaryFile(dir=path.resolve().parent) as raw:
-        layer = cast(BinaryIO, raw)
+    size = survey(filesystem_of(executable)).total.size
+    with atomic_file(path, 0o644) as file:
+        check_room("its archive's files", size, path.resolve().parent)
         digest = hashlib.sha256()
 
         def write(data: bytes) -> None:
             digest.update(data)
-            layer.write(data)
+            file.write(data)
 
+        # Its header comes when its size is known.
+        file.seek(tarfile.BLOCKSIZE)
         _write_layer(executable, write)
-        size = layer.tell()
-        layer.seek(0)
-        diff_id = digest.hexdigest()
-        config = _json(image_config(config_of(executable), executable.machine, f"sha256:{diff_id}"))
+        end = file.tell()
+        file.seek(0)
+        file.write(_header(_LAYER, end - tarfile.BLOCKSIZE))
+        file.seek(end)
+        diff_id = f"sha256:{digest.hexdigest()}"
+        config = _json(image_config(config_of(executable), executable.machine, diff_id))
         config_name = f"{hashlib.sha256(config).hexdigest()}.json"
-        layer_name = f"{diff_id}/layer.tar"
-        manifest = [{"Config": config_name, "RepoTags": [name], "Layers": [layer_name]}]
-        with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
-            archive.addfile(_member(layer_name, size), layer)
-            for member, data in ((config_name, config), ("manifest.json", _json(manifest))):
-                archive.addfile(_member(member, len(data)), io.BytesIO(data))
+        manifest = [{"Config": config_name, "RepoTags": [name], "Layers": [_LAYER]}]
+        for member, data in ((config_name, config), ("manifest.json", _json(manifest))):
+            file.write(_header(member, len(data)) + data + bytes(-len(data) % tarfile.BLOCKSIZE))
+        file.write(bytes(2 * tarfile.BLOCKSIZE))
     return name
-
-
-def _check_room(executable: Executable, directory: Path) -> None:
-    """The archive holds every file in full, holes too, and its layer once more while it is made."""
-    needed = 2 * survey(filesystem_of(executable)).total.size
-    free = shutil.disk_usage(directory).free
-    if needed > free:
-        raise DockercError(
-            f"its archive takes {needed} bytes to make and {directory} has {free} left; "
-            "free some space or choose another place"
-        )
 
 
 def _write_layer(executable: Executable, write: Callable[[bytes], Any]) -> None:
@@ -143,14 +140,15 @@ def _compressor() -> Any:
 
 def _repository(path: Path) -> str:
     """The executable's name as a repository's: lower case, and only what one may hold."""
-    name = re.sub(r"[^a-z0-9]+", "-", path.name.lower()).strip("-")
+    name = re.sub(r"[^a-z0-9]+", "-", path.name.lower())[:_MAX_NAME].strip("-")
     return name or "app"
 
 
-def _member(name: str, size: int) -> tarfile.TarInfo:
+def _header(name: str, size: int) -> bytes:
+    """One block; GNU's form has room in it for any size."""
     info = tarfile.TarInfo(name)
     info.size, info.mode = size, 0o644
-    return info
+    return info.tobuf(tarfile.GNU_FORMAT)
 
 
 def _json(value: object) -> bytes:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from toolkit.stubs import image_architecture
 
 _OWN = "dev.dockerc."
 _STANDARD = "org.opencontainers.image."
+_RFC3339 = re.compile(r"\d{4}(-\d\d){2}T\d\d(:\d\d){2}(\.\d+)?(Z|[+-]\d\d:\d\d)")
 _FIELDS = ("os", "architecture", "variant", "author", "created")
 
 
@@ -23,6 +25,8 @@ def image_config(config: dict[str, Any], machine: str | None, diff_id: str) -> d
     image = {
         name: annotations[_STANDARD + name] for name in _FIELDS if _STANDARD + name in annotations
     }
+    if not _RFC3339.fullmatch(str(image.get("created"))):
+        image.pop("created", None)  # for whose sake an engine would refuse the image
     image.setdefault("os", "linux")
     if "architecture" not in image:
         image["architecture"] = image_architecture(machine)

@@ -6,8 +6,9 @@ import tarfile
 from collections.abc import Callable
 from typing import Any
 
-from toolkit.squashfs.filesystem import Filesystem, Node, Place
-from toolkit.squashfs.structs import InodeType
+from toolkit.squashfs.filesystem import Filesystem
+from toolkit.squashfs.nodes import Node
+from toolkit.squashfs.structs import InodeType, Place
 
 _TYPES = {
     InodeType.DIRECTORY: tarfile.DIRTYPE,
@@ -19,7 +20,7 @@ _TYPES = {
 }
 _BLOCK = 512
 _XATTR = "SCHILY.xattr."
-_HOLE = bytes(1 << 16)
+_HOLE = bytes(1 << 20)
 
 
 def write_layer(filesystem: Filesystem, top: Node, write: Callable[[bytes], Any]) -> None:

@@ -19,6 +19,7 @@ from toolkit.squashfs.structs import (
     METADATA_UNCOMPRESSED,
     NO_TABLE,
     SUPERBLOCK_SIZE,
+    Place,
     Superblock,
 )
 
@@ -60,6 +61,24 @@ class Blocks:
         content, end = self._metadata_at(self.raw(start, 2), start, self.raw)
         self._metadata[start] = content, end
         return content, end
+
+    def read(self, table: int, at: Place, size: int) -> tuple[bytes, Place]:
+        """`size` bytes of the metadata table that starts at `table`, and the place after them."""
+        content, after = self.metadata(table + at.block)
+        end = at.offset + size
+        if end <= len(content):
+            return content[at.offset : end], Place(at.block, end)
+        if at.offset > len(content):
+            raise DockercError("its squashfs points past the end of a metadata block")
+        pieces = [content[at.offset :]]
+        size -= len(pieces[0])
+        while True:
+            block = after
+            content, after = self.metadata(block)
+            pieces.append(content[:size])
+            size -= len(pieces[-1])
+            if not size:
+                return b"".join(pieces), Place(block - table, len(pieces[-1]))
 
     def metadata_table(self, start: int, end: int, limit: int) -> tuple[bytearray, dict[int, int]]:
         """All the blocks of a table: their contents joined, and where each block's content is.

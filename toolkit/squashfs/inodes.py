@@ -12,7 +12,7 @@ from toolkit.errors import DockercError
 from toolkit.layers.compress import Compressor
 from toolkit.layers.tree import Inode
 from toolkit.squashfs.data import Placed
-from toolkit.squashfs.metadata import MetadataStream, Position
+from toolkit.squashfs.metadata import MetadataStream
 from toolkit.squashfs.structs import (
     DEVICE_INODE,
     DIRECTORY_ENTRY,
@@ -30,6 +30,7 @@ from toolkit.squashfs.structs import (
     SYMLINK_INODE,
     U32,
     InodeType,
+    Place,
 )
 from toolkit.squashfs.xattrs import XattrTable
 
@@ -47,14 +48,14 @@ class _Record:
 
     number: int
     nlink: int = 0
-    position: Position | None = None
+    position: Place | None = None
 
 
 @dataclass(slots=True)
 class _Listing:
     """A directory's entries in the directory table: where, how long, and its index."""
 
-    start: Position
+    start: Place
     size: int = 0
     index: list[bytes] = field(default_factory=list)
 

@@ -3,22 +3,9 @@
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
 
 from toolkit.layers.compress import Compressor
-from toolkit.squashfs.structs import METADATA_SIZE, METADATA_UNCOMPRESSED
-
-
-class Position(NamedTuple):
-    """A place in a metadata stream: its block's start, relative to the stream, and the offset."""
-
-    block: int
-    offset: int
-
-    @property
-    def reference(self) -> int:
-        """As inode references are stored: 48 bits of block, 16 of offset."""
-        return self.block << 16 | self.offset
+from toolkit.squashfs.structs import METADATA_SIZE, METADATA_UNCOMPRESSED, Place
 
 
 class MetadataStream:
@@ -32,9 +19,9 @@ class MetadataStream:
         self._compressor = compressor
 
     @property
-    def position(self) -> Position:
+    def position(self) -> Place:
         """Where the next byte goes."""
-        return Position(len(self.output), len(self._buffer))
+        return Place(len(self.output), len(self._buffer))
 
     def write(self, data: bytes) -> None:
         """Append; a block that is full is compressed at once, so that positions are final."""

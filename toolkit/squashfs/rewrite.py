@@ -12,7 +12,8 @@ from toolkit.layers.entry import Content
 from toolkit.layers.tree import Inode
 from toolkit.squashfs.blocks import stored_size
 from toolkit.squashfs.data import Placement
-from toolkit.squashfs.filesystem import Filesystem, Node, Place
+from toolkit.squashfs.filesystem import Filesystem
+from toolkit.squashfs.nodes import Node
 from toolkit.squashfs.structs import (
     COMPRESSION_ZSTD,
     FLAG_COMPRESSION_OPTIONS,
@@ -20,6 +21,7 @@ from toolkit.squashfs.structs import (
     NO_FRAGMENT,
     SUPERBLOCK_SIZE,
     InodeType,
+    Place,
     Superblock,
 )
 from toolkit.squashfs.writer import METADATA_LEVEL, encode_tables

@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from toolkit.errors import DockercError
 
@@ -52,6 +53,23 @@ class InodeType(IntEnum):
     def extended(self) -> int:
         """The extended form's number: with xattrs, 64-bit sizes, sparse counts."""
         return int(self) + 7
+
+
+class Place(NamedTuple):
+    """A position in a metadata table: a block's start, relative to the table, and an offset."""
+
+    block: int
+    offset: int
+
+    @classmethod
+    def of(cls, reference: int) -> Place:
+        """The place that a stored reference means: 48 bits of block, 16 of offset."""
+        return cls(reference >> 16, reference & 0xFFFF)
+
+    @property
+    def reference(self) -> int:
+        """As it is stored."""
+        return self.block << 16 | self.offset
 
 
 INODE_HEADER = struct.Struct("<HHHHII")

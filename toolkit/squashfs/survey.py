@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from toolkit.errors import DockercError
 from toolkit.squashfs.blocks import little_endian, stored_size
-from toolkit.squashfs.filesystem import MAX_ENTRIES, Filesystem, block_count
+from toolkit.squashfs.filesystem import MAX_ENTRIES, Filesystem
+from toolkit.squashfs.nodes import block_count
 from toolkit.squashfs.structs import (
     DIRECTORY_ENTRY,
     DIRECTORY_HEADER,
@@ -53,6 +54,8 @@ class Space:
     """
 
     total: Share
+    holes: int
+    """Bytes of `total.size` that are not stored at all."""
     directories: list[Share]
     largest: list[Share]
 
@@ -66,6 +69,7 @@ class _Tables:
     tails: array[int]
     directories: dict[int, tuple[int, int, int]]
     """Position in the table to listing's block, offset, and bytes."""
+    holes: int
 
 
 def survey(filesystem: Filesystem) -> Space:
@@ -89,6 +93,7 @@ def _read_inodes(filesystem: Filesystem, table: bytes) -> _Tables:
     block_size = filesystem.superblock.block_size
     sizes, stored, tails = (array("Q", bytes(8 * (count + 1))) for _ in range(3))
     directories: dict[int, tuple[int, int, int]] = {}
+    holes = 0
     header_size = INODE_HEADER.size
     read_header, read_file = INODE_HEADER.unpack_from, FILE_INODE.unpack_from
     position, end = 0, len(table)
@@ -113,7 +118,10 @@ def _read_inodes(filesystem: Filesystem, table: bytes) -> _Tables:
                 after = at + 4 * words
                 if after > end:
                     raise DockercError("a file of its squashfs has more blocks than there are")
-                stored[number] = sum(map(stored_size, little_endian("I", table[at:after])))
+                listed = little_endian("I", table[at:after])
+                stored[number] = sum(map(stored_size, listed))
+                # Never more than the file, whose last block may be shorter.
+                holes += min(listed.count(0) * block_size, size)
                 at = after
         elif kind == _DIRECTORY:
             block, _, size, offset, _ = DIRECTORY_INODE.unpack_from(table, at)
@@ -134,7 +142,7 @@ def _read_inodes(filesystem: Filesystem, table: bytes) -> _Tables:
         else:
             raise DockercError(f"an inode of its squashfs is of the unknown type {kind}")
         position = at
-    return _Tables(sizes, stored, tails, directories)
+    return _Tables(sizes, stored, tails, directories, holes)
 
 
 def _add_tails(filesystem: Filesystem, tables: _Tables) -> None:
@@ -205,7 +213,7 @@ def _add_up(
     total = Share(
         b"", sum(t.files for t in tops), sum(t.size for t in tops), sum(t.stored for t in tops)
     )
-    return Space(total, _by_size(tops), _by_size(found))
+    return Space(total, tables.holes, _by_size(tops), _by_size(found))
 
 
 def _by_size(shares: list[Share]) -> list[Share]:
