@@ -77,6 +77,33 @@ def test_devices_by_name(run: Runner, deb: Path, shared: Path) -> None:
         assert name in done.stderr and len(done.stderr.splitlines()) == 1
 
 
+def test_a_specification_in_yaml(run: Runner, deb: Path, shared: Path) -> None:
+    specs = shared / "cdi"
+    specs.mkdir()
+    # As nvidia-ctk writes them.
+    (specs / "vendor.yaml").write_text("""---
+cdiVersion: 0.5.0
+containerEdits:
+  env:
+  - VISIBLE=void
+  hooks: []
+devices:
+- containerEdits:
+    deviceNodes:
+    - path: /dev/widget0
+      hostPath: /dev/zero
+  name: "0"
+kind: vendor.com/widget
+""")
+    script = "test -c /dev/widget0 && echo $VISIBLE"
+    done = with_specs(run, specs, deb, "--device", "vendor.com/widget=0", "sh", "-c", script)
+    assert (done.stdout, done.stderr) == ("void\n", "")
+    (specs / "vendor.yaml").write_text("kind: *anchor\n")
+    done = with_specs(run, specs, deb, "--device", "vendor.com/widget=0", "true")
+    assert done.returncode == 125
+    assert done.stderr.startswith("dockerc: /etc/cdi/vendor.yaml is neither JSON nor YAML")
+
+
 def test_gpus_are_devices_of_one_kind(run: Runner, deb: Path, shared: Path) -> None:
     specs = shared / "cdi"
     specs.mkdir()

@@ -8,6 +8,7 @@ const log = @import("log.zig");
 const remove = @import("remove.zig");
 const sys = @import("sys.zig");
 const text = @import("text.zig");
+const yaml = @import("yaml.zig");
 const Options = @import("options.zig").Options;
 const Value = json.Value;
 
@@ -50,14 +51,12 @@ fn readAll(arena: std.mem.Allocator) ![]const Value {
         var list: remove.List = .{ .fd = dir };
         while (try list.next()) |name| {
             const file = std.mem.span(name);
-            if (!std.mem.endsWith(u8, file, ".json")) {
-                if (std.mem.endsWith(u8, file, ".yaml")) log.note("{s}/{s} is not read: write the specification as JSON (nvidia-ctk cdi generate --format=json)", .{ place, file });
-                continue;
-            }
+            // No others (SPEC.md).
+            const parse = if (std.mem.endsWith(u8, file, ".json")) &json.parse else if (std.mem.endsWith(u8, file, ".yaml")) &yaml.parse else continue;
             const content = sys.readFile(dir, name, try arena.alloc(u8, size_max)) catch continue;
-            const value = json.parse(arena, content) catch |err| switch (err) {
+            const value = parse(arena, content) catch |err| switch (err) {
                 error.OutOfMemory => |e| return e,
-                error.Json => log.die("{s}/{s} is not JSON", .{ place, file }),
+                error.Json => log.die("{s}/{s} is neither JSON nor YAML as tools write it", .{ place, file }),
             };
             try specs.append(arena, value);
         }

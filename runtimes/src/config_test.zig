@@ -1,5 +1,5 @@
 //! What the payload says in text - config.json, in it the seccomp profile and lists of words, and
-//! the image's passwd and group - and footers, damaged at random: an answer or an error, no more.
+//! the image's passwd and group - device specifications and footers, damaged at random: an answer or an error, no more.
 const std = @import("std");
 const config = @import("config.zig");
 const footer = @import("footer.zig");
@@ -7,6 +7,7 @@ const fuzzing = @import("fuzzing.zig");
 const passwd = @import("passwd.zig");
 const seccomp = @import("seccomp.zig");
 const seccomp_profile = @import("seccomp_profile.zig");
+const yaml = @import("yaml.zig");
 const Superblock = @import("squashfs/superblock.zig").Superblock;
 
 const document =
@@ -23,6 +24,22 @@ const document =
     \\    "args": [{"index": 1, "value": 9, "valueTwo": 15, "op": "SCMP_CMP_MASKED_EQ"}], "includes": {"caps": ["CAP_KILL"]}}]}}}
 ;
 const accounts = "root:x:0:0:root:/root:/bin/sh\npostgres:x:101:103::/var/lib/postgresql:/bin/bash\ngroup:x:7:a,postgres,b\n";
+const devices =
+    \\---
+    \\kind: vendor.com/gpu
+    \\containerEdits:
+    \\  env: ["A=b", "C='d'"]
+    \\  mounts:
+    \\  - hostPath: '/usr/lib/it''s' # a comment
+    \\    options:
+    \\      - ro
+    \\devices:
+    \\- name: "0"
+    \\  containerEdits:
+    \\    deviceNodes:
+    \\    -
+    \\      path: /dev/null
+;
 
 /// Changes, drops or repeats a few bytes; what came out lies in `out`.
 fn damage(out: []u8, whole: []const u8, random: std.Random) []const u8 {
@@ -67,6 +84,7 @@ test "damaged texts" {
     for (0..fuzzing.rounds(20_000)) |_| {
         _ = state.reset(.retain_capacity);
         readConfig(arena, damage(&buf, document, random)) catch {};
+        _ = yaml.parse(arena, damage(&buf, devices, random)) catch {};
         const table = damage(&buf, accounts, random);
         _ = passwd.find(table, .{ .name = "postgres" });
         _ = passwd.find(table, .{ .id = 101 });

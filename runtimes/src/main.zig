@@ -268,5 +268,6 @@ test {
     _ = signals;
     _ = sys;
     _ = userns;
+    _ = @import("yaml.zig");
     _ = Superblock;
 }
