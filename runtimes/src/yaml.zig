@@ -105,7 +105,8 @@ const Parser = struct {
         const word = std.mem.trimEnd(u8, content[0 .. std.mem.find(u8, content, " #") orelse content.len], " ");
         if (std.mem.findScalar(u8, "&*!|>%@`", word[0]) != null) return error.Json;
         if (std.mem.eql(u8, word, "~")) return .null;
-        // What is neither null nor a boolean nor a number is a text.
+        // A version is no number; there are none with fractions in what is read here.
+        if (std.mem.findScalar(u8, word, '.') != null) return .{ .string = word };
         return json.parse(self.arena, word) catch |err| if (err == error.Json) .{ .string = word } else err;
     }
 };
