@@ -2,7 +2,7 @@
 python = .venv/bin/python
 images = .cache/images
 
-.PHONY: demo test bench
+.PHONY: demo test bench fuzz
 .venv:
 	python3 -m venv .venv
 
@@ -20,3 +20,11 @@ bench: .venv
 	.venv/bin/pip install -q .
 	tests/make_images.sh $(images) tiny debian python node
 	$(python) bench $(images)
+
+# The runtime's parsers, for as long as you like; wants a C++ compiler and libFuzzer (libfuzzer-14-dev).
+fuzz: .venv
+	.venv/bin/pip install -q hatchling "$$(grep -o 'ziglang==[0-9.]*' pyproject.toml)"
+	$(python) runtimes/build.py --fuzz --out .cache/fuzz --cache .cache/zig \
+	    --zstd "$$($(python) -c 'import hatch_build; print(hatch_build.libzstd())')"
+	mkdir -p .cache/fuzz/corpus
+	.cache/fuzz/fuzz -timeout=10 -rss_limit_mb=512 $(FUZZ) .cache/fuzz/corpus

@@ -1,7 +1,8 @@
-"""Build the runtime stub for every architecture, or run its tests.
+"""Build the runtime stub for every architecture, run its tests, or make OUT/fuzz of libFuzzer.
 
     python build.py --zstd DIR --version STRING --out DIR [--cache DIR]
     python build.py --zstd DIR [--cache DIR] --test
+    python build.py --zstd DIR --out DIR [--cache DIR] --fuzz
 
 DIR of --zstd holds zstd.c, the single-file libzstd. Zig is called directly: its build system
 (`zig build`, 0.17) first compiles itself, which takes longer than both stubs do.
@@ -31,9 +32,9 @@ def zig(arguments: Sequence[str], cache: Path, cwd: Path) -> None:
     subprocess.run([*ZIG, *arguments], check=True, cwd=cwd, env=environment)
 
 
-def libzstd(arch: str, zstd: Path, work: Path, cache: Path) -> Path:
+def libzstd(arch: str, zstd: Path, work: Path, cache: Path, *more: str) -> Path:
     """Compile libzstd against musl's headers; no musl is built, and none is linked."""
-    out = work / f"zstd-{arch}.o"
+    out = work / f"zstd-{arch}{''.join(more)}.o"
     flags = [
         "-O3",
         "-ffunction-sections",
@@ -48,7 +49,7 @@ def libzstd(arch: str, zstd: Path, work: Path, cache: Path) -> Path:
         "-DZSTD_FORCE_DECOMPRESS_SEQUENCES_SHORT=1",
     ]
     target = ["-target", f"{arch}-linux-musl", *defines, "-g0"]
-    zig(["cc", "-c", *target, *flags, "-o", str(out), str(zstd / "zstd.c")], cache, work)
+    zig(["cc", "-c", *target, *flags, *more, "-o", str(out), str(zstd / "zstd.c")], cache, work)
     return out
 
 
@@ -84,6 +85,22 @@ def test(zstd: Path, cache: Path) -> None:
     zig(["test", *modules(arch, "test", libzstd(arch, zstd, work, cache), work)], cache, work)
 
 
+def fuzz(zstd: Path, out: Path, cache: Path) -> None:
+    """Build OUT/fuzz, which wants a C++ compiler and LLVM's libFuzzer."""
+    work = cache / "work"
+    for directory in (work, out):
+        directory.mkdir(parents=True, exist_ok=True)
+    archives = sorted(Path("/usr/lib").glob("llvm-*/lib/libFuzzer.a"))
+    if not archives:
+        sys.exit("libFuzzer.a is not installed (libfuzzer-14-dev in Debian 12)")
+    target = work / "fuzz.o"
+    zstd_object = libzstd("x86_64", zstd, work, cache, "-fPIC")
+    options = ["-ffuzz", "-lc", "-fcompiler-rt", "-target", "x86_64-linux-gnu", "-O", "ReleaseSafe"]
+    zig(["build-obj", *options, f"-femit-bin={target}", str(SOURCE / "fuzz.zig")], cache, work)
+    objects = [target, zstd_object, archives[-1]]
+    subprocess.run(["c++", *objects, "-lpthread", "-o", out / "fuzz"], check=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -93,10 +110,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out"))
     parser.add_argument("--cache", type=Path, default=Path(".zig-cache"))
     parser.add_argument("--test", action="store_true")
+    parser.add_argument("--fuzz", action="store_true")
     given = parser.parse_args()
     zstd, out, cache = given.zstd.resolve(), given.out.resolve(), given.cache.resolve()
     if given.test:
         test(zstd, cache)
+        return
+    if given.fuzz:
+        fuzz(zstd, out, cache)
         return
     with ThreadPoolExecutor() as pool:
         for binary in pool.map(

@@ -10,7 +10,7 @@ const seccomp_profile = @import("seccomp_profile.zig");
 const yaml = @import("yaml.zig");
 const Superblock = @import("squashfs/superblock.zig").Superblock;
 
-const document =
+pub const document =
     \\{"ociVersion": "1.0.0", "process": {"user": {"uid": 101, "gid": 4294967295, "umask": 18, "additionalGids": [4, 27]},
     \\ "args": ["/bin/sh", "-c", "echo \"\u00e9\ud83d\ude00\\\t\""], "env": ["PATH=/bin", "A="], "cwd": "/srv",
     \\ "capabilities": {"bounding": ["CAP_CHOWN"], "effective": [], "ambient": null}, "oomScoreAdj": -500,
@@ -24,7 +24,7 @@ const document =
     \\    "args": [{"index": 1, "value": 9, "valueTwo": 15, "op": "SCMP_CMP_MASKED_EQ"}], "includes": {"caps": ["CAP_KILL"]}}]}}}
 ;
 const accounts = "root:x:0:0:root:/root:/bin/sh\npostgres:x:101:103::/var/lib/postgresql:/bin/bash\ngroup:x:7:a,postgres,b\n";
-const devices =
+pub const devices =
     \\---
     \\kind: vendor.com/gpu
     \\containerEdits:
@@ -65,7 +65,7 @@ fn damage(out: []u8, whole: []const u8, random: std.Random) []const u8 {
     return out[0..len];
 }
 
-fn readConfig(arena: std.mem.Allocator, text: []const u8) !void {
+pub fn readConfig(arena: std.mem.Allocator, text: []const u8) !void {
     const spec = try config.parse(arena, text);
     _ = config.command(arena, &spec, null, &.{"word"}) catch {};
     var program: seccomp.Program = .{};

@@ -1,5 +1,6 @@
 //! libzstd's decoder, one context a thread, in memory of ours: it never allocates.
 const std = @import("std");
+const builtin = @import("builtin");
 const sys = @import("sys.zig");
 
 extern fn ZSTD_estimateDCtxSize() usize;
@@ -19,10 +20,13 @@ fn noMemoryArray(_: usize, _: usize) callconv(.c) ?*anyopaque {
 }
 fn nothingToFree(_: ?*anyopaque) callconv(.c) void {}
 
+// The fuzzer has a libc.
 comptime {
-    @export(&noMemory, .{ .name = "malloc" });
-    @export(&noMemoryArray, .{ .name = "calloc" });
-    @export(&nothingToFree, .{ .name = "free" });
+    if (!builtin.link_libc) {
+        @export(&noMemory, .{ .name = "malloc" });
+        @export(&noMemoryArray, .{ .name = "calloc" });
+        @export(&nothingToFree, .{ .name = "free" });
+    }
 }
 
 pub const Decoder = struct {

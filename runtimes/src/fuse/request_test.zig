@@ -15,7 +15,7 @@ const Superblock = @import("../squashfs/superblock.zig").Superblock;
 const Answer = struct { err: i32, body: []const u8 };
 
 /// A mount without a kernel.
-const Mount = struct {
+pub const Mount = struct {
     kernel: sys.fd_t,
     device: sys.fd_t,
     reader: Reader,
@@ -24,7 +24,7 @@ const Mount = struct {
     operations: Operations = undefined,
     answer: [1 << 18]u8 = undefined,
 
-    fn init(self: *Mount, image: *const Image, superblock: Superblock) !void {
+    pub fn init(self: *Mount, image: *const Image, superblock: Superblock) !void {
         const unix = 1;
         const sequenced_packets = 5;
         var pair: [2]sys.fd_t = undefined;
@@ -43,7 +43,7 @@ const Mount = struct {
         };
     }
 
-    fn deinit(self: *Mount) void {
+    pub fn deinit(self: *Mount) void {
         sys.close(self.kernel);
         sys.close(self.device);
         sys.release(std.mem.sliceAsBytes(self.reader.metadata.slots));
@@ -55,7 +55,7 @@ const Mount = struct {
     }
 
     /// The answer's error and its body; null for requests that get none.
-    fn ask(self: *Mount, opcode: protocol.Opcode, nodeid: u64, body: []const u8) !?Answer {
+    pub fn ask(self: *Mount, opcode: protocol.Opcode, nodeid: u64, body: []const u8) !?Answer {
         const header: protocol.InHeader = .{
             .len = @intCast(@sizeOf(protocol.InHeader) + body.len),
             .opcode = opcode,
@@ -90,27 +90,27 @@ const Mount = struct {
     }
 
     /// What works ahead does so, and is heard by nobody.
-    fn workAhead(self: *Mount) !void {
+    pub fn workAhead(self: *Mount) !void {
         while (self.ahead.step(self.operations.decoder)) {}
         const dont_wait = 0x40;
         while (sys.call(.recvfrom, .{ self.kernel, &self.answer, self.answer.len, dont_wait, 0, 0 })) |_| {} else |_| {}
     }
 
-    fn lookup(self: *Mount, name: [:0]const u8) !?u64 {
+    pub fn lookup(self: *Mount, name: [:0]const u8) !?u64 {
         const answer = (try self.ask(.lookup, protocol.root_id, name[0 .. name.len + 1])).?;
         if (answer.err != 0) return null;
         return std.mem.readInt(u64, answer.body[0..8], .little);
     }
 };
 
-const File = struct {
+pub const File = struct {
     fd: sys.fd_t,
 
-    fn init() !File {
+    pub fn init() !File {
         return .{ .fd = @intCast(try sys.call(.memfd_create, .{ "image", 0 })) };
     }
 
-    fn holds(self: File, bytes: []const u8) !Image {
+    pub fn holds(self: File, bytes: []const u8) !Image {
         try sys.do(.pwrite64, .{ self.fd, bytes.ptr, bytes.len, 0 });
         return .{ .fd = self.fd, .start = 0, .len = bytes.len };
     }

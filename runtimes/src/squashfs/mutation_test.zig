@@ -182,12 +182,12 @@ fn walk(reader: *Reader, decoder: Decoder, reference: inode.Reference, depth: us
     }
 }
 
-fn readWhole(bytes: []const u8, fd: sys.fd_t) !Seen {
+pub fn readWhole(bytes: []const u8, fd: sys.fd_t) !Seen {
     const superblock = try Superblock.parse(bytes[0..Superblock.length]);
     try sys.do(.pwrite64, .{ fd, bytes.ptr, bytes.len, 0 });
     const image: Image = .{ .fd = fd, .start = 0, .len = @min(bytes.len, superblock.bytes_used) };
-    const reader = try std.testing.allocator.create(Reader);
-    defer std.testing.allocator.destroy(reader);
+    const reader = try std.heap.page_allocator.create(Reader);
+    defer std.heap.page_allocator.destroy(reader);
     try reader.init(&image, superblock);
     defer {
         sys.release(std.mem.sliceAsBytes(reader.metadata.slots));
