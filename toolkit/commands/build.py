@@ -10,6 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from toolkit.commands.baked import (
+    Cmd,
+    Entrypoint,
+    Env,
+    Label,
+    User,
+    Volume,
+    Workdir,
+    baked_options,
+)
 from toolkit.errors import UsageError
 from toolkit.terminal import printable
 
@@ -93,35 +103,13 @@ def build(
             "--rootfull", help="When started by root, run as root without user namespace."
         ),
     ] = False,
-    env: Annotated[
-        list[str] | None,
-        typer.Option("--env", "-e", metavar="NAME[=VALUE]", help="Bake in a variable."),
-    ] = None,
-    volume: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--volume", "-v", metavar="SRC:DST[:ro]", help="Bake in a bind of the user's."
-        ),
-    ] = None,
-    workdir: Annotated[
-        str | None, typer.Option("--workdir", "-w", help="Bake in a working directory.")
-    ] = None,
-    entrypoint: Annotated[
-        str | None,
-        typer.Option("--entrypoint", help="Bake in a program: words, or a JSON array."),
-    ] = None,
-    cmd: Annotated[
-        str | None,
-        typer.Option("--cmd", help="Bake in its default arguments: likewise."),
-    ] = None,
-    user: Annotated[
-        str | None,
-        typer.Option("--user", "-u", metavar="USER[:GROUP]", help="Bake in whom to run as."),
-    ] = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option("--label", metavar="NAME=VALUE", help="Bake in an annotation."),
-    ] = None,
+    env: Env = None,
+    volume: Volume = None,
+    workdir: Workdir = None,
+    entrypoint: Entrypoint = None,
+    cmd: Cmd = None,
+    user: User = None,
+    label: Label = None,
     compression: Annotated[
         Compression, typer.Option("--compression", help="How to compress the payload.")
     ] = Compression.ZSTD,
@@ -148,7 +136,6 @@ def build(
         raise UsageError("name the file to write: `dockerc build IMAGE --output FILE`")
 
     from toolkit.build import build as build_executable
-    from toolkit.bundle.baked import BakedOptions
     from toolkit.cache import Cache
     from toolkit.images.access import Access, parse_credentials
     from toolkit.images.platforms import MissingPlatform
@@ -157,15 +144,7 @@ def build(
 
     stored = compression is Compression.NONE
     parameters = Parameters(block_size.bytes, None if stored else level)
-    baked = BakedOptions(
-        env=tuple(env or ()),
-        volumes=tuple(volume or ()),
-        workdir=workdir,
-        entrypoint=entrypoint,
-        cmd=cmd,
-        user=user,
-        labels=tuple(label or ()),
-    )
+    baked = baked_options(env, volume, workdir, entrypoint, cmd, user, label)
     access = Access(parse_credentials(creds) if creds is not None else None, tls_verify, cert_dir)
     cache = None if no_cache else Cache()
     missing: MissingPlatform | None = None

@@ -7,6 +7,16 @@ from typing import Annotated
 
 import typer
 
+from toolkit.commands.baked import (
+    Cmd,
+    Entrypoint,
+    Env,
+    Label,
+    User,
+    Volume,
+    Workdir,
+    baked_options,
+)
 from toolkit.errors import UsageError
 
 
@@ -15,31 +25,13 @@ def edit(
     new: Annotated[
         Path, typer.Argument(metavar="NEW", help="The executable to write; may be APP itself.")
     ],
-    env: Annotated[
-        list[str] | None,
-        typer.Option("--env", "-e", metavar="NAME[=VALUE]", help="Set a variable."),
-    ] = None,
-    volume: Annotated[
-        list[str] | None,
-        typer.Option("--volume", "-v", metavar="SRC:DST[:ro]", help="Add a bind of the user's."),
-    ] = None,
-    workdir: Annotated[
-        str | None, typer.Option("--workdir", "-w", help="Change the working directory.")
-    ] = None,
-    entrypoint: Annotated[
-        str | None,
-        typer.Option("--entrypoint", help="Change the program: words, or a JSON array."),
-    ] = None,
-    cmd: Annotated[
-        str | None, typer.Option("--cmd", help="Change its default arguments: likewise.")
-    ] = None,
-    user: Annotated[
-        str | None,
-        typer.Option("--user", "-u", metavar="USER[:GROUP]", help="Change whom it runs as."),
-    ] = None,
-    label: Annotated[
-        list[str] | None, typer.Option("--label", metavar="NAME=VALUE", help="Set an annotation.")
-    ] = None,
+    env: Env = None,
+    volume: Volume = None,
+    workdir: Workdir = None,
+    entrypoint: Entrypoint = None,
+    cmd: Cmd = None,
+    user: User = None,
+    label: Label = None,
 ) -> None:
     """Change what is baked into an executable; its data is copied as it is.
 
@@ -48,15 +40,7 @@ def edit(
     from toolkit.bundle.baked import BakedOptions
     from toolkit.edition import edit as edit_executable
 
-    baked = BakedOptions(
-        env=tuple(env or ()),
-        volumes=tuple(volume or ()),
-        workdir=workdir,
-        entrypoint=entrypoint,
-        cmd=cmd,
-        user=user,
-        labels=tuple(label or ()),
-    )
+    baked = baked_options(env, volume, workdir, entrypoint, cmd, user, label)
     if baked == BakedOptions():
         raise UsageError("say what to change, for example --env NAME=VALUE")
     edit_executable(app, new, baked)

@@ -1,0 +1,52 @@
+"""The options that are baked in, as `dockerc build` and `dockerc edit` take them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from toolkit.bundle.baked import BakedOptions
+
+Env = Annotated[
+    list[str] | None,
+    typer.Option("--env", "-e", metavar="NAME[=VALUE]", help="Bake in a variable."),
+]
+Volume = Annotated[
+    list[str] | None,
+    typer.Option("--volume", "-v", metavar="SRC:DST[:ro]", help="Bake in a bind of the user's."),
+]
+Workdir = Annotated[
+    str | None, typer.Option("--workdir", "-w", help="Bake in a working directory.")
+]
+Entrypoint = Annotated[
+    str | None, typer.Option("--entrypoint", help="Bake in a program: words, or a JSON array.")
+]
+Cmd = Annotated[str | None, typer.Option("--cmd", help="Bake in its default arguments: likewise.")]
+User = Annotated[
+    str | None,
+    typer.Option("--user", "-u", metavar="USER[:GROUP]", help="Bake in whom to run as."),
+]
+Label = Annotated[
+    list[str] | None,
+    typer.Option("--label", metavar="NAME=VALUE", help="Bake in an annotation."),
+]
+
+
+def baked_options(
+    env: Env, volume: Volume, workdir: Workdir, entrypoint: Entrypoint, cmd: Cmd, user: User,
+    label: Label,
+) -> BakedOptions:  # fmt: skip
+    """What was given, checked; raises UsageError."""
+    from toolkit.bundle.baked import BakedOptions
+
+    return BakedOptions(
+        env=tuple(env or ()),
+        volumes=tuple(volume or ()),
+        workdir=workdir,
+        entrypoint=entrypoint,
+        cmd=cmd,
+        user=user,
+        labels=tuple(label or ()),
+    )
