@@ -12,6 +12,8 @@ from corpus import CORPUS
 from layout import write_layout
 from support import FIXTURES, dockerc, failed, need
 
+from toolkit.stubs import read_stub
+
 HELLO = FIXTURES / "hello"
 
 
@@ -50,6 +52,20 @@ def test_replace_keeps_payload_and_flag(hello: Path, tmp_path: Path) -> None:
         assert (tmp_path / "new").read_bytes() == app.read_bytes()
         told = json.loads(dockerc("inspect", "--json", tmp_path / "new").stdout)
         assert told["footer"]["require_mapped_uids"] is flag
+
+
+def test_replace_takes_the_runtime_of_the_payload_s_architecture(tmp_path: Path) -> None:
+    """On any host; what stood there before is of no account."""
+    for architecture, machine in (("amd64", "x86_64"), ("arm64", "aarch64")):
+        dockerc("build", f"oci:{HELLO}", "--arch", architecture, "-o", tmp_path / "app")
+        whole = (tmp_path / "app").read_bytes()
+        with (tmp_path / "app").open("r+b") as file:
+            file.seek(1000)
+            file.write(b"another version")
+        dockerc("replace", tmp_path / "app", tmp_path / "new")
+        assert (tmp_path / "new").read_bytes() == whole
+        stub = read_stub(machine)
+        assert whole.startswith(stub)
 
 
 def test_replace_in_place(hello: Path, tmp_path: Path) -> None:

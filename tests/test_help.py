@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -60,18 +61,27 @@ def test_man_has_nothing_to_complain_of() -> None:
         assert "EXIT STATUS" in done.stdout
 
 
+def test_the_readme_shows_each_command() -> None:
+    shown = (DOCS.parent / "README.md").read_text()
+    assert [c for c in COMMANDS if f"\n    $ dockerc {c} " not in shown] == ["build"]
+    assert "\n    dockerc build --image " in shown
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 @pytest.mark.parametrize(
     ("words", "expected"),
     [("dockerc ins", "inspect"), ("dockerc extract --oc", "--oci"), ("dockerc v", "verify")],
 )
-def test_completion(words: str, expected: str) -> None:
+def test_completion(words: str, expected: str, shell: str) -> None:
     code = "import sys; sys.argv[0] = 'dockerc'; from toolkit.cli import main; main()"
-    asked = {"_DOCKERC_COMPLETE": "complete_bash", "COMP_WORDS": words,
-             "COMP_CWORD": str(len(words.split()) - 1)}  # fmt: skip
+    asked = {"_DOCKERC_COMPLETE": f"complete_{shell}", "COMP_WORDS": words,
+             "COMP_CWORD": str(len(words.split()) - 1), "_TYPER_COMPLETE_ARGS": words,
+             "_TYPER_COMPLETE_FISH_ACTION": "get-args"}  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | asked, capture_output=True, text=True
     )
-    assert done.stdout.split() == [expected], done.stderr
+    offered = re.findall(r"(?:--)?\w+", done.stdout)
+    assert expected in offered and "diff" not in offered, done.stderr
 
 
 def test_the_old_name_of_replace(hello: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import shutil
 import struct
 from pathlib import Path
@@ -30,17 +31,24 @@ from toolkit.packing import Parameters
 from toolkit.progress import Silent
 from toolkit.squashfs.reader import reading
 
-COMMANDS = ("inspect", "extract", "replace", "ls", "verify", "edit", "diff")
+WAYS = ("rootfs", "bundle", "oci", "docker-archive")
+
+
+def bounded_memory() -> None:
+    """For a child: half a gigabyte of addresses, libraries included."""
+    resource.setrlimit(resource.RLIMIT_AS, (512 << 20, 512 << 20))
 
 
 def refused(app: Path, out: Path, told: str = "") -> None:
     """Every command, as a user calls it, says one sentence and writes nothing."""
-    more: dict[str, list[str | Path]] = {
-        "extract": [out], "replace": [out], "edit": [out, "-e", "A=1"], "diff": [app]
-    }  # fmt: skip
+    commands: list[list[str | Path]] = [
+        ["inspect", app], ["ls", app], ["cat", app, "/a"], ["verify", app], ["diff", app, app],
+        ["replace", app, out], ["edit", app, out, "-e", "A=1"], ["extract", app, out],
+        ["extract", app, "-"], *(["extract", app, f"--{way}", out] for way in WAYS),
+    ]  # fmt: skip
     before = sorted(out.parent.iterdir())
-    for command in COMMANDS:
-        sentence = failed(command, app, *more.get(command, []), timeout=60)
+    for words in commands:
+        sentence = failed(*words, timeout=60, preexec_fn=bounded_memory)
         assert told in sentence
     assert sorted(out.parent.iterdir()) == before
 

@@ -78,6 +78,8 @@ def test_looking_inside(old: Path) -> None:
     done = subprocess.run([*tool, "cat", old, "/bin/hello"], check=True, capture_output=True)
     assert done.stdout == (bundle / "rootfs/bin/hello").read_bytes()
     assert "no SHA-256 was recorded" in dockerc("verify", old).stdout
+    listed = json.loads(dockerc("ls", "-R", "--json", old).stdout)
+    assert len(listed) == len(describe_tree(bundle / "rootfs")) - 1
     config = dockerc("inspect", "--config", old).stdout
     assert config == (bundle / "config.json").read_text()
 
@@ -99,6 +101,26 @@ def test_an_image_again(old: Path, run: Runner, shared: Path) -> None:
     assert "Hello from dockerc" in run(shared / "built").stdout
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="cgroup v2 must be mounted")
+def test_a_bundle_runs(old: Path, shared: Path) -> None:
+    need("crun")
+    dockerc("extract", old, "--bundle", shared / "bundle")
+    crun = ["crun", "--cgroup-manager=disabled", "--root", str(shared / "state"), "run"]
+    command = [*crun, "-b", str(shared / "bundle"), "dockerc-old"]
+    script = 'mount -t cgroup2 none /sys/fs/cgroup; exec "$@"'
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script, "sh", *command],
+        capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60,
+    )  # fmt: skip
+    assert "Hello from dockerc" in done.stdout, done.stderr
+
+
+def test_a_docker_archive_is_built_again(old: Path, run: Runner, shared: Path) -> None:
+    dockerc("extract", old, "--docker-archive", shared / "archive")
+    dockerc("build", f"docker-archive:{shared}/archive", "-o", shared / "built")
+    assert "Hello from dockerc" in run(shared / "built").stdout
+
+
 def test_replace(old: Path, run: Runner, shared: Path) -> None:
     new = shared / "new"
     dockerc("replace", old, new)
@@ -117,11 +139,30 @@ def test_replace(old: Path, run: Runner, shared: Path) -> None:
 
 
 def test_edit(old: Path, run: Runner, shared: Path) -> None:
+    """Before its runtime is replaced, which stays what it was."""
+    edited, new = shared / "edited", shared / "new"
+    dockerc("edit", old, edited, "-e", "BAKED=in", "--entrypoint", "/bin/hello env")
+    assert edited.read_bytes()[:STUB_SIZE] == old.read_bytes()[:STUB_SIZE]
+    assert flag(edited) == flag(old)
+    assert "SHA-256 is as recorded" in dockerc("verify", edited).stdout
+    dockerc("replace", edited, new)
+    assert "BAKED=in" in run(new).stdout
+
+
+def test_diff(old: Path, shared: Path) -> None:
+    """Of an old file and what replace makes of it: footer and runtime, nothing else."""
+    assert dockerc("diff", old, old).stdout == ""
     dockerc("replace", old, shared / "new")
-    dockerc("edit", shared / "new", shared / "edited", "-e", "BAKED=in",
-            "--entrypoint", "/bin/hello env")  # fmt: skip
-    assert "BAKED=in" in run(shared / "edited").stdout
-    assert "whole" in dockerc("verify", shared / "edited").stdout
+    done = dockerc("diff", "--json", old, shared / "new", check=False)
+    assert done.returncode == 1
+    told = json.loads(done.stdout)
+    new = int(dockerc("inspect", "-f", "{{.Footer.Offset}}", shared / "new").stdout)
+    assert told["footer"]["offset"] == [STUB_SIZE, new]
+    assert ("generation" in told["footer"]) == ("first" in old.parent.name)
+    assert list(told["stub"]) == ["sha256"]
+    assert (told["config"], told["files"]) == ({}, [])
+    lines = dockerc("diff", old, shared / "new", check=False).stdout
+    assert f"footer offset: {STUB_SIZE} -> {new}\n" in lines and "stub sha256: " in lines
 
 
 @one_is_enough

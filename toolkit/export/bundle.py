@@ -58,7 +58,11 @@ def _for_this_user(config: dict[str, Any], wants_range: bool) -> dict[str, Any]:
             if wants_range and (found := _sub_ids(Path(ranges))):
                 linux[maps].append({"containerID": 1, "hostID": found[0], "size": found[1]})
     linux["namespaces"] = namespaces
-    return {**config, "root": {"path": "rootfs"}, "linux": linux}
+    changed: dict[str, Any] = {"root": {"path": "rootfs"}, "linux": linux}
+    if isinstance(process := config.get("process"), dict):
+        # umoci asks for a terminal, without which runtimes then refuse to start.
+        changed["process"] = {**process, "terminal": False}
+    return {**config, **changed}
 
 
 def _sub_ids(path: Path) -> tuple[int, int] | None:
