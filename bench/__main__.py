@@ -1,4 +1,4 @@
-"""`python bench DIR [build|startup|reads|repackage]`: our figures beside our rivals'.
+"""`python bench DIR [build|scale|startup|reads|repackage]`: our figures beside our rivals'.
 
 DIR holds OCI layouts made by tests/make_images.sh. Wants root, the user `dockerc-test`, and the
 rivals: skopeo, umoci, squashfs-tools, squashfs-tools-ng, squashfuse, fuse-overlayfs, bubblewrap and
@@ -17,6 +17,7 @@ from pathlib import Path
 from build import bench_build
 from reads import bench_reads
 from repackage import bench_repackage
+from scale import bench_scale
 from startup import bench_startup
 
 _ENTERED = "DOCKERC_BENCH_ENTERED"
@@ -38,7 +39,7 @@ def main() -> None:
     images = {
         path.name: path for path in sorted(Path(sys.argv[1]).iterdir()) if path.name[0] != "."
     }
-    wanted = sys.argv[2:] or ["build", "startup", "reads", "repackage"]
+    wanted = sys.argv[2:] or ["build", "scale", "startup", "reads", "repackage"]
     dockerc = shutil.which("dockerc", path=Path(sys.executable).parent)
     assert dockerc, "install the tool beside this Python first"
     work = Path(tempfile.mkdtemp(prefix="dockerc-bench-"))
@@ -47,6 +48,8 @@ def main() -> None:
         print(subprocess.run(["uname", "-srm"], capture_output=True, text=True).stdout, end="")
         if "build" in wanted:
             bench_build(images, work, dockerc)
+        if "scale" in wanted:
+            bench_scale(work, dockerc)
         if "startup" in wanted:
             bench_startup(images, work, dockerc)
         if "reads" in wanted:

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import json
+import random
 import tarfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -33,6 +34,32 @@ def with_file(image: Path, output: Path, name: str, data: bytes) -> Path:
     (output / "index.json").write_text(json.dumps(index))
     (output / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
     return output
+
+
+def synthetic(layout: Path, size: int, files: int) -> Path:
+    """An image of so many files, together of `size` bytes that do not compress."""
+    (layout / "blobs" / "sha256").mkdir(parents=True)
+    layer = layout / "layer"
+    with tarfile.open(layer, "w") as archive:
+        for number in range(files):
+            info = tarfile.TarInfo(f"d{number // 100}/f{number}")
+            info.size = size // files
+            archive.addfile(info, _Noise(info.size))
+            archive.members.clear()  # type: ignore[attr-defined]  # else it remembers all
+    stored = store(layout, layer)
+    config = {
+        "os": "linux", "architecture": "amd64", "config": {"Cmd": ["true"]},
+        "rootfs": {"type": "layers", "diff_ids": [stored["digest"]]},
+    }  # fmt: skip
+    manifest = {
+        "schemaVersion": 2,
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json"} | store(layout, config),
+        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar"} | stored],
+    }
+    listed = {"mediaType": "application/vnd.oci.image.manifest.v1+json"} | store(layout, manifest)
+    (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [listed]}))
+    (layout / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    return layout
 
 
 def merged_tar(image: Path, output: Path) -> Path:
@@ -84,3 +111,15 @@ def store(layout: Path, content: Path | bytes | dict[str, Any]) -> dict[str, Any
 
 def _digest(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+class _Noise(io.RawIOBase):
+    """Random bytes, so many of them."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+
+    def read(self, size: int = -1) -> bytes:
+        size = min(size, self._left)
+        self._left -= size
+        return random.randbytes(size)

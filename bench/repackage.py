@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import json
 import os
-import random
 import statistics
-import tarfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from layers import store
+from layers import synthetic
 from measure import ORDINARY, Measured, User
 
 RUNS = 9
@@ -60,38 +56,7 @@ def _print(title: str, rows: list[Measured], note: str) -> None:
 
 def _executable(work: Path, size: int, files: int, dockerc: str, user: User) -> Path:
     """An executable whose payload is `size` bytes that do not compress, in so many files."""
-    layout, app = work / f"image-{size}", work / f"app-{size}"
-    (layout / "blobs" / "sha256").mkdir(parents=True)
-    layer = layout / "layer"
-    with tarfile.open(layer, "w") as archive:
-        for number in range(files):
-            info = tarfile.TarInfo(f"d{number // 100}/f{number}")
-            info.size = size // files
-            archive.addfile(info, _Noise(info.size))
-    stored = store(layout, layer)
-    config = {
-        "os": "linux", "architecture": "amd64", "config": {"Cmd": ["true"]},
-        "rootfs": {"type": "layers", "diff_ids": [stored["digest"]]},
-    }  # fmt: skip
-    manifest = {
-        "schemaVersion": 2,
-        "config": {"mediaType": "application/vnd.oci.image.config.v1+json"} | store(layout, config),
-        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar"} | stored],
-    }
-    listed = {"mediaType": "application/vnd.oci.image.manifest.v1+json"} | store(layout, manifest)
-    (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [listed]}))
-    (layout / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    layout = synthetic(work / f"image-{size}-{files}", size, files)
+    app = work / f"app-{size}-{files}"
     user.timed(dockerc, "build", "-q", "--no-cache", f"oci:{layout}", "--arch", "amd64", "-o", app)
     return app
-
-
-class _Noise(io.RawIOBase):
-    """Random bytes, so many of them."""
-
-    def __init__(self, size: int) -> None:
-        self._left = size
-
-    def read(self, size: int = -1) -> bytes:
-        size = min(size, self._left)
-        self._left -= size
-        return random.randbytes(size)

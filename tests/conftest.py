@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from hostile_support import NoElf, sound_executables
+from images_support import Layout, LyingRegistry, isolate, lying_registry, on
+from registry_support import Authority
 from support import FIXTURES, TESTS, Runner, dockerc
 
 
@@ -80,6 +82,34 @@ def sound(place: Path) -> dict[str, bytes]:
 def no_elf(monkeypatch: pytest.MonkeyPatch) -> None:
     """lief has its own process, and its own test: a third of a second for each mutant."""
     monkeypatch.setattr("toolkit.inspection.ElfProbe", NoElf)
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The user's directory, with no configuration but what a test writes there."""
+    isolate(monkeypatch, tmp_path / "home")
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    """An OCI layout with an image for amd64, to be changed at will."""
+    layout = Layout(tmp_path / "layout")
+    layout.write(layout.index(on(layout.manifest(), "amd64")))
+    return layout
+
+
+@pytest.fixture
+def liar(layout: Layout) -> Iterator[LyingRegistry]:
+    """A false registry that, so far, serves the truth: the layout's image as app:latest."""
+    with lying_registry(layout.path) as registry:
+        yield registry
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """A certificate authority that nobody trusts unless told to."""
+    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture(scope="session")

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import ssl
 import subprocess
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from images_support import Json, answer, run, tool
+from images_support import FIXTURE, Json, answer, run, skopeo_copy, tool
+
+from toolkit.images.access import Access, Credentials
 
 USER, PASSWORD, IDENTITY = "anna", "se:cret é", "an identity token"
 
@@ -63,6 +66,33 @@ def htpasswd(path: Path) -> Path:
     """The passwords of a registry; it takes bcrypt only."""
     path.write_text(run("htpasswd", "-nbB", "-C4", USER, PASSWORD))
     return path
+
+
+def conf(home: Path, text: str, name: str = "registries.conf") -> Path:
+    """Write a file of the user's container configuration."""
+    path = home / ".config" / "containers" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+@dataclass(frozen=True)
+class Closed:
+    """A registry that asks for a login."""
+
+    address: str
+    trusted: Path
+
+    def access(self, password: str = PASSWORD) -> Access:
+        return Access(Credentials(USER, password), certificates=self.trusted)
+
+
+def push(address: str, repository: str, authority: Authority) -> None:
+    """Put the fixture into a closed registry."""
+    skopeo_copy(
+        f"oci:{FIXTURE}", f"docker://{address}/{repository}:1", "--all",
+        "--dest-creds", f"{USER}:{PASSWORD}", "--dest-cert-dir", str(authority.directory),
+    )  # fmt: skip
 
 
 @dataclass
@@ -142,3 +172,31 @@ def token_server(authority: Authority) -> Iterator[TokenServer]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@contextmanager
+def relay(connect: Callable[[socket.socket], socket.socket]) -> Iterator[int]:
+    """Joins whoever comes to a port of this machine with what `connect` opens for them."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def pump(source: socket.socket, sink: socket.socket) -> None:
+            try:
+                while data := source.recv(1 << 16):
+                    sink.sendall(data)
+                sink.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass
+
+        def serve() -> None:
+            while True:
+                try:
+                    client = server.accept()[0]
+                except OSError:
+                    return
+                upstream = connect(client)
+                for ends in ((client, upstream), (upstream, client)):
+                    threading.Thread(target=pump, args=ends, daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield int(server.getsockname()[1])
+        server.shutdown(socket.SHUT_RDWR)

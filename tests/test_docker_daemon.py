@@ -25,7 +25,6 @@ from images_support import (
     ARM64,
     FIXTURE,
     answer,
-    isolate,
     lying_registry,
     read_image,
     run,
@@ -34,7 +33,7 @@ from images_support import (
     tar_of,
     tool,
 )
-from registry_support import Authority
+from registry_support import Authority, relay
 
 from toolkit.errors import DockercError
 from toolkit.images.engine import find_engine
@@ -43,10 +42,7 @@ from toolkit.images.platforms import MissingPlatform
 NAME = "localhost/dockerc-test/hello"
 
 
-@pytest.fixture(autouse=True)
-def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    isolate(monkeypatch, tmp_path / "home")
-    return tmp_path / "home"
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture(scope="module")
@@ -164,30 +160,14 @@ while data := engine.recv(65536):
 @contextmanager
 def bridge(path: str) -> Iterator[int]:
     """Serves a unix socket on a TCP port of this machine."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
 
-        def pump(source: socket.socket, sink: socket.socket) -> None:
-            try:
-                while data := source.recv(1 << 16):
-                    sink.sendall(data)
-                sink.shutdown(socket.SHUT_WR)
-            except OSError:
-                pass
+    def connect(_: socket.socket) -> socket.socket:
+        upstream = socket.socket(socket.AF_UNIX)
+        upstream.connect(path)
+        return upstream
 
-        def serve() -> None:
-            while True:
-                try:
-                    client = server.accept()[0]
-                except OSError:
-                    return
-                upstream = socket.socket(socket.AF_UNIX)
-                upstream.connect(path)
-                for ends in ((client, upstream), (upstream, client)):
-                    threading.Thread(target=pump, args=ends, daemon=True).start()
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield int(server.getsockname()[1])
-        server.shutdown(socket.SHUT_RDWR)
+    with relay(connect) as port:
+        yield port
 
 
 # Where an engine is looked for

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import socket
-import ssl
 import subprocess
 import sys
 import threading
@@ -26,7 +25,6 @@ from images_support import (
     answer,
     docker_registry,
     free_port,
-    isolate,
     lying_registry,
     on,
     read_image,
@@ -43,10 +41,7 @@ from toolkit.images.registries_conf import Endpoint
 from toolkit.images.registry_client import RegistryClient
 from toolkit.images.source import Platform
 
-
-@pytest.fixture(autouse=True)
-def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    isolate(monkeypatch, tmp_path / "home")
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture(scope="module")
@@ -73,19 +68,6 @@ def without_attestation(copy: Path) -> Path:
     entries = json.loads(layout.blob_path(top["digest"]).read_text())["manifests"]
     layout.write(layout.index(*(entry for entry in entries if "annotations" not in entry)))
     return copy
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path / "layout")
-
-
-@pytest.fixture
-def liar(layout: Layout) -> Iterator[LyingRegistry]:
-    """A false registry that, so far, serves the truth: an image for amd64 as app:latest."""
-    layout.write(layout.index(on(layout.manifest(), "amd64")))
-    with lying_registry(layout.path) as registry:
-        yield registry
 
 
 def layer_path(layout: Layout) -> str:
@@ -395,50 +377,6 @@ def test_token_is_not_fetched_in_the_clear_for_a_remote_registry(
     client = RegistryClient(Endpoint(reference, insecure=False, is_mirror=False), Access())
     with pytest.raises(DockercError, match="is not https"):
         client._login.renew(None, f'Bearer realm="http://{liar.address}/token"', "it")
-    assert liar.requests == []
-
-
-# TLS
-
-
-@pytest.fixture
-def tls_registry(layout: Layout, tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """A registry with a self-signed certificate for localhost, and that certificate."""
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    run(
-        "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-        "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
-        "-keyout", key, "-out", certificate,
-    )  # fmt: skip
-    layout.write(layout.manifest())
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    with lying_registry(layout.path, context) as registry:
-        yield f"localhost:{registry.address.rpartition(':')[2]}", certificate
-
-
-def test_untrusted_certificate(tls_registry: tuple[str, Path]) -> None:
-    with pytest.raises(
-        DockercError, match=r"certificate of localhost:.* is not trusted: self.signed"
-    ):
-        read_image(f"{tls_registry[0]}/app")
-
-
-def test_trusted_certificate(
-    tls_registry: tuple[str, Path], layout: Layout, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(tls_registry[1]))
-    assert read_image(f"{tls_registry[0]}/app") == read_image(f"oci:{layout.path}")
-    port = tls_registry[0].rpartition(":")[2]
-    with pytest.raises(DockercError, match=r"is not trusted: .*IP address mismatch"):
-        read_image(f"127.0.0.1:{port}/app")
-
-
-def test_http_is_not_tried_elsewhere(liar: LyingRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry_client, "_is_local", lambda host: False)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with pytest.raises(DockercError, match=r"does not speak TLS .*for localhost"):
-        read_image(f"{liar.address}/app")
     assert liar.requests == []
 
 

@@ -18,7 +18,6 @@ from images_support import (
     Layout,
     LyingRegistry,
     answer,
-    isolate,
     lying_registry,
     read_image,
     sha256,
@@ -34,9 +33,7 @@ PATH = f"/v2/app/blobs/{sha256(TAR)}"
 MANIFEST_PATH = "/v2/app/manifests/latest"
 
 
-@pytest.fixture(autouse=True)
-def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    isolate(monkeypatch, tmp_path / "home")
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture

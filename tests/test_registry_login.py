@@ -6,7 +6,6 @@ import base64
 import json
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -18,19 +17,18 @@ from images_support import (
     LyingRegistry,
     answer,
     docker_registry,
-    isolate,
     lying_registry,
-    on,
     read_image,
-    skopeo_copy,
 )
 from registry_support import (
     IDENTITY,
     PASSWORD,
     USER,
     Authority,
+    Closed,
     TokenServer,
     htpasswd,
+    push,
     token_server,
 )
 
@@ -38,11 +36,7 @@ from toolkit.errors import DockercError, UsageError
 from toolkit.images.access import Access, Credentials, parse_credentials
 from toolkit.images.credentials import find_credentials
 
-
-@pytest.fixture(autouse=True)
-def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    isolate(monkeypatch, tmp_path / "home")
-    return tmp_path / "home"
+pytestmark = pytest.mark.usefixtures("home")
 
 
 def auth(user: str, password: str) -> dict[str, str]:
@@ -202,29 +196,6 @@ def test_credentials_of_the_command_line() -> None:
 # A real registry with TLS, passwords and tokens
 
 
-@dataclass(frozen=True)
-class Closed:
-    """A registry that asks for a login."""
-
-    address: str
-    trusted: Path
-
-    def access(self, password: str = PASSWORD) -> Access:
-        return Access(Credentials(USER, password), certificates=self.trusted)
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-def push(address: str, repository: str, authority: Authority) -> None:
-    skopeo_copy(
-        f"oci:{FIXTURE}", f"docker://{address}/{repository}:1", "--all",
-        "--dest-creds", f"{USER}:{PASSWORD}", "--dest-cert-dir", str(authority.directory),
-    )  # fmt: skip
-
-
 @pytest.fixture(scope="module")
 def password_registry(
     tmp_path_factory: pytest.TempPathFactory, authority: Authority
@@ -325,19 +296,6 @@ def test_token_for_an_identity_token(
 
 
 # To whom they are not shown
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    layout = Layout(tmp_path / "layout")
-    layout.write(layout.index(on(layout.manifest(), "amd64")))
-    return layout
-
-
-@pytest.fixture
-def liar(layout: Layout) -> Iterator[LyingRegistry]:
-    with lying_registry(layout.path) as registry:
-        yield registry
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ Label = Annotated[
 ]
 
 
-def baked_options(
+def options(
     env: Env, volume: Volume, workdir: Workdir, entrypoint: Entrypoint, cmd: Cmd, user: User,
     label: Label,
 ) -> BakedOptions:  # fmt: skip

@@ -10,16 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from toolkit.commands.baked import (
-    Cmd,
-    Entrypoint,
-    Env,
-    Label,
-    User,
-    Volume,
-    Workdir,
-    baked_options,
-)
+from toolkit.commands import baked
 from toolkit.errors import UsageError
 from toolkit.terminal import printable
 
@@ -103,13 +94,13 @@ def build(
             "--rootfull", help="When started by root, run as root without user namespace."
         ),
     ] = False,
-    env: Env = None,
-    volume: Volume = None,
-    workdir: Workdir = None,
-    entrypoint: Entrypoint = None,
-    cmd: Cmd = None,
-    user: User = None,
-    label: Label = None,
+    env: baked.Env = None,
+    volume: baked.Volume = None,
+    workdir: baked.Workdir = None,
+    entrypoint: baked.Entrypoint = None,
+    cmd: baked.Cmd = None,
+    user: baked.User = None,
+    label: baked.Label = None,
     compression: Annotated[
         Compression, typer.Option("--compression", help="How to compress the payload.")
     ] = Compression.ZSTD,
@@ -144,7 +135,7 @@ def build(
 
     stored = compression is Compression.NONE
     parameters = Parameters(block_size.bytes, None if stored else level)
-    baked = baked_options(env, volume, workdir, entrypoint, cmd, user, label)
+    options = baked.options(env, volume, workdir, entrypoint, cmd, user, label)
     access = Access(parse_credentials(creds) if creds is not None else None, tls_verify, cert_dir)
     cache = None if no_cache else Cache()
     missing: MissingPlatform | None = None
@@ -159,7 +150,7 @@ def build(
                     wanted,
                     access=access,
                     rootfull=rootfull,
-                    baked=baked,
+                    baked=options,
                     parameters=parameters,
                     cache=cache,
                     progress=progress,

@@ -7,16 +7,7 @@ from typing import Annotated
 
 import typer
 
-from toolkit.commands.baked import (
-    Cmd,
-    Entrypoint,
-    Env,
-    Label,
-    User,
-    Volume,
-    Workdir,
-    baked_options,
-)
+from toolkit.commands import baked
 from toolkit.errors import UsageError
 
 
@@ -25,13 +16,13 @@ def edit(
     new: Annotated[
         Path, typer.Argument(metavar="NEW", help="The executable to write; may be APP itself.")
     ],
-    env: Env = None,
-    volume: Volume = None,
-    workdir: Workdir = None,
-    entrypoint: Entrypoint = None,
-    cmd: Cmd = None,
-    user: User = None,
-    label: Label = None,
+    env: baked.Env = None,
+    volume: baked.Volume = None,
+    workdir: baked.Workdir = None,
+    entrypoint: baked.Entrypoint = None,
+    cmd: baked.Cmd = None,
+    user: baked.User = None,
+    label: baked.Label = None,
 ) -> None:
     """Change what is baked into an executable; its data is copied as it is.
 
@@ -40,7 +31,7 @@ def edit(
     from toolkit.bundle.baked import BakedOptions
     from toolkit.edition import edit as edit_executable
 
-    baked = baked_options(env, volume, workdir, entrypoint, cmd, user, label)
-    if baked == BakedOptions():
+    options = baked.options(env, volume, workdir, entrypoint, cmd, user, label)
+    if options == BakedOptions():
         raise UsageError("say what to change, for example --env NAME=VALUE")
-    edit_executable(app, new, baked)
+    edit_executable(app, new, options)
