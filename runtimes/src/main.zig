@@ -81,7 +81,7 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
 
     const group = try cgroup.enter(arena, &opts);
     const wants = &spec.linux;
-    const ids = userns.enter(arena, &callers, .{
+    const entered = userns.enter(arena, &callers, .{
         .uid = process.user.uid,
         .gid = process.user.gid,
         .range = payload.require_mapped_uids,
@@ -93,11 +93,12 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     });
     const mask = try signals.block();
     // The kernel needs none of our decoding where it mounts the payload itself.
-    if (ids != .host and ids != .none) try startup.begin(reader, .{ .root = root_path, .command = args[0], .search = env.path() });
+    if (entered.serves()) try startup.begin(reader, .{ .root = root_path, .command = args[0], .search = env.path() });
     // Before anything of ours covers a directory of the machine.
     const machine = try volumes.open(arena, spec, &opts);
     const proc = sys.openat(sys.at_fdcwd, "/proc", .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true }, 0) catch |err|
         log.die("/proc cannot be used: {s}", .{sys.text(err)});
+    const ids = entered.settle(arena);
     var root: rootfs.Rootfs = .{
         .arena = arena,
         .reader = reader,

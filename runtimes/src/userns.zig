@@ -42,7 +42,40 @@ pub const Wanted = struct {
     optional: bool,
 };
 
-pub fn enter(arena: std.mem.Allocator, environment: *const Environment, wanted: Wanted) Ids {
+/// Namespaces that are there, in which the ids may be mapped by and by: the helpers take longer to
+/// start than anything else, and much can be done without ids.
+pub const Entered = struct {
+    ids: ?Ids = null,
+    wanted: Wanted,
+    uid: u32,
+    gid: u32,
+    mapper: ?Mapper = null,
+    missing: []const u8 = "",
+
+    /// Waits for the ids. Nothing can be created before.
+    pub fn settle(self: *const Entered, arena: std.mem.Allocator) Ids {
+        if (self.ids) |ids| return ids;
+        if (self.mapper) |mapper| {
+            if (mapper.finish()) {
+                log.debug("range of ids mapped", .{});
+                return .range;
+            }
+            log.note("newuidmap or newgidmap could not map your range of subordinate ids; every file of the image belongs to one id", .{});
+        }
+        if (self.missing.len > 0) log.note("this image uses several user ids, and {s}; going on with one", .{self.missing});
+        const wanted = &self.wanted;
+        writeSingle(arena, wanted.uid, wanted.gid, self.uid, self.gid) catch |err| log.die("cannot map your id to {d}:{d} in a user namespace: {s}", .{ wanted.uid, wanted.gid, sys.text(err) });
+        return .single;
+    }
+
+    /// Whether the payload is for us to serve: the machine's root has the kernel's own driver.
+    pub fn serves(self: *const Entered) bool {
+        const ids = self.ids orelse return true;
+        return ids != .host and ids != .none;
+    }
+};
+
+pub fn enter(arena: std.mem.Allocator, environment: *const Environment, wanted: Wanted) Entered {
     const flags: u32 = CLONE.newns |
         (if (wanted.ipc) @as(u32, CLONE.newipc) else 0) |
         (if (wanted.uts) @as(u32, CLONE.newuts) else 0) |
@@ -50,6 +83,7 @@ pub fn enter(arena: std.mem.Allocator, environment: *const Environment, wanted: 
         (if (wanted.network) @as(u32, CLONE.newnet) else 0);
     const uid: u32 = @intCast(sys.raw(.geteuid, .{}));
     const gid: u32 = @intCast(sys.raw(.getegid, .{}));
+    var entered: Entered = .{ .wanted = wanted, .uid = uid, .gid = gid };
     const outer = if (uid == 0) outerMap() else null;
     // An outer namespace that has one id only cannot give the image's user another.
     const usable = if (outer) |map| map.isAll() or map.count > 1 or wanted.uid == 0 else false;
@@ -59,29 +93,22 @@ pub fn enter(arena: std.mem.Allocator, environment: *const Environment, wanted: 
             sys.mount(null, "/", null, sys.MS.private | sys.MS.rec, null) catch |err|
                 log.die("cannot make the mounts private: {s}", .{sys.text(err)});
             log.debug("root: no user namespace", .{});
-            return if (outer.?.isAll()) .host else if (outer.?.count > 1) .outer else .single;
+            entered.ids = if (outer.?.isAll()) .host else if (outer.?.count > 1) .outer else .single;
+            return entered;
         } else |err| log.debug("root without a mount namespace: {s}", .{sys.text(err)});
     }
 
-    var missing: []const u8 = "";
-    const mapper: ?Mapper = if (wanted.range) Mapper.prepare(arena, environment, uid, gid, &missing) else null;
+    if (wanted.range) entered.mapper = Mapper.prepare(arena, environment, uid, gid, &entered.missing);
     sys.do(.unshare, .{flags | CLONE.newuser}) catch |err| {
         if (!wanted.optional or uid != 0 or !canChroot()) refused(err);
         log.debug("no namespaces: {s}", .{sys.text(err)});
-        if (mapper) |m| sys.close(m.start);
-        return .none;
+        if (entered.mapper) |mapper| sys.close(mapper.start);
+        entered.ids = .none;
+        return entered;
     };
     log.debug("user namespace entered", .{});
-    if (mapper) |m| {
-        if (m.run()) {
-            log.debug("range of ids mapped", .{});
-            return .range;
-        }
-        log.note("newuidmap or newgidmap could not map your range of subordinate ids; every file of the image belongs to one id", .{});
-    }
-    if (missing.len > 0) log.note("this image uses several user ids, and {s}; going on with one", .{missing});
-    writeSingle(arena, wanted.uid, wanted.gid, uid, gid) catch |err| log.die("cannot map your id to {d}:{d} in a user namespace: {s}", .{ wanted.uid, wanted.gid, sys.text(err) });
-    return .single;
+    if (entered.mapper) |mapper| mapper.begin();
+    return entered;
 }
 
 /// To where we are, which changes nothing.
@@ -231,9 +258,13 @@ const Mapper = struct {
         sys.exit(0);
     }
 
-    fn run(self: Mapper) bool {
-        defer sys.close(self.start);
-        _ = sys.call(.write, .{ self.start, "m", 1 }) catch return false;
+    fn begin(self: Mapper) void {
+        // Without a byte the child ends, and `finish` tells.
+        _ = sys.raw(.write, .{ self.start, "m", 1 });
+        sys.close(self.start);
+    }
+
+    fn finish(self: Mapper) bool {
         const end = sys.wait(self.child, 0) catch return false;
         return end.status == 0;
     }
