@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from layout import directory, entry, file, symlink, tar_of
 from support import need
@@ -156,6 +156,7 @@ SEED = tar_of(
 
 @settings(suppress_health_check=[HealthCheck.too_slow], max_examples=400)
 @given(st.lists(st.tuples(st.integers(0, len(SEED) - 1), st.integers(0, 255)), max_size=6))
+@example([(512 + 124, 192)])  # an extended header of fewer than no bytes
 def test_a_mutated_tar_is_read_or_refused_with_a_sentence(changes: list[tuple[int, int]]) -> None:
     data = bytearray(SEED)
     for position, value in changes:

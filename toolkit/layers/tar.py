@@ -112,7 +112,7 @@ class TarReader:
             _check_sum(header)
             kind, size = header[156], _number(header[124:136])
             if kind in (_PAX, _PAX_GLOBAL, _GNU_NAME, _GNU_LINK):
-                if size > MAX_EXTENDED_HEADER:
+                if not 0 <= size <= MAX_EXTENDED_HEADER:
                     raise DockercError(f"an extended tar header claims {size} bytes")
                 data = self._stream.read(size)
                 self._stream.skip(-size % BLOCK)
