@@ -155,12 +155,12 @@ def test_without_an_overlay_a_copy_is_made(
     assert trees(shared) == []
 
 
-def test_an_ordinary_user_s_changes_go_to_the_disk_where_tmpfs_keeps_no_attributes(
+def test_an_ordinary_user_s_changes_go_to_the_cache_where_tmpfs_keeps_no_attributes(
     run_as_user: Runner, deb: Path, shared: Path, environment: dict[str, str]
 ) -> None:
-    done = run_as_user(deb, "sh", "-c", REPLACING, env={**environment, "DOCKERC_FORCE": "disk"})
+    done = run_as_user(deb, "sh", "-c", REPLACING, env={**environment, "DOCKERC_FORCE": "cache"})
     assert (done.returncode, done.stdout) == (0, "x\n0\n")
-    assert "changes go to the disk" in done.stderr
+    assert "changes go to the cache" in done.stderr
     assert trees(shared) == []
 
 

@@ -6,29 +6,16 @@ const sys = @import("sys.zig");
 const log = @import("log.zig");
 const remove = @import("remove.zig");
 const text = @import("text.zig");
+const Tree = remove.Tree;
 const Environment = @import("environment.zig").Environment;
 const Reader = @import("squashfs/reader.zig").Reader;
 const Unpacking = @import("unpack.zig").Unpacking;
 
 const trees_max = 8;
 const unused_max = 7 * 24 * 3600;
-/// A directory of one run that is younger may be about to be locked.
-const unlocked_min = 60;
 
 /// Directories of one run begin with this, and so do those that are still being made.
 const private_prefix = "run-";
-
-pub const Tree = struct {
-    /// The directory itself, locked.
-    fd: sys.fd_t,
-    /// Where it stands and its name, for what goes with the run.
-    parent: sys.fd_t,
-    name: [:0]const u8,
-
-    pub fn discard(self: Tree) void {
-        remove.tree(self.parent, self.name) catch |err| log.debug("{s} is left behind: {s}", .{ self.name, sys.text(err) });
-    }
-};
 
 pub const Cache = struct {
     arena: std.mem.Allocator,
@@ -91,14 +78,10 @@ pub const Cache = struct {
     }
 
     fn openLocked(self: *Cache, path: [:0]const u8) sys.Error!Tree {
-        const fd = try sys.openat(self.place, path, .{ .DIRECTORY = true, .NOFOLLOW = true, .CLOEXEC = true }, 0);
-        errdefer sys.close(fd);
-        // Whoever holds the other kind of lock is about to remove it.
-        sys.tryLock(fd, .shared) catch return error.NOENT;
-        if ((try sys.stat(self.place, path)).ino != (try sys.stat(fd, "")).ino) return error.NOENT;
+        const tree = try Tree.open(self.place, path, .shared);
         // Its time tells when it was last used.
-        sys.do(.utimensat, .{ fd, 0, 0, 0 }) catch {};
-        return .{ .fd = fd, .parent = self.place, .name = path };
+        sys.do(.utimensat, .{ tree.fd, 0, 0, 0 }) catch {};
+        return tree;
     }
 
     /// A directory of this run alone: empty, or with the payload's `name` in it.
@@ -111,17 +94,12 @@ pub const Cache = struct {
     }
 
     pub fn empty(self: *Cache) !Tree {
-        var random: [8]u8 = undefined;
-        try sys.do(.getrandom, .{ &random, random.len, 0 });
-        const name = try text.alloc(self.arena, private_prefix ++ "{d}", .{std.mem.readInt(u64, &random, .little)});
-        try sys.do(.mkdirat, .{ self.place, name.ptr, 0o700 });
-        const fd = try sys.openat(self.place, name, .{ .DIRECTORY = true, .NOFOLLOW = true, .CLOEXEC = true }, 0);
-        try sys.tryLock(fd, .shared);
-        return .{ .fd = fd, .parent = self.place, .name = name };
+        return Tree.make(self.arena, self.place, private_prefix);
     }
 
     /// Removes what crashed runs left, what was not used for long, and the oldest of too many.
     pub fn sweep(self: *Cache) void {
+        remove.abandoned(self.place, private_prefix);
         while (true) {
             var list: remove.List = .{ .fd = sys.openat(self.place, ".", .{ .DIRECTORY = true, .CLOEXEC = true }, 0) catch return };
             defer sys.close(list.fd);
@@ -133,12 +111,10 @@ pub const Cache = struct {
                 const fd = sys.openat(self.place, name, .{ .DIRECTORY = true, .NOFOLLOW = true, .CLOEXEC = true }, 0) catch continue;
                 defer sys.close(fd);
                 const st = sys.stat(fd, "") catch continue;
-                const unfinished = std.mem.startsWith(u8, std.mem.span(name), private_prefix);
                 count += 1;
                 sys.tryLock(fd, .exclusive) catch continue;
-                const time = if (unfinished and st.mtime.sec < now() - unlocked_min) 0 else st.mtime.sec;
-                if (time >= oldest_time) continue;
-                oldest_time = time;
+                if (st.mtime.sec >= oldest_time) continue;
+                oldest_time = st.mtime.sec;
                 oldest = self.arena.dupeSentinel(u8, std.mem.span(name), 0) catch return;
             }
             const victim = oldest orelse return;
@@ -151,9 +127,8 @@ pub const Cache = struct {
     }
 
     fn discardUnused(self: *Cache, name: [:0]const u8) !void {
-        const fd = try sys.openat(self.place, name, .{ .DIRECTORY = true, .NOFOLLOW = true, .CLOEXEC = true }, 0);
-        defer sys.close(fd);
-        try sys.tryLock(fd, .exclusive);
+        const unused = try Tree.open(self.place, name, .exclusive);
+        defer sys.close(unused.fd);
         try remove.tree(self.place, name);
         log.debug("removed {s}", .{name});
     }
@@ -166,9 +141,9 @@ fn now() i64 {
     return ts.sec;
 }
 
-/// Whether a name in the cache is one that `empty` or `keyOf` has made: nothing else is removed.
+/// Whether a name in the cache is one that `keyOf` has made: nothing else is removed.
 fn isOurs(name: []const u8) bool {
-    return std.mem.startsWith(u8, name, private_prefix) or (std.ascii.isDigit(name[0]) and std.mem.count(u8, name, "-") == 2);
+    return std.ascii.isDigit(name[0]) and std.mem.count(u8, name, "-") == 2;
 }
 
 /// What tells a payload from every other: its configuration, in which the builder keeps the digest

@@ -79,6 +79,7 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     if (args.len == 0) log.die("the image names no command: give one", .{});
     const env = try program.environment(arena, process, &opts, &callers);
 
+    const caller = sys.raw(.geteuid, .{});
     const group = try cgroup.enter(arena, &opts);
     const wants = &spec.linux;
     const entered = userns.enter(arena, &callers, .{
@@ -110,9 +111,11 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
         .ids = ids,
         .uid = process.user.uid,
         .gid = process.user.gid,
+        .caller = caller,
         .kept = if (opts.last(.overlay)) |path| try openKept(arena, path) else null,
     };
     const kind = root.make() catch |err| log.die("cannot prepare a place to run in: {s}", .{sys.text(err)});
+    const watcher = if (process.noNewPrivileges and root.written == null) null else try Watcher.start(root.written);
     const cloexec: u32 = @bitCast(sys.O{ .CLOEXEC = true });
     var lifeline: [2]sys.fd_t = undefined;
     try sys.do(.pipe2, .{ &lifeline, cloexec });
@@ -131,7 +134,6 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
         .wanted = config.list(arena, spec, "dev.dockerc.volumes") catch null orelse &.{},
         .init = opts.has(.init),
     };
-    const watcher = if (process.noNewPrivileges) null else try Watcher.start();
     // Threads cannot be made after this, and the next child is the namespace's first process.
     if (wants.hasNamespace("pid") and ids != .none) try userns.enterPid();
     const pid = try sys.fork();

@@ -1,6 +1,9 @@
-//! A directory with all that is in it, removed.
+//! Directories with all that is in them, removed; and those that have to be: directories of a single
+//! run, which go with it, or with a later run after a crash. A lock tells the living from the dead.
 const std = @import("std");
 const sys = @import("sys.zig");
+const log = @import("log.zig");
+const text = @import("text.zig");
 
 const at_removedir = 0x200;
 
@@ -24,6 +27,56 @@ pub fn tree(dir: sys.fd_t, name: [*:0]const u8) sys.Error!void {
     // Removing what was listed does not disturb the listing, but one pass may not see all.
     while (try pass(fd)) {}
     return directory(dir, name);
+}
+
+pub const Tree = struct {
+    /// The directory itself, locked.
+    fd: sys.fd_t,
+    /// Where it stands and its name, for what goes with the run.
+    parent: sys.fd_t,
+    name: [:0]const u8,
+
+    /// One that is empty, and nobody else's.
+    pub fn make(arena: std.mem.Allocator, parent: sys.fd_t, prefix: []const u8) !Tree {
+        while (true) {
+            var random: [8]u8 = undefined;
+            try sys.do(.getrandom, .{ &random, random.len, 0 });
+            const name = try text.alloc(arena, "{s}{d}", .{ prefix, std.mem.readInt(u64, &random, .little) });
+            try sys.do(.mkdirat, .{ parent, name.ptr, 0o700 });
+            // Until it is locked it looks abandoned, and another run may have removed it.
+            return open(parent, name, .shared) catch |err| if (err == error.NOENT) continue else return err;
+        }
+    }
+
+    /// As it was left by another run; not there if somebody is about to remove or, with an exclusive
+    /// lock, uses it.
+    pub fn open(parent: sys.fd_t, name: [:0]const u8, lock: sys.Lock) sys.Error!Tree {
+        const fd = try sys.openat(parent, name, .{ .DIRECTORY = true, .NOFOLLOW = true, .CLOEXEC = true }, 0);
+        errdefer sys.close(fd);
+        const st = try sys.stat(fd, "");
+        // In a place for everybody it may be somebody's who would have us remove what is ours.
+        if (st.uid != sys.raw(.geteuid, .{})) return error.PERM;
+        sys.tryLock(fd, lock) catch return error.NOENT;
+        if ((try sys.lstat(parent, name)).ino != st.ino) return error.NOENT;
+        return .{ .fd = fd, .parent = parent, .name = name };
+    }
+
+    pub fn discard(self: Tree) void {
+        tree(self.parent, self.name) catch |err| log.debug("{s} is left behind: {s}", .{ self.name, sys.text(err) });
+    }
+};
+
+/// Those directories of single runs whose runs are no more.
+pub fn abandoned(parent: sys.fd_t, prefix: []const u8) void {
+    var list: List = .{ .fd = sys.openat(parent, ".", .{ .DIRECTORY = true, .CLOEXEC = true }, 0) catch return };
+    defer sys.close(list.fd);
+    while (list.next() catch return) |name| {
+        if (!std.mem.startsWith(u8, std.mem.span(name), prefix)) continue;
+        const dead = Tree.open(parent, std.mem.span(name), .exclusive) catch continue;
+        defer sys.close(dead.fd);
+        log.debug("removing {s}", .{dead.name});
+        dead.discard();
+    }
 }
 
 fn pass(fd: sys.fd_t) sys.Error!bool {

@@ -10,6 +10,8 @@ const text = @import("text.zig");
 const userns = @import("userns.zig");
 const workspace = @import("workspace.zig");
 const cache = @import("cache.zig");
+const changes = @import("changes.zig");
+const Tree = @import("remove.zig").Tree;
 const Environment = @import("environment.zig").Environment;
 const Reader = @import("squashfs/reader.zig").Reader;
 
@@ -31,12 +33,16 @@ pub const Rootfs = struct {
     ids: userns.Ids,
     uid: u32,
     gid: u32,
+    /// The caller's, outside of all namespaces of ours.
+    caller: usize,
     /// Where --overlay keeps what is written.
     kept: ?sys.fd_t,
     proc: sys.fd_t,
 
-    /// What goes with the run.
-    own: ?cache.Tree = null,
+    /// The payload, unpacked for this run.
+    own: ?Tree = null,
+    /// What the run writes, on a disk.
+    written: ?Tree = null,
 
     pub fn make(self: *Rootfs) !Kind {
         if (self.ids == .none) {
@@ -44,13 +50,13 @@ pub const Rootfs = struct {
             try sys.do(.fchdir, .{try self.rootOf(tree)});
             return .directory;
         }
+        if (self.kept == null) try self.findDisk();
         try workspace.make();
-        const changes = try self.changesElsewhere();
         self.mountLower() catch |err| {
             log.debug("the payload cannot be mounted: {s}", .{sys.text(err)});
             try self.bindUnpacked();
         };
-        self.mountOverlay(changes) catch |err| {
+        self.mountOverlay() catch |err| {
             if (self.kept != null) log.die("cannot mount an overlayfs that keeps what is written: {s}", .{sys.text(err)});
             log.debug("no overlay: {s}", .{sys.text(err)});
             try workspace.leave();
@@ -63,6 +69,7 @@ pub const Rootfs = struct {
 
     /// After the app's end. `proc` is the machine's.
     pub fn discard(self: *Rootfs, proc: sys.fd_t) void {
+        if (self.written) |tree| tree.discard();
         const tree = self.own orelse return;
         self.unmountAll(proc) catch |err| log.debug("mounts: {s}", .{sys.text(err)});
         tree.discard();
@@ -96,7 +103,7 @@ pub const Rootfs = struct {
         log.debug("payload unpacked in the cache", .{});
     }
 
-    fn copy(self: *Rootfs) !cache.Tree {
+    fn copy(self: *Rootfs) !Tree {
         if (self.own) |tree| tree.discard();
         var store = try cache.Cache.open(self.arena, self.callers);
         store.sweep();
@@ -114,7 +121,7 @@ pub const Rootfs = struct {
         return self.path[0 .. std.mem.findScalar(u8, self.path, '/') orelse self.path.len];
     }
 
-    fn rootOf(self: *const Rootfs, tree: cache.Tree) !sys.fd_t {
+    fn rootOf(self: *const Rootfs, tree: Tree) !sys.fd_t {
         return sys.openat(tree.fd, try self.arena.dupeSentinel(u8, self.path, 0), .{ .PATH = true, .DIRECTORY = true, .NOFOLLOW = true, .CLOEXEC = true }, 0);
     }
 
@@ -123,37 +130,58 @@ pub const Rootfs = struct {
         return std.mem.eql(u8, self.callers.get("DOCKERC_FORCE") orelse return false, way);
     }
 
-    fn mountOverlay(self: *Rootfs, changes: ?sys.fd_t) !void {
+    fn mountOverlay(self: *Rootfs) !void {
         if (self.forced("copy")) return error.NODEV;
-        if (changes) |fd| try bind(fd, "changes");
+        if (self.kept) |fd| {
+            try bind(fd, "changes");
+            return self.mountOver("");
+        }
+        const tree = self.written orelse return self.mountOver("");
+        try bind(tree.fd, "changes");
+        // Nothing of it outlives the run, and so nothing has to reach the disk: else the end would
+        // write out all of that disk's file system.
+        if (self.mountOver(",volatile")) |_| return else |err| log.debug("no overlay with changes on the disk: {s}", .{sys.text(err)});
+        try sys.unmount("changes");
+        tree.discard();
+        self.written = null;
+        return self.mountOver("");
+    }
+
+    fn mountOver(self: *Rootfs, more: []const u8) !void {
         for ([_][:0]const u8{ "changes/upper", "changes/work" }) |dir| sys.mkdir(dir, 0o755) catch |err| if (err != error.EXIST) return err;
         try self.dress();
-        const options = try text.alloc(self.arena, "lowerdir=lower/{s},upperdir=changes/upper,workdir=changes/work{s}", .{
+        const options = try text.alloc(self.arena, "lowerdir=lower/{s},upperdir=changes/upper,workdir=changes/work{s}{s}", .{
             self.path,
             // An ordinary user may not write trusted.overlay.* attributes.
             if (self.ids == .host) "" else ",userxattr",
+            more,
         });
         try sys.mount("dockerc", "root", "overlay", sys.MS.nodev, options);
         log.debug("overlay mounted", .{});
     }
 
-    /// A directory to be bound over that of the workspace.
-    fn changesElsewhere(self: *Rootfs) !?sys.fd_t {
-        if (self.kept) |fd| return fd;
-        if (self.ids == .host or (keepsAttributes() and !self.forced("disk"))) return null;
+    /// For what the run writes; where there is none it is kept in memory, by the workspace. A disk
+    /// costs a millisecond (ten inodes made and removed, most of them by overlayfs), which shows in
+    /// the start of small tools only: they do without.
+    fn findDisk(self: *Rootfs) !void {
+        const attributes = self.ids != .host;
+        const large = self.reader.superblock.bytes_used >= 4 << 20;
+        if (large and !self.forced("memory") and !self.forced("cache"))
+            self.written = try changes.onDisk(self.arena, self.callers.get("TMPDIR"), self.caller, attributes);
+        if (self.written != null or !attributes or try memoryKeepsAttributes() and !self.forced("cache")) return;
         // Before Linux 6.6 a tmpfs keeps no user.* attributes, without which an ordinary user's
         // overlay cannot replace directories.
-        try workspace.leave();
         var store = try cache.Cache.open(self.arena, self.callers);
         store.sweep();
-        self.own = try store.empty();
-        try workspace.make();
-        log.debug("changes go to the disk", .{});
-        return self.own.?.fd;
+        self.written = try store.empty();
+        log.debug("changes go to the cache", .{});
     }
 
-    fn keepsAttributes() bool {
-        return if (sys.do(.setxattr, .{ "changes", "user.dockerc", "y", 1, 0 })) |_| true else |_| false;
+    fn memoryKeepsAttributes() !bool {
+        try workspace.make();
+        const kept = if (sys.do(.setxattr, .{ "changes", "user.dockerc", "y", 1, 0 })) |_| true else |_| false;
+        try workspace.leave();
+        return kept;
     }
 
     /// An overlay's root has the attributes of its upper directory: give that those of the image's.

@@ -1,17 +1,26 @@
-//! Ends the app when the stub was killed, where the kernel would not: executing a set-id program
-//! takes the parent-death signal back (prctl(2)), so with such programs allowed (no
-//! no_new_privs) a process of ours waits for the stub's end.
+//! A process of ours that waits for the stub's end, when the stub was killed and can do nothing any
+//! more. It ends the app where the kernel would not: executing a set-id program takes the
+//! parent-death signal back (prctl(2)), and such programs may be allowed (no no_new_privs). And it
+//! removes what the app has written to a disk.
+const std = @import("std");
 const sys = @import("sys.zig");
+const Tree = @import("remove.zig").Tree;
 
 pub const Watcher = struct {
     pipe: sys.fd_t,
 
     /// Before the app is there, so that it is outside of the app's process namespace.
-    pub fn start() !Watcher {
+    pub fn start(written: ?Tree) !Watcher {
         const cloexec: u32 = @bitCast(sys.O{ .CLOEXEC = true });
         var pipe: [2]sys.fd_t = undefined;
         try sys.do(.pipe2, .{ &pipe, cloexec });
-        if (try sys.fork() == 0) watch(pipe);
+        if (try sys.fork() == 0) {
+            sys.close(pipe[1]);
+            sys.closeStandard();
+            endApp(pipe[0]) catch {};
+            if (written) |tree| tree.discard();
+            sys.exit(0);
+        }
         sys.close(pipe[0]);
         return .{ .pipe = pipe[1] };
     }
@@ -20,19 +29,19 @@ pub const Watcher = struct {
         try sys.do(.write, .{ self.pipe, &app, @sizeOf(i32) });
     }
 
-    fn watch(pipe: [2]sys.fd_t) noreturn {
-        sys.close(pipe[1]);
-        sys.closeStandard();
+    fn endApp(pipe: sys.fd_t) !void {
         var app: i32 = undefined;
         // No pid: the stub is gone already, and the app never was.
-        if ((sys.call(.read, .{ pipe[0], &app, @sizeOf(i32) }) catch 0) != @sizeOf(i32)) sys.exit(0);
+        if (try sys.call(.read, .{ pipe, &app, @sizeOf(i32) }) != @sizeOf(i32)) return;
         // A descriptor, for the number may be another's by then.
-        const handle = sys.call(.pidfd_open, .{ app, 0 }) catch sys.exit(0);
+        const handle = try sys.call(.pidfd_open, .{ app, 0 });
         var byte: [1]u8 = undefined;
         // All signals are blocked: this returns when the other end is closed by the stub's end.
-        _ = sys.raw(.read, .{ pipe[0], &byte, 1 });
+        _ = sys.raw(.read, .{ pipe, &byte, 1 });
         const kill = 9;
         _ = sys.raw(.pidfd_send_signal, .{ handle, kill, 0, 0 });
-        sys.exit(0);
+        // Until then it may write.
+        var dead: std.os.linux.pollfd = .{ .fd = @intCast(handle), .events = std.os.linux.POLL.IN, .revents = 0 };
+        _ = sys.raw(.ppoll, .{ &dead, 1, 0, 0, 0 });
     }
 };
