@@ -33,6 +33,10 @@ def disk() -> Path:
     return Path("/var/tmp")
 
 
+ASKED = {"PATH": os.environ["PATH"], "TMPDIR": "/var/tmp"}
+"""For a disk where memory is plenty, too."""
+
+
 def directories(place: Path) -> set[Path]:
     """Those of runs."""
     return set(place.glob("dockerc-*-*"))
@@ -40,7 +44,7 @@ def directories(place: Path) -> set[Path]:
 
 @contextlib.contextmanager
 def started(
-    command: list[str], environment: dict[str, str] | None = None
+    command: list[str], environment: dict[str, str] = ASKED
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A command that has said that it is up."""
     pipe = subprocess.PIPE
@@ -62,7 +66,7 @@ echo $(( $(shared) - before ))
 
 def test_large_writes_cost_no_memory(run: Runner, deb: Path, disk: Path) -> None:
     before = directories(disk)
-    done = run(deb, "sh", "-c", WRITE)
+    done = run(deb, "sh", "-c", WRITE, env=ASKED)
     assert (done.returncode, done.stderr) == (0, "")
     assert int(done.stdout) < 128 << 10
     assert directories(disk) == before
@@ -82,6 +86,36 @@ def test_they_go_where_temporary_files_go(run: Runner, deb: Path, disk: Path) ->
     assert process.returncode == 0
     assert list(chosen.iterdir()) == []
     chosen.rmdir()
+
+
+def test_plenty_of_memory_is_used(run: Runner, deb: Path, disk: Path) -> None:
+    if "changes go to" in run(deb, "true", env={"DOCKERC_LOG": "debug"}).stderr:
+        pytest.skip("most of this machine's memory is in use, or it has less than 8 GB")
+    before = directories(disk)
+    with started(run.command(deb, "sh", "-c", "echo up; read line"), {"PATH": os.environ["PATH"]}):
+        assert directories(disk) == before
+
+
+def test_rationed_memory_is_not(run: Runner, deb: Path, disk: Path) -> None:
+    groups = Path("/sys/fs/cgroup/memory")
+    limit = "memory.limit_in_bytes" if groups.is_dir() else "memory.max"
+    if not groups.is_dir():
+        groups = groups.parent
+        (groups / "cgroup.subtree_control").write_text("+memory")
+    if os.geteuid() != 0:
+        pytest.skip("only root can make a control group")
+    outer = groups / f"dockerc-test-{os.getpid()}"
+    inner = outer / "inner"  # the limit stands above
+    inner.mkdir(parents=True)
+    try:
+        (outer / limit).write_text(str(1 << 30))
+        enter = ["sh", "-c", f'echo $$ >{inner}/cgroup.procs; exec "$@"', "-"]
+        words = run.command(deb, "true")
+        done = Runner(as_root=True)(*enter, *words, env={"DOCKERC_LOG": "debug"})
+        assert done.returncode == 0 and "changes go to /var/tmp" in done.stderr
+    finally:
+        inner.rmdir()
+        outer.rmdir()
 
 
 CLOSED = "mkdir -m 0 /srv/closed; chown daemon /srv/closed; echo up; sleep 600"
@@ -107,7 +141,7 @@ def test_nothing_is_left_of_a_killed_run(run: Runner, deb: Path, disk: Path) -> 
 def test_nothing_is_left_of_a_run_that_is_refused(run: Runner, deb: Path, disk: Path) -> None:
     before = directories(disk)
     for words in (["--add-host", "nonsense", "true"], ["-w", "/etc/passwd", "true"]):
-        assert run(deb, *words).returncode == 125
+        assert run(deb, *words, env=ASKED).returncode == 125
         assert gone(directories(disk) - before)
 
 
@@ -127,7 +161,7 @@ def test_what_processes_killed_at_once_left_goes_with_the_next_run(
         killed.wait(timeout=10)
         time.sleep(0.2)
         assert directories(disk) - before == written
-        assert run(deb, "true").returncode == 0
+        assert run(deb, "true", env=ASKED).returncode == 0
         assert len(directories(disk) - before) == 1
         living.terminate()
         living.wait(timeout=10)
@@ -143,7 +177,7 @@ def test_another_user_s_directory_is_left_alone(deb: Path, disk: Path, run_as_us
     try:
         bait.chmod(0o777)
         (bait / "file").touch()
-        assert run_as_user(deb, "true").returncode == 0
+        assert run_as_user(deb, "true", env=ASKED).returncode == 0
         assert (bait / "file").exists()
     finally:
         (bait / "file").unlink()
@@ -158,7 +192,7 @@ def test_without_a_disk_they_are_kept_in_memory(run: Runner, deb: Path, state: s
         pytest.skip("only root can change /var/tmp")
     script = "rm -r /usr/share/doc; mkdir /usr/share/doc; echo x >/srv/x; cat /srv/x"
     words = ["unshare", "-m", "sh", "-c", f'{state}; exec "$@"', "-"]
-    done = Runner(as_root=True)(*words, *run.command(deb, "sh", "-c", script))
+    done = Runner(as_root=True)(*words, *run.command(deb, "sh", "-c", script), env=ASKED)
     assert (done.returncode, done.stdout, done.stderr) == (0, "x\n", "")
 
 
@@ -168,5 +202,5 @@ def test_an_unusual_disk_will_do(run: Runner, deb: Path, disk: Path) -> None:
     state = "mount --bind /var/tmp /var/tmp; mount -o remount,bind,noexec,nosuid,nodev /var/tmp"
     script = "cp /bin/true /srv/mine; /srv/mine && echo ran"
     words = ["unshare", "-m", "sh", "-c", f'{state}; exec "$@"', "-"]
-    done = Runner(as_root=True)(*words, *run.command(deb, "sh", "-c", script))
+    done = Runner(as_root=True)(*words, *run.command(deb, "sh", "-c", script), env=ASKED)
     assert (done.returncode, done.stdout, done.stderr) == (0, "ran\n", "")

@@ -11,6 +11,7 @@ const doctor = @import("doctor.zig");
 const farewell = @import("farewell.zig");
 const footer = @import("footer.zig");
 const json = @import("json.zig");
+const memory = @import("memory.zig");
 const manual = @embedFile("manual.txt");
 const names = @import("names.zig");
 const options = @import("options.zig");
@@ -81,6 +82,7 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
 
     const caller = sys.raw(.geteuid, .{});
     const group = try cgroup.enter(arena, &opts);
+    const memory_is_plenty = memory.isPlenty(arena);
     const wants = &spec.linux;
     const entered = userns.enter(arena, &callers, .{
         .uid = process.user.uid,
@@ -104,6 +106,7 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
         .arena = arena,
         .reader = reader,
         .proc = proc,
+        .memory_is_plenty = memory_is_plenty,
         .callers = &callers,
         .path = root_path,
         .config = config_text,
@@ -259,6 +262,7 @@ test {
     _ = @import("environment.zig");
     _ = footer;
     _ = json;
+    _ = memory;
     _ = text;
     _ = @import("mounts.zig");
     _ = @import("quantity.zig");

@@ -35,6 +35,7 @@ pub const Rootfs = struct {
     gid: u32,
     /// The caller's, outside of all namespaces of ours.
     caller: usize,
+    memory_is_plenty: bool,
     /// Where --overlay keeps what is written.
     kept: ?sys.fd_t,
     proc: sys.fd_t,
@@ -161,13 +162,14 @@ pub const Rootfs = struct {
     }
 
     /// For what the run writes; where there is none it is kept in memory, by the workspace. A disk
-    /// costs half a millisecond (ten inodes made and removed, most of them by overlayfs), and more
-    /// where ext4 has no journal and just removed many: small tools, which start fastest, do without.
+    /// costs half a millisecond (ten inodes made and removed, most of them by overlayfs), and
+    /// several where ext4 has no journal and has just removed many.
     fn findDisk(self: *Rootfs) !void {
         const attributes = self.ids != .host;
-        const large = self.reader.superblock.bytes_used >= 4 << 20;
-        if (large and !self.forced("memory") and !self.forced("cache"))
-            self.written = try changes.onDisk(self.arena, self.callers.get("TMPDIR"), self.caller, attributes);
+        // Who says where temporary files go means these, too.
+        const said = self.callers.get("TMPDIR");
+        if (!self.forced("memory") and !self.forced("cache") and (said != null or !self.memory_is_plenty))
+            self.written = try changes.onDisk(self.arena, said, self.caller, attributes);
         if (self.written != null or !attributes or try memoryKeepsAttributes() and !self.forced("cache")) return;
         // Before Linux 6.6 a tmpfs keeps no user.* attributes, without which an ordinary user's
         // overlay cannot replace directories.
