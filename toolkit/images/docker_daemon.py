@@ -1,4 +1,4 @@
-"""`docker-daemon:NAME[:TAG|@DIGEST]`, or an image's id: what a docker or podman engine holds.
+"""`docker-daemon:NAME[:TAG|@DIGEST|@ID]` or an image's id: what a docker or podman engine holds.
 
 The engine writes its image as `docker save` does (Docker Engine API, "Export an image"). It comes
 as a stream that begins with the last layer as often as not, so it is kept in a temporary file.
@@ -11,6 +11,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import BinaryIO
 from urllib.parse import quote
 
 from toolkit.errors import DockercError
@@ -27,17 +28,24 @@ from toolkit.images.temporary import temporary_file
 def open_daemon_image(reference: DaemonReference, platform: Platform) -> Iterator[Image]:
     """Opens the image. Raises DockercError when the engine or the image is not to be had."""
     with temporary_file() as file:
+        _save(reference, platform, file)
+        yield only_image(Tarball(file, f"what came of {reference}"), str(reference), platform)
+
+
+def _save(reference: DaemonReference, platform: Platform, file: BinaryIO) -> None:
+    # Engines that hold several platforms of an image (API 1.48 on) choose by this.
+    wanted = {"os": platform.os, "architecture": platform.architecture}
+    if platform.variant:
+        wanted["variant"] = platform.variant
+    for image in reference.candidates():
         with Engine(find_engine()) as engine:
-            # Engines that hold several platforms of an image (API 1.48 on) choose by this.
-            wanted = {"os": platform.os, "architecture": platform.architecture}
-            if platform.variant:
-                wanted["variant"] = platform.variant
-            path = f"/images/{quote(reference.image, safe='/:@')}/get"
+            path = f"/images/{quote(image, safe='/:@')}/get"
             response = engine.get(path, {"platform": json.dumps(wanted)})
             if response.status != 200:
-                raise _refusal(engine, reference, response)
+                refusal = _refusal(engine, reference, response)
+                continue
             try:
-                shutil.copyfileobj(response, file, 1 << 20)
+                return shutil.copyfileobj(response, file, 1 << 20)
             except http.client.HTTPException:
                 raise DockercError(
                     f"{reference} did not arrive whole from {engine.url}; try again"
@@ -46,7 +54,7 @@ def open_daemon_image(reference: DaemonReference, platform: Platform) -> Iterato
                 raise DockercError(
                     f"cannot copy {reference} from {engine.url}: {error.strerror or error}"
                 ) from None
-        yield only_image(Tarball(file, f"what came of {reference}"), str(reference), platform)
+    raise refusal
 
 
 def _refusal(

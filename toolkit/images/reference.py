@@ -98,6 +98,11 @@ class DaemonReference:
 
     image: str
 
+    def candidates(self) -> list[str]:
+        """What to ask the engine for: behind an @ it takes a registry's digest, not its own id."""
+        _, at, digest = self.image.partition("@")
+        return [self.image, digest] if at else [self.image]
+
     def __str__(self) -> str:
         return f"docker-daemon:{self.image}"
 
