@@ -21,7 +21,7 @@ from toolkit.cache import Cache
 from toolkit.errors import DockercError
 from toolkit.layers import packfile
 from toolkit.layers.compress import Compressor
-from toolkit.layers.pack import Packer
+from toolkit.layers.packer import Packer
 
 
 @pytest.fixture

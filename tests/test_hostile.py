@@ -298,7 +298,7 @@ def test_layers_that_nothing_could_read(shared: Path, layer: list[TarInfo], sent
 
 
 def test_names_without_end(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("toolkit.layers.pack._MAX_TEXT", 1 << 20)
+    monkeypatch.setattr("toolkit.layers.packer._MAX_TEXT", 1 << 20)
     layout = write_layout(
         shared / "layout", [tar_of(*(symlink(f"{n}", "t" * 4000) for n in range(300)))]
     )

@@ -19,7 +19,8 @@ from test_cache import Whole
 from toolkit.errors import DockercError
 from toolkit.layers.compress import Compressor
 from toolkit.layers.merge import merge
-from toolkit.layers.pack import Pack, Packer
+from toolkit.layers.pack import Pack
+from toolkit.layers.packer import Packer
 from toolkit.layers.tree import new_directory
 from toolkit.squashfs.writer import write_squashfs
 

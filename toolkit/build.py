@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import BinaryIO
 
@@ -150,7 +150,7 @@ def _mkfs_time(created: object) -> int:
         return int(epoch)
     try:
         # Python 3.10 reads neither a `Z` nor nanoseconds.
-        seconds = datetime.strptime(f"{str(created)[:19]}+0000", "%Y-%m-%dT%H:%M:%S%z").timestamp()
+        time = datetime.fromisoformat(str(created)[:19]).replace(tzinfo=timezone.utc)
     except ValueError:
         return 0
-    return min(max(int(seconds), 0), _MAX_TIME)
+    return min(max(int(time.timestamp()), 0), _MAX_TIME)
