@@ -42,6 +42,8 @@ class Built:
     digest: str
     platform: Platform
     size: int
+    size_in: int | None
+    """Bytes of the layers as the image stores them; None where its transport cannot tell."""
     layers: int
     cached: int
     """Layers that did not have to be read."""
@@ -131,10 +133,16 @@ def build_opened(
             image.digest,
             image.platform,
             output.stat().st_size,
+            _size_in(image),
             len(packs),
             packing.cached,
             sum((pack.left_out for pack in packs), Counter[str]()),
         )
+
+
+def _size_in(image: Image) -> int | None:
+    sizes = [layer.size for layer in image.layers]
+    return None if None in sizes else sum(filter(None, sizes))
 
 
 def _has_other_owners(root: Inode) -> bool:
