@@ -46,7 +46,7 @@ def test_bars_on_a_terminal(build: list[str]) -> None:
         assert any("reading" in line for line in bars), drawn
         assert re.search(rf"━+ {size}.*[kM]B .*[kM]?B/s .*packed", bars[-1]), bars
     assert re.fullmatch(SUMMARY, last.strip())
-    assert shown.rindex(b"\x1b[2K") < shown.rindex(b"/app: "), "the bars are gone at the end"
+    assert shown.rpartition(b"packed")[2].count(b"\x1b[1A\x1b[2K") == 2, "the bars are gone"
 
 
 def test_lines_elsewhere_and_nothing_when_quiet(build: list[str]) -> None:

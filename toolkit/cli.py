@@ -22,6 +22,8 @@ COMMANDS = (
 """Each is in the module of `toolkit.commands` that has its name."""
 _ALIASES = {"replace-runtime": "replace"}  # as the old tool's file was called
 _OLD_OPTIONS = ("-i", "--image", "-o", "--output", "--arch", "--rootfull")
+_SKOPEO_S = {"--tls-verify=false": "--no-tls-verify", "--tls-verify=true": "--tls-verify"}
+"""How skopeo and podman write an option of `build`, and we."""
 # As with docker, what stands after the image is the program's; the runtime knows the options.
 _PASS_ON = {
     "allow_interspersed_args": False,
@@ -84,6 +86,8 @@ def main() -> None:
         arguments[0].split("=")[0] in _OLD_OPTIONS or arguments[0][:2] in _OLD_OPTIONS
     ):
         arguments.insert(0, "build")
+    if arguments[:1] == ["build"]:
+        arguments = [_SKOPEO_S.get(word, word) for word in arguments]
     named = [word for word in arguments[:1] if word in COMMANDS or word in _ALIASES]
     try:
         try:
