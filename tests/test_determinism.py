@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ import pytest
 from layout import directory, entry, file, hard_link, tar_of, write_layout
 from support import dockerc
 
-from toolkit.build import build_opened
+from toolkit.build import _mkfs_time, build_opened
 from toolkit.bundle.baked import BakedOptions
 from toolkit.images.open import open_image
 from toolkit.images.source import Image, Layer, Platform
@@ -111,3 +112,21 @@ def test_another_day_and_another_machine(layout: Path, tmp_path: Path, where: st
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
     )  # fmt: skip
     assert (tmp_path / "there").read_bytes() == (tmp_path / "here").read_bytes()
+
+
+def test_the_filesystem_s_time_is_the_image_s_in_any_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Pacific/Kiritimati")
+    time.tzset()
+    try:
+        for created, seconds in {
+            "2024-02-03T04:05:06Z": 1706933106,
+            "2024-02-03T04:05:06.123456789Z": 1706933106,
+            "1901-01-01T00:00:00Z": 0,
+            "2200-01-01T00:00:00Z": 0xFFFFFFFF,
+            "yesterday": 0,
+            None: 0,
+        }.items():
+            assert _mkfs_time(created) == seconds, created
+    finally:
+        monkeypatch.undo()
+        time.tzset()
