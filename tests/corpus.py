@@ -6,6 +6,7 @@ import tarfile
 
 from layout import directory, entry, file, hard_link, symlink, tar_of
 
+GNU = tarfile.GNU_FORMAT
 CHAR, BLOCK, FIFO = tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE
 
 BASE = tar_of(
@@ -76,6 +77,35 @@ CORPUS: dict[str, list[bytes]] = {
             file("up/../dot/above", b"7"),
         )
     ],
+    "names in Latin-1": [
+        tar_of(
+            directory("d\udce9"), file("d\udce9/caf\udce9", b"1"), symlink("l\udcff", "caf\udce9")
+        ),
+        tar_of(file("d\udce9/\udcfc", b"2"), hard_link("h\udce9", "d\udce9/caf\udce9"), form=GNU),
+    ],
+    "headers of GNU tar": [
+        tar_of(
+            directory("long/" + "d" * 120),
+            file("long/" + "d" * 120 + "/" + "f" * 150, b"1"),
+            symlink("l", "t" * 300),
+            hard_link("h" * 130, "long/" + "d" * 120 + "/" + "f" * 150),
+            file("owned by large numbers", uid=3_000_000, gid=2**31 + 5),
+            form=GNU,
+        )
+    ],
+    "a sparse file": [
+        tar_of(
+            file(
+                "sparse",
+                b"x" * 6000,
+                pax_headers={
+                    "GNU.sparse.size": "3000000",
+                    "GNU.sparse.numblocks": "2",
+                    "GNU.sparse.map": "8192,4000,2000000,2000",
+                },
+            )
+        )
+    ],
     "hard links": [
         tar_of(
             file("a", b"linked" * 1000),
@@ -110,6 +140,7 @@ CORPUS: dict[str, list[bytes]] = {
         BASE,
         tar_of(entry(".wh.dir"), directory("dir", mode=0o711), file("dir/new", b"n")),
     ],
+    "opaque root": [BASE, tar_of(entry(".wh..wh..opq"), file("new", b"n"))],
     "opaque directory first": [
         BASE,
         tar_of(directory("dir"), entry("dir/.wh..wh..opq"), file("dir/new", b"n")),

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 
-def tar_of(*entries: tarfile.TarInfo | tuple[tarfile.TarInfo, bytes]) -> bytes:
-    """A PAX tar of these entries."""
+def tar_of(
+    *entries: tarfile.TarInfo | tuple[tarfile.TarInfo, bytes], form: int = tarfile.PAX_FORMAT
+) -> bytes:
+    """A tar of these entries."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+    with tarfile.open(fileobj=buffer, mode="w", format=form) as archive:
         for entry in entries:
             info, data = entry if isinstance(entry, tuple) else (entry, b"")
             info.size = len(data)
