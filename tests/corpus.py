@@ -9,6 +9,13 @@ from layout import directory, entry, file, hard_link, symlink, tar_of
 GNU = tarfile.GNU_FORMAT
 CHAR, BLOCK, FIFO = tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE
 
+
+def sparse(segments: str) -> dict[str, str]:
+    """The headers of a file of three million bytes with data there (GNU's format 0.1)."""
+    count = str(len(segments.split(",")) // 2)
+    return {"GNU.sparse.size": "3000000", "GNU.sparse.numblocks": count, "GNU.sparse.map": segments}
+
+
 BASE = tar_of(
     directory("./"),
     directory("etc/"),
@@ -93,17 +100,12 @@ CORPUS: dict[str, list[bytes]] = {
             form=GNU,
         )
     ],
-    "a sparse file": [
+    "sparse files": [
         tar_of(
-            file(
-                "sparse",
-                b"x" * 6000,
-                pax_headers={
-                    "GNU.sparse.size": "3000000",
-                    "GNU.sparse.numblocks": "2",
-                    "GNU.sparse.map": "8192,4000,2000000,2000",
-                },
-            )
+            file("sparse", b"x" * 6000, pax_headers=sparse("8192,4000,2000000,2000")),
+            # The same bytes elsewhere: no twins.
+            file("early", b"y" * 4000, pax_headers=sparse("524288,4000")),
+            file("late", b"y" * 4000, pax_headers=sparse("1048576,4000")),
         )
     ],
     "hard links": [
