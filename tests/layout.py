@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import json
+import random
 import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -54,6 +55,11 @@ def symlink(name: str, target: str, **fields: Any) -> tarfile.TarInfo:
 def hard_link(name: str, target: str) -> tarfile.TarInfo:
     """A hard link."""
     return entry(name, tarfile.LNKTYPE, linkname=target)
+
+
+def noise(size: int, seed: int) -> bytes:
+    """Bytes that do not compress, the same each time."""
+    return random.Random(seed).randbytes(size)
 
 
 def write_layout(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import subprocess
 import sys
 import threading
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
-from layout import directory, entry, file, hard_link, tar_of, write_layout
+from layout import directory, entry, file, hard_link, noise, tar_of, write_layout
 from support import dockerc
 
 from toolkit.build import _mkfs_time, build_opened
@@ -24,10 +23,6 @@ from toolkit.images.open import open_image
 from toolkit.images.source import Image, Layer, Platform
 from toolkit.packing import Parameters
 from toolkit.progress import Silent
-
-
-def noise(size: int, seed: int) -> bytes:
-    return random.Random(seed).randbytes(size)
 
 
 @pytest.fixture

@@ -43,6 +43,7 @@ from toolkit.images.verified import verified
 
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
+    """One that is still empty."""
     return Layout(tmp_path / "layout")
 
 

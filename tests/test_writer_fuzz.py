@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import random
 import stat
 import subprocess
 import tarfile
@@ -15,7 +14,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from layout import entry, file, hard_link, tar_of
+from layout import entry, file, hard_link, noise, tar_of
 from support import describe_tree, differences, need
 from test_merge_fuzz import write_image
 from test_squashfs import as_root, kernel_mount
@@ -56,10 +55,10 @@ SIZES = st.one_of(
 )  # fmt: skip
 CONTENTS = st.builds(
     lambda size, kind, seed: {
-        "noise": random.Random(seed).randbytes(size),
+        "noise": noise(size, seed),
         "text": (b"%d words " % seed * (size // 8 + 1))[:size],
         "zeros": bytes(size),
-        "holes": (random.Random(seed).randbytes(50) + bytes(9000))[:size].ljust(size, b"\0"),
+        "holes": (noise(50, seed) + bytes(9000))[:size].ljust(size, b"\0"),
     }[kind],
     SIZES, st.sampled_from(["noise", "text", "zeros", "holes"]), st.integers(0, 3),
 )  # fmt: skip

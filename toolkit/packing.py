@@ -105,9 +105,9 @@ class Packing:
             return None
         try:
             file = self._stack.enter_context(path.open("rb"))
+            pack = packfile.load(file, number, self._block_size)
         except OSError:
             return None
-        pack = packfile.load(file, number, self._block_size)
         if pack is None:
             self._cache.forget(path)
         return pack
