@@ -122,3 +122,11 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("images")
     subprocess.run([TESTS / "make_images.sh", directory], check=True)
     return directory
+
+
+@pytest.fixture(scope="session")
+def deb(images: Path, place: Path) -> Path:
+    """The debian image, built."""
+    output = place / "deb"
+    dockerc("build", f"oci:{images}/debian", "-o", output)
+    return output

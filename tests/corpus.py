@@ -6,7 +6,15 @@ import tarfile
 
 from layout import directory, entry, file, hard_link, symlink, tar_of
 
+GNU = tarfile.GNU_FORMAT
 CHAR, BLOCK, FIFO = tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE
+
+
+def sparse(segments: str) -> dict[str, str]:
+    """The headers of a file of three million bytes with data there (GNU's format 0.1)."""
+    count = str(len(segments.split(",")) // 2)
+    return {"GNU.sparse.size": "3000000", "GNU.sparse.numblocks": count, "GNU.sparse.map": segments}
+
 
 BASE = tar_of(
     directory("./"),
@@ -76,6 +84,30 @@ CORPUS: dict[str, list[bytes]] = {
             file("up/../dot/above", b"7"),
         )
     ],
+    "names in Latin-1": [
+        tar_of(
+            directory("d\udce9"), file("d\udce9/caf\udce9", b"1"), symlink("l\udcff", "caf\udce9")
+        ),
+        tar_of(file("d\udce9/\udcfc", b"2"), hard_link("h\udce9", "d\udce9/caf\udce9"), form=GNU),
+    ],
+    "headers of GNU tar": [
+        tar_of(
+            directory("long/" + "d" * 120),
+            file("long/" + "d" * 120 + "/" + "f" * 150, b"1"),
+            symlink("l", "t" * 300),
+            hard_link("h" * 130, "long/" + "d" * 120 + "/" + "f" * 150),
+            file("owned by large numbers", uid=3_000_000, gid=2**31 + 5),
+            form=GNU,
+        )
+    ],
+    "sparse files": [
+        tar_of(
+            file("sparse", b"x" * 6000, pax_headers=sparse("8192,4000,2000000,2000")),
+            # The same bytes elsewhere: no twins.
+            file("early", b"y" * 4000, pax_headers=sparse("524288,4000")),
+            file("late", b"y" * 4000, pax_headers=sparse("1048576,4000")),
+        )
+    ],
     "hard links": [
         tar_of(
             file("a", b"linked" * 1000),
@@ -110,6 +142,7 @@ CORPUS: dict[str, list[bytes]] = {
         BASE,
         tar_of(entry(".wh.dir"), directory("dir", mode=0o711), file("dir/new", b"n")),
     ],
+    "opaque root": [BASE, tar_of(entry(".wh..wh..opq"), file("new", b"n"))],
     "opaque directory first": [
         BASE,
         tar_of(directory("dir"), entry("dir/.wh..wh..opq"), file("dir/new", b"n")),

@@ -26,6 +26,7 @@ import pytest
 from toolkit.images import certificates, registries_conf, retry
 from toolkit.images.access import Access
 from toolkit.images.open import open_image
+from toolkit.images.platforms import host_platform
 from toolkit.images.source import Image, Platform
 
 FIXTURE = Path(__file__).parent.parent / "fixtures" / "hello"
@@ -74,6 +75,16 @@ def layer_contents(image: Image) -> list[bytes]:
         assert sha256(plain) == layer.diff_id
         contents.append(plain)
     return contents
+
+
+def hello_program() -> bytes:
+    """The fixture's program for this machine, out of its last layer."""
+    with open_image(f"oci:{FIXTURE}", host_platform()) as image:
+        layer = layer_contents(image)[-1]
+    with tarfile.open(fileobj=io.BytesIO(layer)) as archive:
+        program = archive.extractfile("bin/hello")
+        assert program is not None
+        return program.read()
 
 
 def isolate(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:

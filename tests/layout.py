@@ -6,16 +6,19 @@ import gzip
 import hashlib
 import io
 import json
+import random
 import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 
-def tar_of(*entries: tarfile.TarInfo | tuple[tarfile.TarInfo, bytes]) -> bytes:
-    """A PAX tar of these entries."""
+def tar_of(
+    *entries: tarfile.TarInfo | tuple[tarfile.TarInfo, bytes], form: int = tarfile.PAX_FORMAT
+) -> bytes:
+    """A tar of these entries."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+    with tarfile.open(fileobj=buffer, mode="w", format=form) as archive:
         for entry in entries:
             info, data = entry if isinstance(entry, tuple) else (entry, b"")
             info.size = len(data)
@@ -52,6 +55,11 @@ def symlink(name: str, target: str, **fields: Any) -> tarfile.TarInfo:
 def hard_link(name: str, target: str) -> tarfile.TarInfo:
     """A hard link."""
     return entry(name, tarfile.LNKTYPE, linkname=target)
+
+
+def noise(size: int, seed: int) -> bytes:
+    """Bytes that do not compress, the same each time."""
+    return random.Random(seed).randbytes(size)
 
 
 def write_layout(

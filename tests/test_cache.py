@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 from corpus import CORPUS
-from layout import directory, file, tar_of, write_layout
+from layout import directory, file, noise, tar_of, write_layout
 from support import FIXTURES, TOOL, dockerc
 
 from toolkit.cache import Cache
 from toolkit.errors import DockercError
 from toolkit.layers import packfile
 from toolkit.layers.compress import Compressor
-from toolkit.layers.pack import Packer
+from toolkit.layers.packer import Packer
 
 
 @pytest.fixture
@@ -29,10 +29,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache; its packs' directory."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "dockerc" / "packs"
-
-
-def noise(size: int, seed: int = 0) -> bytes:
-    return random.Random(seed).randbytes(size)
 
 
 @pytest.fixture

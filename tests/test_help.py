@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import TESTS, dockerc, need
+from support import FIXTURES, TESTS, dockerc, need
 
 DOCS = TESTS.parent / "docs"
 COMMANDS = ("build", "inspect", "ls", "cat", "extract", "replace", "edit", "verify", "diff", "run")
@@ -28,16 +28,31 @@ def test_help_names_every_command_and_the_exit_statuses() -> None:
     assert "Exit status" in told
 
 
+def loaded_by(*words: str | Path) -> set[str]:
+    """The modules that are there when the tool has done this."""
+    code = "import sys; from toolkit.cli import main\ntry: main()\nfinally: print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, *words], check=True, capture_output=True)
+    return set(done.stdout.decode().split())
+
+
 def test_a_command_imports_what_it_needs_alone(hello: Path, tmp_path: Path) -> None:
     """A tenth of a second to start would be a third of the time to take out a gigabyte."""
-    code = "import sys; from toolkit.cli import main\ntry: main()\nfinally: print(*sys.modules)"
-    words = ["extract", hello, tmp_path / "out"]
-    done = subprocess.run([sys.executable, "-c", code, *words], check=True, capture_output=True)
-    loaded = done.stdout.decode().split()
+    loaded = loaded_by("extract", hello, tmp_path / "out")
     commands = [name for name in loaded if name.startswith("toolkit.commands.")]
     assert commands == ["toolkit.commands.extract"]
     large = {"lief", "zstandard", "PySquashfsImage", "requests", "tabulate", "rich"}
     assert large.isdisjoint(loaded)
+
+
+def test_a_build_imports_its_own_transport_alone(hello: Path, tmp_path: Path) -> None:
+    """More than half of the time that a small image takes goes into imports."""
+    words = ["build", "-q", f"oci:{FIXTURES}/hello", "-o", tmp_path / "app"]
+    loaded = loaded_by(*words, "--no-cache")
+    others = {"toolkit.images.registry", "toolkit.images.docker_archive", "toolkit.images.tarball"}
+    large = {"lief", "PySquashfsImage", "requests", "ssl", "http", "tarfile", "tabulate", "rich"}
+    assert (others | large).isdisjoint(loaded)
+    cached = loaded_by(*words)
+    assert {"toolkit.layers.packer", "toolkit.layers.stream", "isal"} <= loaded - cached
 
 
 def test_the_man_pages_are_what_help_says() -> None:

@@ -297,12 +297,21 @@ def test_layers_that_nothing_could_read(shared: Path, layer: list[TarInfo], sent
     assert sentence in told and len(told) < 500
 
 
-def test_names_without_end(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("toolkit.layers.pack._MAX_TEXT", 1 << 20)
+@pytest.mark.parametrize(
+    ("limit", "value", "sentence"),
+    [
+        ("_MAX_TEXT", 1 << 20, "names and attributes of its tar exceed 1048576 bytes"),
+        ("_MAX_ENTRIES", 299, "its tar has more than 299 entries"),
+    ],
+)
+def test_names_without_end(
+    shared: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int, sentence: str
+) -> None:
+    monkeypatch.setattr(f"toolkit.layers.packer.{limit}", value)
     layout = write_layout(
         shared / "layout", [tar_of(*(symlink(f"{n}", "t" * 4000) for n in range(300)))]
     )
-    with pytest.raises(DockercError, match="names and attributes of its tar exceed 1048576 bytes"):
+    with pytest.raises(DockercError, match=sentence):
         build(f"oci:{layout}", shared / "app", Platform("linux", "amd64"), rootfull=False,
               baked=BakedOptions(), parameters=Parameters(), cache=None,
               progress=Silent())  # fmt: skip

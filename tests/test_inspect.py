@@ -21,7 +21,7 @@ from toolkit.executable import Demands, open_executable, write_executable
 from toolkit.inspection import inspection
 from toolkit.layers.compress import Compressor
 from toolkit.layers.entry import Content
-from toolkit.layers.pack import Pack, Packer
+from toolkit.layers.pack import Pack, pack_file
 from toolkit.layers.tree import Inode, new_directory
 from toolkit.squashfs.structs import DATA_UNCOMPRESSED, InodeType
 from toolkit.squashfs.writer import write_squashfs
@@ -153,7 +153,7 @@ def executable(place: Path, megabytes: int, files: int) -> Path:
         (place / "data").open("w+b") as data,
         Compressor(3) as compressor,
     ):
-        pack, config = Packer(0, scratch, compressor, BLOCK).read_bytes(b'{"process": {}}')
+        pack, config = pack_file(b'{"process": {}}', 0, scratch, compressor, BLOCK)
         root.children[b"rootfs"] = top
         root.children[b"config.json"] = Inode(InodeType.FILE, 0o644, content=config)
         count = megabytes * 1_000_000 // BLOCK

@@ -19,7 +19,8 @@ from test_cache import Whole
 from toolkit.errors import DockercError
 from toolkit.layers.compress import Compressor
 from toolkit.layers.merge import merge
-from toolkit.layers.pack import Pack, Packer
+from toolkit.layers.pack import Pack
+from toolkit.layers.packer import Packer
 from toolkit.layers.tree import new_directory
 from toolkit.squashfs.writer import write_squashfs
 
@@ -60,18 +61,18 @@ LAYERS = st.lists(
 )
 
 
-def write_image(layers: list[bytes], output: Path) -> None:
+def write_image(layers: list[bytes], output: Path, block_size: int = 1 << 16) -> None:
     packs: list[Pack] = []
     with Compressor(1) as compressor, tempfile.TemporaryDirectory() as scratch:
         for number, layer in enumerate(layers):
             packed = Path(scratch, str(number)).open("w+b")  # noqa: SIM115 - read again below
-            packer = Packer(number, packed, compressor, 1 << 16)
+            packer = Packer(number, packed, compressor, block_size)
             packs.append(packer.read(Whole(layer)))  # type: ignore[arg-type]
         root = new_directory()
         assert root.children is not None
         root.children[b"rootfs"] = merge(packs)
         with output.open("wb") as image:
-            write_squashfs(image, root, packs, block_size=1 << 16, level=1, mkfs_time=0)
+            write_squashfs(image, root, packs, block_size=block_size, level=1, mkfs_time=0)
         for pack in packs:
             pack.file.close()
 

@@ -70,6 +70,9 @@ def test_options_reach_the_registry(tmp_path: Path) -> None:
         assert "is not trusted" in failed("build", name, *options)
         dockerc("build", name, *options, "--cert-dir", authority.directory)
         dockerc("build", name, *options, "--no-tls-verify")
+        dockerc("build", name, *options, "--tls-verify=false")
+        for asked_for in ("--tls-verify", "--tls-verify=true"):
+            assert "is not trusted" in failed("build", name, *options, asked_for)
         said = failed("build", name, *options, "--creds", "nocolon", status=2)
         assert "USER:PASSWORD" in said and "nocolon" not in said
 

@@ -2,67 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import pty
-import select
 import shutil
-import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from layout import write_layout
+from images_support import hello_program
+from layout import directory, file, symlink, tar_of, write_layout
+from leftovers import wait_for
 from support import FIXTURES, Runner, dockerc, need
-
-
-@pytest.fixture(scope="session")
-def deb(images: Path, place: Path) -> Path:
-    """The debian image, built."""
-    output = place / "deb"
-    dockerc("build", f"oci:{images}/debian", "-o", output)
-    return output
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 10) -> bool:
-    """Whether the condition comes true in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
-
-
-def processes_with(marker: str) -> list[int]:
-    """Pids of all processes that carry the marker on their command line."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                if marker.encode() in (entry / "cmdline").read_bytes():
-                    found.append(int(entry.name))
-    return found
-
-
-def traces() -> set[str]:
-    """What a run could leave behind: mounts, loop devices in use, files in temporary places."""
-    mounts = Path("/proc/self/mounts").read_text().splitlines()
-    loops = [str(path) for path in Path("/sys/block").glob("loop*/loop/backing_file")]
-    places = ["/tmp", "/var/tmp", "/dev/shm", "/run"]
-    files = [str(path) for place in places for path in Path(place).iterdir()]
-    return {*mounts, *loops, *files}
-
-
-@contextlib.contextmanager
-def leaving_nothing(marker: str) -> Iterator[None]:
-    """Assert that after the block no process, mount, loop device or file is left."""
-    before = traces()
-    yield
-    assert wait_for(lambda: not processes_with(marker)), processes_with(marker)
-    assert wait_for(lambda: traces() <= before), traces() - before
 
 
 def test_the_fixture_greets(run: Runner, hello: Path) -> None:
@@ -154,15 +103,12 @@ def test_volumes(run: Runner, deb: Path, shared: Path) -> None:
 def test_a_symlink_in_the_image_cannot_redirect_a_volume(
     run: Runner, shared: Path, place: Path
 ) -> None:
-    from layout import directory, file, symlink, tar_of
-
     elsewhere = shared / "elsewhere"
     elsewhere.mkdir(mode=0o755)
     (shared / "volume").mkdir(mode=0o755)
-    program = (FIXTURES / "hello.zig").exists() and _hello_program()
     layer = tar_of(
         directory("bin"),
-        file("bin/hello", program, mode=0o755),
+        file("bin/hello", hello_program(), mode=0o755),
         symlink("data", str(elsewhere)),
         symlink("up", "../../../../../.." + str(elsewhere)),
     )
@@ -172,37 +118,6 @@ def test_a_symlink_in_the_image_cannot_redirect_a_volume(
         done = run(shared / "app", "-v", f"{shared / 'volume'}:{target}")
         assert done.returncode in (0, 125)
         assert list(elsewhere.iterdir()) == []
-
-
-def _hello_program() -> bytes:
-    """The fixture's program, out of its layer."""
-    import gzip
-    import io
-    import json
-    import platform
-    import tarfile
-
-    layout = FIXTURES / "hello"
-    wanted = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
-
-    def blob(descriptor: dict[str, str]) -> bytes:
-        return (layout / "blobs" / descriptor["digest"].replace(":", "/")).read_bytes()
-
-    def manifests(document: dict[str, object]) -> Iterator[dict[str, str]]:
-        for listed in document["manifests"]:  # type: ignore[attr-defined]
-            if "index" in listed["mediaType"]:
-                yield from manifests(json.loads(blob(listed)))
-            else:
-                yield listed
-
-    for listed in manifests(json.loads((layout / "index.json").read_text())):
-        if listed.get("platform", {}).get("architecture") == wanted:  # type: ignore[attr-defined]
-            for layer in json.loads(blob(listed))["layers"]:
-                with tarfile.open(fileobj=io.BytesIO(gzip.decompress(blob(layer)))) as archive:
-                    for member in archive:
-                        if member.isreg() and member.mode & 0o111:
-                            return archive.extractfile(member).read()  # type: ignore[union-attr]
-    raise AssertionError("the fixture has no program")
 
 
 def test_writes_work_and_vanish(run: Runner, deb: Path) -> None:
@@ -266,67 +181,6 @@ def test_it_starts_through_path(run: Runner, deb: Path) -> None:
 def test_version_and_help(run: Runner, hello: Path) -> None:
     assert run(hello, "--dockerc-version").stdout.startswith("dockerc runtime ")
     assert "--volume" in run(hello, "--dockerc-help").stdout
-
-
-def test_nothing_is_left_after_a_normal_end(run: Runner, deb: Path) -> None:
-    run(deb, "true")
-    with leaving_nothing("marker-normal-end"):
-        run(deb, "sh", "-c", "sleep 60 & : marker-normal-end; cat /etc/os-release")
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_to_the_stub_ends_all(run: Runner, deb: Path, number: signal.Signals) -> None:
-    marker = f"marker-{number.name}"
-    run(deb, "true")
-    with leaving_nothing(marker):
-        # sleep has no handler, and pid 1 of a namespace ignores what it does not handle.
-        command = run.command(deb, "sh", "-c", f"echo up; sleep 600 & exec sleep 601; : {marker}")
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "up\n"
-            assert processes_with("sleep\x00601") or wait_for(
-                lambda: bool(processes_with("sleep\x00601"))
-            )
-            process.send_signal(number)
-            status = process.wait(timeout=10)
-        assert status in (-number, 128 + number)
-        assert wait_for(lambda: not processes_with("sleep\x00600"))
-        assert wait_for(lambda: not processes_with("sleep\x00601"))
-
-
-def test_a_handled_signal_reaches_the_app(run: Runner, deb: Path) -> None:
-    script = (
-        "trap 'echo caught; exit 3' TERM; trap 'echo usr' USR1; echo up;"
-        " while :; do sleep 0.05; done"
-    )
-    with subprocess.Popen(
-        run.command(deb, "sh", "-c", script), stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "up\n"
-        process.send_signal(signal.SIGUSR1)
-        assert process.stdout.readline() == "usr\n"
-        process.send_signal(signal.SIGTERM)
-        assert process.stdout.readline() == "caught\n"
-        assert process.wait(timeout=10) == 3
-
-
-def test_ctrl_c_at_a_terminal(run: Runner, deb: Path) -> None:
-    with leaving_nothing("marker-ctrl-c"):
-        pid, terminal = pty.fork()
-        if pid == 0:
-            command = run.command(deb, "sh", "-c", "echo up; exec sleep 602; : marker-ctrl-c")
-            os.execvp(command[0], command)
-        output = b""
-        while b"up" not in output:
-            assert select.select([terminal], [], [], 20)[0]
-            output += os.read(terminal, 1000)
-        wait_for(lambda: bool(processes_with("sleep\x00602")))
-        os.write(terminal, b"\x03")
-        _, status = os.waitpid(pid, 0)
-        os.close(terminal)
-        code = os.waitstatus_to_exitcode(status)
-        assert code in (130, -signal.SIGINT)
 
 
 def test_sub_ids_keep_owners(deb: Path, run_as_user: Runner, shared: Path) -> None:

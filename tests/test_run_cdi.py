@@ -8,15 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support import Runner, dockerc
-
-
-@pytest.fixture(scope="module")
-def deb(images: Path, place: Path) -> Path:
-    """The debian image, built."""
-    output = place / "deb-cdi"
-    dockerc("build", f"oci:{images}/debian", "-o", output)
-    return output
+from support import Runner
 
 
 def with_specs(run: Runner, specs: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:

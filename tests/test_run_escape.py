@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from images_support import hello_program
 from layout import directory, file, symlink, tar_of, write_layout
 from support import Runner, dockerc
-from test_run import _hello_program
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def app(shared: Path) -> Path:
     """The fixture's program, and links to every descriptor that a runtime may hold."""
     links = [symlink(f"w{number}", f"/proc/self/fd/{number}") for number in range(20)]
     layer = tar_of(
-        directory("bin"), directory("proc"), file("bin/hello", _hello_program(), mode=0o755), *links
+        directory("bin"), directory("proc"), file("bin/hello", hello_program(), mode=0o755), *links
     )
     layout = write_layout(shared / "layout", [layer], {"Entrypoint": ["/bin/hello"]})
     dockerc("build", f"oci:{layout}", "-o", shared / "app")
@@ -36,16 +36,9 @@ def test_no_working_directory_leads_to_the_machine(
             assert done.returncode != 0, where
 
 
-def test_the_init_process_holds_nothing_of_the_machine(debian: Path, run: Runner) -> None:
-    listed = run(debian, "--init", "--cap-add", "SYS_PTRACE", "ls", "-l", "/proc/1/fd").stdout
+def test_the_init_process_holds_nothing_of_the_machine(deb: Path, run: Runner) -> None:
+    listed = run(deb, "--init", "--cap-add", "SYS_PTRACE", "ls", "-l", "/proc/1/fd").stdout
     assert " -> /" not in listed, listed
-
-
-@pytest.fixture
-def debian(images: Path, shared: Path) -> Path:
-    """The debian image, built."""
-    dockerc("build", f"oci:{images}/debian", "-o", shared / "deb")
-    return shared / "deb"
 
 
 def test_words_of_the_payload_cannot_steer_the_terminal(run: Runner, shared: Path) -> None:

@@ -13,20 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from images_support import hello_program
 from layout import entry, file, tar_of, write_layout
 from support import TESTS, Runner, dockerc
-from test_run import _hello_program as hello_program
 
 HIDE = "for f in /dev/fuse /dev/loop-control; do mount --bind /dev/null $f; done"
 """In a mount namespace: no FUSE, no loop devices."""
-
-
-@pytest.fixture(scope="session")
-def deb(images: Path, place: Path) -> Path:
-    """The debian image, built."""
-    output = place / "deb-fallback"
-    dockerc("build", f"oci:{images}/debian", "-o", output)
-    return output
 
 
 @pytest.fixture

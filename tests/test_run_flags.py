@@ -8,16 +8,7 @@ import pty
 import subprocess
 from pathlib import Path
 
-import pytest
 from support import Runner, dockerc, with_config
-
-
-@pytest.fixture(scope="session")
-def deb(images: Path, place: Path) -> Path:
-    """The debian image, built."""
-    output = place / "deb-flags"
-    dockerc("build", f"oci:{images}/debian", "-o", output)
-    return output
 
 
 def said(run: Runner, *words: str | Path, **options: object) -> str:

@@ -70,14 +70,6 @@ PROCESSES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def deb(images: Path, place: Path) -> Path:
-    """The debian image, built."""
-    output = place / "deb-judges"
-    dockerc("build", f"oci:{images}/debian", "-o", output)
-    return output
-
-
 @pytest.fixture(params=["crun", "runc"])
 def judge(request: pytest.FixtureRequest) -> str:
     need(request.param)

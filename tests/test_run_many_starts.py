@@ -9,8 +9,8 @@ import os
 import time
 from pathlib import Path
 
+from leftovers import processes_with, traces, wait_for
 from support import Runner
-from test_run import processes_with, traces, wait_for
 
 STARTS = int(os.environ.get("DOCKERC_TEST_STARTS", "500"))
 

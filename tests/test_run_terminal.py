@@ -15,15 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import Runner, dockerc
-
-
-@pytest.fixture(scope="session")
-def deb(images: Path, place: Path) -> Path:
-    """The debian image, built."""
-    output = place / "deb-terminal"
-    dockerc("build", f"oci:{images}/debian", "-o", output)
-    return output
+from support import Runner
 
 
 class Terminal:

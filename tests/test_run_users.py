@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
+from images_support import hello_program
 from layout import directory, file, tar_of, write_layout
+from leftovers import processes_with, wait_for
 from support import Runner, dockerc, need
 
 NOBODY_S = ["setpriv", "--reuid", "23456", "--regid", "23456", "--clear-groups"]
 """A user who has no sub-ids."""
-
-
-@pytest.fixture(scope="session")
-def deb(images: Path, place: Path) -> Path:
-    """The debian image, built."""
-    output = place / "deb-users"
-    dockerc("build", f"oci:{images}/debian", "-o", output)
-    return output
 
 
 @pytest.fixture(scope="session")
@@ -77,31 +69,13 @@ def test_with_sub_ids_owners_can_be_changed(run: Runner, deb: Path) -> None:
     assert done.stdout.split() == ["daemon:mail", "root:shadow", "daemon", "daemon", "mail"]
 
 
-def test_volumes_of_the_image_are_made(run: Runner, hello: Path, shared: Path) -> None:
+def test_volumes_of_the_image_are_made(run: Runner, shared: Path) -> None:
     layout = shared / "layout"
-    program = hello_program(hello, shared)
-    layer = tar_of(directory("bin"), file("bin/hello", program, mode=0o755))
+    layer = tar_of(directory("bin"), file("bin/hello", hello_program(), mode=0o755))
     config = {"Entrypoint": ["/bin/hello"], "Volumes": {"/var/lib/data": {}}}
     write_layout(layout, [layer], config)
     dockerc("build", f"oci:{layout}", "-o", shared / "app", "--workdir", "/var/lib/data")
     assert run(shared / "app", "pwd").stdout == "/var/lib/data\n"
-
-
-def hello_program(hello: Path, shared: Path) -> bytes:
-    """The fixture's program, unpacked by its own runtime."""
-    subprocess.run([hello, "--dockerc-extract", shared / "hello"], check=True, timeout=60)
-    return (shared / "hello/rootfs/bin/hello").read_bytes()
-
-
-def processes_with(marker: str) -> list[int]:
-    """Pids of all processes that carry the marker on their command line."""
-    found = []
-    for each in Path("/proc").iterdir():
-        if each.name.isdigit():
-            with contextlib.suppress(OSError):
-                if marker.encode() in (each / "cmdline").read_bytes():
-                    found.append(int(each.name))
-    return found
 
 
 def test_a_set_id_program_dies_with_the_stub(run: Runner, deb: Path) -> None:
@@ -115,10 +89,7 @@ def test_a_set_id_program_dies_with_the_stub(run: Runner, deb: Path) -> None:
         assert len(processes_with(marker)) >= 2
         process.kill()
         process.wait()
-        deadline = time.monotonic() + 10
-        while left := processes_with(marker):
-            assert time.monotonic() < deadline, left
-            time.sleep(0.01)
+        assert wait_for(lambda: not processes_with(marker)), processes_with(marker)
 
 
 def test_a_set_id_program_of_the_image_is_one(run: Runner, shared: Path, deb: Path) -> None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from corpus import CORPUS
+from corpus import BASE, CHAR, CORPUS, GNU
 from layout import directory, entry, file, tar_of, write_layout
 from support import describe_tree, differences, dockerc, failed, need
 
@@ -152,6 +152,16 @@ def test_the_superblock_s_time_is_source_date_epoch(tmp_path: Path) -> None:
     assert "SOURCE_DATE_EPOCH" in told
 
 
+def test_times_that_squashfs_cannot_hold_become_the_nearest(tmp_path: Path) -> None:
+    pax = file("pax", mtime=1, pax_headers={"mtime": "-1.5"})
+    layers = [tar_of(pax, file("late", mtime=1 << 33)), tar_of(file("gnu", mtime=-86400), form=GNU)]
+    layout = write_layout(tmp_path / "layout", layers)
+    dockerc("build", f"oci:{layout}", "-o", tmp_path / "app")
+    dockerc("extract", tmp_path / "app", "--rootfs", tmp_path / "out")
+    times = {path.name: path.stat().st_mtime for path in (tmp_path / "out").iterdir()}
+    assert times == {"pax": 0, "gnu": 0, "late": 0xFFFFFFFF}
+
+
 def test_what_squashfs_cannot_hold_is_told(tmp_path: Path) -> None:
     xattrs = {"SCHILY.xattr.system.posix_acl_access": "x", "SCHILY.xattr.user.overlay.opaque": "y"}
     layers = [tar_of(file("a", b"x", pax_headers=xattrs), entry("odd", b"Z"))]
@@ -169,6 +179,8 @@ HOSTILE = {
         entry("a", b"2", linkname="b"), entry("b", b"2", linkname="a"), file("a/x", b"")
     ),
     "root becomes a file": tar_of(file("./", b"", type=b"0"), file("..", b"x")),
+    "device out of range": tar_of(entry("d", CHAR, devmajor=1 << 12, devminor=1)),
+    "owner out of range": tar_of(file("f", uid=0xFFFFFFFF)),
     "long name": tar_of(file("n" * 300, b"")),
     "deep path": tar_of(file("d/" * 2000 + "f", b"")),
     "damaged": b"\xff" * 2048,
@@ -182,6 +194,24 @@ def test_a_hostile_layer_gets_one_sentence(tmp_path: Path, name: str) -> None:
     told = failed("build", f"oci:{layout}", "-o", tmp_path / "app")
     assert "layer 1/1" in told
     assert [path.name for path in tmp_path.iterdir()] == ["layout"]
+
+
+def test_whiteouts_of_the_root_and_above_hide_nothing(tmp_path: Path) -> None:
+    names = [
+        ".wh.",
+        ".wh..",
+        ".wh...",
+        "dir/.wh..",
+        "dir/.wh...",
+        "../../.wh...",
+        ".wh..wh.plnk",
+    ]
+    listed = []
+    for number, layers in enumerate([[BASE], [BASE, tar_of(*map(entry, names))]]):
+        layout = write_layout(tmp_path / f"layout{number}", layers)
+        dockerc("build", f"oci:{layout}", "-o", tmp_path / "app")
+        listed.append(dockerc("ls", "-lR", tmp_path / "app").stdout)
+    assert listed[0] == listed[1] and "three" in listed[0]
 
 
 def test_nothing_escapes_through_names(tmp_path: Path) -> None:

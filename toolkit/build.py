@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import BinaryIO
 
@@ -42,6 +42,8 @@ class Built:
     digest: str
     platform: Platform
     size: int
+    size_in: int | None
+    """Bytes of the layers as the image stores them; None where its transport cannot tell."""
     layers: int
     cached: int
     """Layers that did not have to be read."""
@@ -131,10 +133,16 @@ def build_opened(
             image.digest,
             image.platform,
             output.stat().st_size,
+            _size_in(image),
             len(packs),
             packing.cached,
             sum((pack.left_out for pack in packs), Counter[str]()),
         )
+
+
+def _size_in(image: Image) -> int | None:
+    sizes = [layer.size for layer in image.layers]
+    return None if None in sizes else sum(filter(None, sizes))
 
 
 def _has_other_owners(root: Inode) -> bool:
@@ -150,7 +158,7 @@ def _mkfs_time(created: object) -> int:
         return int(epoch)
     try:
         # Python 3.10 reads neither a `Z` nor nanoseconds.
-        seconds = datetime.strptime(f"{str(created)[:19]}+0000", "%Y-%m-%dT%H:%M:%S%z").timestamp()
+        time = datetime.fromisoformat(str(created)[:19]).replace(tzinfo=timezone.utc)
     except ValueError:
         return 0
-    return min(max(int(seconds), 0), _MAX_TIME)
+    return min(max(int(time.timestamp()), 0), _MAX_TIME)

@@ -39,13 +39,19 @@ def copy_range(source: BinaryIO, offset: int, target: BinaryIO, size: int) -> No
 
 def stream_range(source: BinaryIO, offset: int, target: BinaryIO, size: int) -> None:
     """The same to a target that may be a pipe, through memory. Raises OSError."""
-    source.seek(offset)
+    for piece in pieces(source, offset, size):
+        target.write(piece)
+
+
+def pieces(file: BinaryIO, offset: int, size: int) -> Iterator[bytes]:
+    """These bytes of a file, a mebibyte at a time. Raises OSError when they are not all there."""
+    file.seek(offset)
     while size:
-        chunk = source.read(min(_CHUNK, size))
-        if not chunk:
+        piece = file.read(min(_CHUNK, size))
+        if not piece:
             raise OSError("the file became shorter while it was read")
-        target.write(chunk)
-        size -= len(chunk)
+        yield piece
+        size -= len(piece)
 
 
 def _data(source: int, offset: int, size: int) -> Iterator[tuple[int, int]]:

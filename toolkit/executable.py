@@ -12,7 +12,6 @@ from typing import BinaryIO
 
 from toolkit.atomic import atomic_file
 from toolkit.copy import copy_range
-from toolkit.elf import HEADER_SIZE, elf_machine
 from toolkit.errors import DockercError
 from toolkit.footer import Footer, read_footer
 from toolkit.seal import SIZE as SEAL_SIZE
@@ -37,6 +36,8 @@ class Executable:
     @cached_property
     def machine(self) -> str | None:
         """The stub's machine as uname(2) names it; None when the stub is no ELF we know."""
+        from toolkit.elf import HEADER_SIZE, elf_machine
+
         return elf_machine(self.stub(HEADER_SIZE))
 
     def stub(self, limit: int) -> bytes:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
-import tempfile
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from toolkit.cache import Cache
 from toolkit.errors import DockercError, about
@@ -19,9 +18,11 @@ from toolkit.images.source import Image, Layer
 from toolkit.layers import packfile
 from toolkit.layers.compress import Compressor
 from toolkit.layers.entry import Content
-from toolkit.layers.pack import Pack, Packer
-from toolkit.layers.stream import LayerStream
+from toolkit.layers.pack import Pack, pack_file
 from toolkit.progress import Progress
+
+if TYPE_CHECKING:
+    from toolkit.layers.stream import LayerStream
 
 _LAYERS_AT_ONCE = 4
 """Downloads that overlap; memory grows with them, and more gain nothing even on many cores."""
@@ -77,8 +78,7 @@ class Packing:
 
     def pack_bytes(self, data: bytes, number: int) -> tuple[Pack, Content]:
         """A pack of one file of our own, never cached."""
-        packer = Packer(number, self._scratch_file(), self._compressor, self._block_size)
-        return packer.read_bytes(data)
+        return pack_file(data, number, self._scratch_file(), self._compressor, self._block_size)
 
     @property
     def _block_size(self) -> int:
@@ -92,6 +92,8 @@ class Packing:
                 progress.note(f"{what}: cached")
                 self.cached += 1
                 return pack
+            from toolkit.layers.stream import LayerStream
+
             with progress.task(what, layer.size) as advance, image.open_layer(layer) as blob:
                 counted = cast(BinaryIO, io.BufferedReader(_Watched(blob, advance, self._stopped)))
                 with LayerStream(counted, layer.diff_id) as stream:
@@ -103,14 +105,16 @@ class Packing:
             return None
         try:
             file = self._stack.enter_context(path.open("rb"))
+            pack = packfile.load(file, number, self._block_size)
         except OSError:
             return None
-        pack = packfile.load(file, number, self._block_size)
         if pack is None:
             self._cache.forget(path)
         return pack
 
     def _make(self, stream: LayerStream, name: str, number: int) -> Pack:
+        from toolkit.layers.packer import Packer  # which a build of cached layers does without
+
         try:
             made = self._cache.new_pack(name) if self._cache else None
         except OSError:
@@ -138,6 +142,8 @@ class Packing:
             raise
 
     def _scratch_file(self) -> BinaryIO:
+        import tempfile
+
         try:
             file = tempfile.TemporaryFile(dir=self._scratch)  # noqa: SIM115 - the stack closes it
         except OSError as error:

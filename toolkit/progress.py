@@ -70,15 +70,17 @@ class Bars:
             DownloadColumn(),
             TransferSpeedColumn(),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[state]}"),
             console=Console(stderr=True),
             transient=True,
         )
 
     @contextmanager
     def task(self, name: str, total: int | None) -> Iterator[Callable[[int], None]]:
-        """A bar with bytes, rate and time left; without a total, only what has passed."""
-        bar = self._bars.add_task(name, total=total)
+        """A bar with bytes, rate, time left and state; without a total, only what has passed."""
+        bar = self._bars.add_task(name, total=total, state="reading")
         yield lambda count: self._bars.update(bar, advance=count)
+        self._bars.update(bar, state="packed")
 
     def note(self, text: str) -> None:
         """A line above the bars."""

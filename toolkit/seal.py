@@ -9,10 +9,11 @@ from __future__ import annotations
 import struct
 from typing import BinaryIO
 
+from toolkit.copy import pieces
+
 _RECORD = struct.Struct("<8s32s8x")
 _MAGIC = b"dcsha256"
 SIZE = _RECORD.size
-_CHUNK = 1 << 20
 
 
 def encode_seal(digest: bytes) -> bytes:
@@ -33,11 +34,6 @@ def payload_digest(file: BinaryIO, offset: int, size: int) -> bytes:
     import hashlib  # OpenSSL, which commands that only copy do without
 
     digest = hashlib.sha256()
-    file.seek(offset)
-    while size:
-        chunk = file.read(min(_CHUNK, size))
-        if not chunk:
-            raise OSError("the file became shorter while it was read")
-        digest.update(chunk)
-        size -= len(chunk)
+    for piece in pieces(file, offset, size):
+        digest.update(piece)
     return digest.digest()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import resources
+from pathlib import Path
 
 from toolkit.errors import DockercError
 
@@ -23,7 +23,7 @@ def stub_machine(architecture: str) -> str:
 
 def read_stub(machine: str) -> bytes:
     """The stub for a machine as uname(2) names it; raises DockercError when it was not built."""
-    file = resources.files("toolkit") / "stub" / machine
+    file = Path(__file__).parent / "stub" / machine
     try:
         return file.read_bytes()
     except OSError:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -84,6 +83,8 @@ def _words(text: str, option: str) -> list[str]:
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise UsageError(f'{option} {text}: write a JSON array of strings, ["a", "b"]')
         return words
+    import shlex
+
     try:
         return shlex.split(text)
     except ValueError as error:

@@ -165,8 +165,9 @@ def build(
                 file=sys.stderr,
             )
         if not quiet:
+            source = "" if built.size_in is None else f" from {built.size_in / 1e6:.1f} MB"
             print(
-                f"{path}: {built.size / 1e6:.1f} MB, {printable(str(built.platform))},"
+                f"{path}: {built.size / 1e6:.1f} MB{source}, {printable(str(built.platform))},"
                 f" {built.digest},"
                 f" {built.cached} of {built.layers} layers cached,"
                 f" {time.monotonic() - started:.1f} s",

@@ -21,7 +21,6 @@ from toolkit.images.manifest import (
 from toolkit.images.reference import LayoutReference
 from toolkit.images.selection import Selector
 from toolkit.images.source import Image, Platform
-from toolkit.images.tarball import open_tarball
 from toolkit.images.verified import ByteSource, verified
 
 _NAME = "org.opencontainers.image.ref.name"
@@ -128,6 +127,8 @@ def open_layout(reference: LayoutReference, platform: Platform) -> Iterator[Imag
         return
     if path.is_dir():
         raise DockercError(f"{reference.path} is a directory; name it oci:DIR")
+    from toolkit.images.tarball import open_tarball
+
     with open_tarball(reference.path) as tarball:
         yield _select(tarball, reference, platform)
 

@@ -16,16 +16,16 @@ SERVED = (
     "oci:DIR, oci-archive:FILE, docker-archive:FILE, dir:DIR"
 )
 
-_DIGEST_PATTERN = r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}"
+# Compiled when used: no name needs all of them.
+_DIGEST = r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}"
 _COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
-_REGISTRY = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(?::[0-9]{{1,5}})?")
-_REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
-_DIGEST = re.compile(_DIGEST_PATTERN)
-_AT_DIGEST = re.compile(rf"(.+?):?@({_DIGEST_PATTERN})", re.DOTALL)
-_AT_ANY_DIGEST = re.compile(r".*@[a-z0-9]+:[^:/\\]*", re.DOTALL)
-_WINDOWS_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+_REGISTRY = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(?::[0-9]{{1,5}})?"
+_REPOSITORY = rf"{_COMPONENT}(?:/{_COMPONENT})*"
+_TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
+_AT_DIGEST = rf"(?s)(.+?):?@({_DIGEST})"
+_AT_ANY_DIGEST = r"(?s).*@[a-z0-9]+:[^:/\\]*"
+_WINDOWS_DRIVE = r"[A-Za-z]:[\\/]"
 _NAME_LIMIT = 255
 
 
@@ -157,7 +157,7 @@ def parse_reference(text: str) -> Reference:
         if not rest:
             raise UsageError("'dir:' names no directory")
         return DirectoryReference(rest)
-    if text.startswith(("/", "./", "../", "~", "\\")) or _WINDOWS_DRIVE.match(text):
+    if text.startswith(("/", "./", "../", "~", "\\")) or re.match(_WINDOWS_DRIVE, text):
         raise UsageError(
             f"'{text}' is a path, and a path needs its transport before it: "
             f"oci:DIR, oci-archive:FILE, docker-archive:FILE or dir:DIR"
@@ -175,13 +175,13 @@ def parse_name(text: str) -> RegistryReference:
     Raises UsageError when it is not such a name.
     """
     name, at, digest = text.partition("@")
-    if at and not _DIGEST.fullmatch(digest):
+    if at and not re.fullmatch(_DIGEST, digest):
         raise UsageError(
             f"'{digest}' in '{text}' is not a digest: write sha256: and 64 hexadecimal digits"
         )
     head, slash, tail = name.rpartition("/")
     tail, colon, tag = tail.partition(":")
-    if colon and not _TAG.fullmatch(tag):
+    if colon and not re.fullmatch(_TAG, tag):
         raise UsageError(
             f"'{tag}' in '{text}' is not a tag: letters, digits, '_', '.' and '-', at most 128 "
             f"(transports: {SERVED})"
@@ -197,7 +197,7 @@ def parse_name(text: str) -> RegistryReference:
         registry = "docker.io"
         if repository and "/" not in repository:
             repository = f"library/{repository}"
-    if not _REGISTRY.fullmatch(registry) or not _REPOSITORY.fullmatch(repository):
+    if not re.fullmatch(_REGISTRY, registry) or not re.fullmatch(_REPOSITORY, repository):
         hint = " (names are lower-case)" if repository.lower() != repository else ""
         raise UsageError(
             f"'{text}' is not an image name{hint}: "
@@ -213,9 +213,9 @@ def parse_name(text: str) -> RegistryReference:
 def _parse_layout(transport: Literal["oci", "oci-archive"], rest: str) -> LayoutReference:
     tag: str | None
     digest: str | None
-    if match := _AT_DIGEST.fullmatch(rest):
+    if match := re.fullmatch(_AT_DIGEST, rest):
         path, tag, digest = match[1], None, match[2]
-    elif _AT_ANY_DIGEST.fullmatch(rest):
+    elif re.fullmatch(_AT_ANY_DIGEST, rest):
         raise UsageError(
             f"'{transport}:{rest}' ends in something that is not a digest: "
             f"write @sha256: and 64 hexadecimal digits"
@@ -246,7 +246,7 @@ def _parse_archive(rest: str) -> ArchiveReference:
 
 
 def _parse_daemon(rest: str) -> DaemonReference:
-    if _DIGEST.fullmatch(rest):
+    if re.fullmatch(_DIGEST, rest):
         return DaemonReference(rest)
     return DaemonReference(parse_name(rest).familiar)
 
@@ -259,6 +259,6 @@ def _parse_storage(rest: str) -> StorageReference:
 
 def _split_path(rest: str) -> tuple[str, str | None]:
     """Splits at the first colon, as skopeo does, save that of a Windows drive (`C:\\images`)."""
-    start = 2 if _WINDOWS_DRIVE.match(rest) else 0
+    start = 2 if re.match(_WINDOWS_DRIVE, rest) else 0
     path, _, image = rest[start:].partition(":")
     return rest[:start] + path, image or None

@@ -9,46 +9,11 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from toolkit.errors import DockercError
-from toolkit.layers import tar
-from toolkit.layers.compress import BlockWriter, Compressor, is_hole
-from toolkit.layers.entry import Content, Entry, EntryKind
-from toolkit.layers.stream import LayerStream
-from toolkit.layers.tree import MAX_DEPTH
-from toolkit.squashfs.structs import MAX_NAME, XATTR_PREFIXES
-
-WHITEOUT_PREFIX = b".wh."
-OPAQUE_WHITEOUT = b".wh..wh..opq"
-_AUFS_PREFIX = b".wh..wh."
-"""Names that aufs kept for itself; layer.md reserves them, nobody extracts them."""
-_MAX_ENTRIES = 4_000_000
-_MAX_TEXT = 512 << 20
-"""Bytes of names, targets and attributes of one layer: they stay in memory, and gzip makes a
-thousand out of one."""
-_MAX_TARGET = 4095
-"""Bytes of a symlink's target: what symlink(2) takes."""
-_MAX_XATTRS = 128 << 10
-"""Bytes of one file's extended attributes; our readers take no more."""
-_OVERLAY_XATTRS = (b"trusted.overlay.", b"user.overlay.")
-"""overlayfs would take these for its own and hide or redirect what they stand on."""
-_WINDOW = 24 << 20
-"""Bytes of small files sorted together before they share fragments."""
-_MAX_ID = 0xFFFFFFFF
-_MAX_TIME = 0xFFFFFFFF
-
-_KINDS = {
-    tar.REGULAR: EntryKind.FILE,
-    tar.HARD_LINK: EntryKind.HARD_LINK,
-    tar.SYMLINK: EntryKind.SYMLINK,
-    tar.CHAR_DEVICE: EntryKind.CHAR_DEVICE,
-    tar.BLOCK_DEVICE: EntryKind.BLOCK_DEVICE,
-    tar.DIRECTORY: EntryKind.DIRECTORY,
-    tar.FIFO: EntryKind.FIFO,
-}
+from toolkit.layers.compress import BlockWriter, Compressor
+from toolkit.layers.entry import Content, Entry
 
 
 @dataclass
@@ -63,205 +28,14 @@ class Pack:
     """What squashfs or we cannot store, by kind, so that the user can be told."""
 
 
-class Packer:
-    """Reads one layer into a Pack; `data_hash`, a hashlib object, sees the file's bytes."""
-
-    def __init__(
-        self,
-        number: int,
-        file: BinaryIO,
-        compressor: Compressor,
-        block_size: int,
-        data_hash: Any = None,
-    ) -> None:
-        self.pack = Pack(file, block_size)
-        self._number = number
-        self._block_size = block_size
-        self._blocks = BlockWriter(file, compressor, data_hash)
-        self._known: dict[bytes, Content] = {}
-        self._small: dict[bytes, tuple[bytes, list[Entry]]] = {}
-        self._small_bytes = 0
-        self._text_bytes = 0
-
-    def read(self, stream: LayerStream) -> Pack:
-        """Pack the whole stream; raises DockercError on a damaged, hostile or oversized layer."""
-        reader = tar.TarReader(stream)
-        for item in reader:
-            entry = self._entry(item)
-            if entry is None:
-                continue
-            if len(self.pack.entries) >= _MAX_ENTRIES:
-                raise DockercError(f"its tar has more than {_MAX_ENTRIES} entries")
-            self._text_bytes += len(entry.path) + len(entry.target) + _size(entry.xattrs)
-            if self._text_bytes > _MAX_TEXT:
-                raise DockercError(f"the names and attributes of its tar exceed {_MAX_TEXT} bytes")
-            self.pack.entries.append(entry)
-            if entry.kind is EntryKind.FILE and item.size:
-                self._store(entry, item, reader)
-        stream.finish()
-        return self._finish()
-
-    def read_bytes(self, data: bytes) -> tuple[Pack, Content]:
-        """Pack one file of our own, by itself, so that reading it decodes nothing else."""
-        size = self._block_size
-        for start in range(0, len(data), size):
-            self._blocks.add(data[start : start + size])
-        digest = hashlib.blake2b(data, digest_size=16).digest()
-        content = Content(len(data), digest, self._number, 0, len(self._blocks.sizes), -1, 0)
-        return self._finish(), content
-
-    def _finish(self) -> Pack:
-        self._fill_fragments()
-        self._blocks.flush()
-        self.pack.sizes = self._blocks.sizes
-        return self.pack
-
-    def _entry(self, item: tar.TarEntry) -> Entry | None:
-        path = clean_path(item.name)
-        parent, _, name = path.rpartition(b"/")
-        if name.startswith(WHITEOUT_PREFIX):
-            if name == OPAQUE_WHITEOUT:
-                return Entry(parent, EntryKind.OPAQUE, 0, 0, 0, 0)
-            if name.startswith(_AUFS_PREFIX) or name == WHITEOUT_PREFIX:
-                return None
-            hidden = parent + b"/" * bool(parent) + name[len(WHITEOUT_PREFIX) :]
-            return Entry(hidden, EntryKind.WHITEOUT, 0, 0, 0, 0)
-        kind = _KINDS.get(item.type)
-        if kind is None:
-            self.pack.left_out[f"entries of the unknown tar type {chr(item.type)!r}"] += 1
-            return None
-        if not path and kind is not EntryKind.DIRECTORY:
-            raise DockercError("its tar replaces the root directory by something else")
-        if not (0 <= item.uid < _MAX_ID and 0 <= item.gid < _MAX_ID):
-            raise DockercError(f"an owner of its tar is out of range: {item.uid}:{item.gid}")
-        target = b""
-        if kind is EntryKind.SYMLINK:
-            target = item.link
-            if not 0 < len(target) <= _MAX_TARGET:
-                raise DockercError(
-                    f"a symlink's target in its tar has {len(target)} bytes; 1 to {_MAX_TARGET}"
-                    " are possible"
-                )
-            if b"\0" in target:
-                raise DockercError("a symlink's target in its tar holds a zero byte")
-        elif kind is EntryKind.HARD_LINK:
-            target = clean_path(item.link)
-        return Entry(
-            path,
-            kind,
-            item.mode,
-            item.uid,
-            item.gid,
-            min(max(item.mtime, 0), _MAX_TIME),  # what squashfs can hold: 1970 to 2106
-            target,
-            self._device(item.device),
-            self._xattrs(item.xattrs) if item.xattrs else (),
-        )
-
-    def _device(self, device: tuple[int, int]) -> tuple[int, int]:
-        major, minor = device
-        if not (0 <= major < 1 << 12 and 0 <= minor < 1 << 20):
-            raise DockercError(f"a device number of its tar is out of range: {major},{minor}")
-        return device
-
-    def _xattrs(self, xattrs: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[bytes, bytes], ...]:
-        kept = []
-        for name, value in sorted(xattrs):
-            prefixed = any(name.startswith(p) and len(name) > len(p) for p in XATTR_PREFIXES)
-            if prefixed and not name.startswith(_OVERLAY_XATTRS) and b"\0" not in name:
-                kept.append((name, value))
-            else:
-                shown = name[:60].decode("utf-8", "backslashreplace")
-                self.pack.left_out[f"extended attributes {shown}"] += 1
-        if _size(kept) > _MAX_XATTRS:
-            raise DockercError(
-                f"a file of its tar has {_size(kept)} bytes of extended attributes;"
-                f" at most {_MAX_XATTRS} are taken"
-            )
-        return tuple(kept)
-
-    def _store(self, entry: Entry, item: tar.TarEntry, reader: tar.TarReader) -> None:
-        blocks = reader.blocks(item, self._block_size)
-        if item.size < self._block_size:
-            (block,) = blocks
-            # A file of zeros is a hole: a fragment made of nothing else could not be stored.
-            if block is not None and not is_hole(block):
-                self._store_small(entry, block)
-                return
-            blocks = iter([None])
-        hasher = hashlib.blake2b(digest_size=16)
-        first = len(self._blocks.sizes)
-        holes = array("Q")
-        for block in blocks:
-            number = self._blocks.add(block)
-            if block is None:
-                holes.append(number - first)
-            else:
-                hasher.update(block)
-        hasher.update(holes)  # last, so that no data can pass for it: the sizes tell it apart
-        count = len(self._blocks.sizes) - first
-        entry.content = Content(item.size, hasher.digest(), self._number, first, count, -1, 0)
-
-    def _store_small(self, entry: Entry, data: bytes) -> None:
-        """Keep a small file for a fragment, or find its equal."""
-        digest = hashlib.blake2b(data, digest_size=16).digest()
-        if known := self._known.get(digest):
-            entry.content = known
-        elif small := self._small.get(digest):
-            small[1].append(entry)
-        else:
-            self._small[digest] = (data, [entry])
-            self._small_bytes += len(data)
-            if self._small_bytes >= _WINDOW:
-                self._fill_fragments()
-
-    def _fill_fragments(self) -> None:
-        """Sorted by extension, which compresses best, else in tar's order, which loads best."""
-        waiting = sorted(self._small.items(), key=lambda small: _extension(small[1][1][0].path))
-        fragment: list[bytes] = []
-        number, used = len(self._blocks.sizes), 0
-        for digest, (data, entries) in waiting:
-            if used + len(data) > self._block_size:
-                self._blocks.add(b"".join(fragment))
-                fragment.clear()
-                number, used = number + 1, 0
-            content = Content(len(data), digest, self._number, 0, 0, number, used)
-            self._known[digest] = content
-            for entry in entries:
-                entry.content = content
-            fragment.append(data)
-            used += len(data)
-        if fragment:
-            self._blocks.add(b"".join(fragment))
-        self._small.clear()
-        self._small_bytes = 0
-
-
-def _size(xattrs: Iterable[tuple[bytes, bytes]]) -> int:
-    return sum(len(name) + len(value) for name, value in xattrs)
-
-
-def clean_path(name: bytes) -> bytes:
-    """The name as seen from the root: slashes, `.` and `..` resolved as text, nothing above it.
-
-    What umoci does before it looks at the filesystem. Raises DockercError for names that no
-    filesystem or squashfs can hold.
-    """
-    parts: list[bytes] = []
-    for part in name.split(b"/"):
-        if part == b"..":
-            del parts[-1:]
-        elif part not in (b"", b"."):
-            if len(part) >= MAX_NAME:
-                raise DockercError(f"a name in its tar has {len(part)} bytes; 255 are possible")
-            parts.append(part)
-    if len(parts) > MAX_DEPTH:
-        raise DockercError(f"a path in its tar is {len(parts)} directories deep")
-    if b"\0" in name:
-        raise DockercError("a name in its tar holds a zero byte")
-    return b"/".join(parts)
-
-
-def _extension(path: bytes) -> bytes:
-    name = path.rpartition(b"/")[2]
-    return name.rpartition(b".")[2] if b"." in name[1:] else b""
+def pack_file(
+    data: bytes, number: int, file: BinaryIO, compressor: Compressor, block_size: int
+) -> tuple[Pack, Content]:
+    """A pack of one file of our own, by itself, so that reading it decodes nothing else."""
+    blocks = BlockWriter(file, compressor)
+    for start in range(0, len(data), block_size):
+        blocks.add(data[start : start + block_size])
+    blocks.flush()
+    digest = hashlib.blake2b(data, digest_size=16).digest()
+    content = Content(len(data), digest, number, 0, len(blocks.sizes), -1, 0)
+    return Pack(file, block_size, sizes=blocks.sizes), content

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+from toolkit.copy import pieces
 from toolkit.layers.entry import EMPTY, Content, Entry, EntryKind
 from toolkit.layers.pack import Pack
 
@@ -24,7 +25,6 @@ _MAGIC = b"dcpack02"
 _TRAILER = struct.Struct("<8sQQ32s")
 _LENGTH = struct.Struct("<Q")
 _DIGEST_SIZE = 16
-_CHUNK = 1 << 20
 _MAX_INDEX = 4 << 30
 _INDEX_LEVEL = 3
 
@@ -47,7 +47,10 @@ def new_hash() -> Any:
 
 
 def load(file: BinaryIO, number: int, block_size: int) -> Pack | None:
-    """The pack in `file`, as number `number` of its image; None when it is damaged or foreign."""
+    """The pack in `file`, as number `number` of its image; None when it is damaged or foreign.
+
+    Raises OSError when the file cannot be read.
+    """
     end = file.seek(0, 2)
     if end < _TRAILER.size:
         return None
@@ -56,12 +59,8 @@ def load(file: BinaryIO, number: int, block_size: int) -> Pack | None:
     if magic != _MAGIC or data_size + index_size + _TRAILER.size != end:
         return None
     seen = new_hash()
-    file.seek(0)
-    left = data_size
-    while left:
-        chunk = file.read(min(_CHUNK, left))
-        seen.update(chunk)
-        left -= len(chunk)
+    for piece in pieces(file, 0, data_size):
+        seen.update(piece)
     index = file.read(index_size)
     seen.update(index)
     if seen.digest() != digest:

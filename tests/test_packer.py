@@ -1,0 +1,58 @@
+"""What is stored once, and in which order small files share blocks."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from layout import file, noise, tar_of, write_layout
+from support import dockerc
+from test_cache import Whole
+
+from toolkit.layers.compress import Compressor
+from toolkit.layers.pack import Pack
+from toolkit.layers.packer import Packer
+
+BLOCK = 1 << 16
+
+
+def packed(layer: bytes) -> Pack:
+    with Compressor(1) as compressor, tempfile.TemporaryFile() as scratch:
+        packer = Packer(0, scratch, compressor, BLOCK)  # type: ignore[arg-type]
+        return packer.read(Whole(layer))  # type: ignore[arg-type]
+
+
+def test_small_files_share_blocks_by_extension_else_in_the_tar_s_order() -> None:
+    names = ["z.py", "b.txt", "README", "a.py", "a.txt", ".hidden", "d/m.py", "Makefile"]
+    layer = tar_of(*(file(name, noise(1000, n)) for n, name in enumerate(names)))
+    placed = sorted(
+        (entry.content.fragment, entry.content.fragment_offset, entry.path.decode())
+        for entry in packed(layer).entries
+    )
+    assert [name for _, _, name in placed] == [
+        "README", ".hidden", "Makefile", "z.py", "a.py", "d/m.py", "b.txt", "a.txt"
+    ]  # fmt: skip
+    assert [(fragment, offset) for fragment, offset, _ in placed] == [
+        (0, 1000 * number) for number in range(len(names))
+    ]
+
+
+def test_equal_small_files_of_a_layer_are_stored_once() -> None:
+    layer = tar_of(*(file(f"{n}", noise(30_000, n % 2)) for n in range(20)))
+    pack = packed(layer)
+    assert len(pack.sizes) == 1
+    assert len({entry.content for entry in pack.entries}) == 2
+
+
+def test_equal_files_of_an_image_are_stored_once(tmp_path: Path) -> None:
+    sizes = []
+    for name, copies in (("one", 1), ("four", 4)):
+        data = noise(1_000_000, 1)
+        layers = [
+            tar_of(file(f"large{n}", data), file(f"again{n}", data), file(f"small{n}", data[:9999]))
+            for n in range(copies)
+        ]
+        layout = write_layout(tmp_path / name, layers)
+        dockerc("build", f"oci:{layout}", "-o", tmp_path / "app")
+        sizes.append((tmp_path / "app").stat().st_size)
+    assert sizes[1] - sizes[0] <= 8192, "more than names and inodes"

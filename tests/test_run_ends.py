@@ -1,0 +1,75 @@
+"""However an executable ends, nothing is left: at its own end, by a signal, by a key."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from leftovers import leaving_nothing, processes_with, wait_for
+from support import Runner
+
+
+def test_nothing_is_left_after_a_normal_end(run: Runner, deb: Path) -> None:
+    run(deb, "true")
+    with leaving_nothing("marker-normal-end"):
+        run(deb, "sh", "-c", "sleep 60 & : marker-normal-end; cat /etc/os-release")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_to_the_stub_ends_all(run: Runner, deb: Path, number: signal.Signals) -> None:
+    marker = f"marker-{number.name}"
+    run(deb, "true")
+    with leaving_nothing(marker):
+        # sleep has no handler, and pid 1 of a namespace ignores what it does not handle.
+        command = run.command(deb, "sh", "-c", f"echo up; sleep 600 & exec sleep 601; : {marker}")
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "up\n"
+            assert processes_with("sleep\x00601") or wait_for(
+                lambda: bool(processes_with("sleep\x00601"))
+            )
+            process.send_signal(number)
+            status = process.wait(timeout=10)
+        assert status in (-number, 128 + number)
+        assert wait_for(lambda: not processes_with("sleep\x00600"))
+        assert wait_for(lambda: not processes_with("sleep\x00601"))
+
+
+def test_a_handled_signal_reaches_the_app(run: Runner, deb: Path) -> None:
+    script = (
+        "trap 'echo caught; exit 3' TERM; trap 'echo usr' USR1; echo up;"
+        " while :; do sleep 0.05; done"
+    )
+    with subprocess.Popen(
+        run.command(deb, "sh", "-c", script), stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        process.send_signal(signal.SIGUSR1)
+        assert process.stdout.readline() == "usr\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.readline() == "caught\n"
+        assert process.wait(timeout=10) == 3
+
+
+def test_ctrl_c_at_a_terminal(run: Runner, deb: Path) -> None:
+    with leaving_nothing("marker-ctrl-c"):
+        pid, terminal = pty.fork()
+        if pid == 0:
+            command = run.command(deb, "sh", "-c", "echo up; exec sleep 602; : marker-ctrl-c")
+            os.execvp(command[0], command)
+        output = b""
+        while b"up" not in output:
+            assert select.select([terminal], [], [], 20)[0]
+            output += os.read(terminal, 1000)
+        wait_for(lambda: bool(processes_with("sleep\x00602")))
+        os.write(terminal, b"\x03")
+        _, status = os.waitpid(pid, 0)
+        os.close(terminal)
+        code = os.waitstatus_to_exitcode(status)
+        assert code in (130, -signal.SIGINT)
