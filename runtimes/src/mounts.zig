@@ -50,7 +50,7 @@ pub fn copy(arena: std.mem.Allocator, source: Source, destination: []const u8) !
     if (try sys.fdMode(source.fd) & 0o170000 != 0o100000) return error.INVAL;
     const target = try jail_path.resolve(arena, destination, .file);
     var buf: [32:0]u8 = undefined;
-    const content = try sys.readFile(sys.at_fdcwd, source.machinePath(&buf), try arena.alloc(u8, 1 << 20));
+    const content = try sys.readLarge(sys.at_fdcwd, source.machinePath(&buf), 1 << 20);
     // In place of what the image has there, which may be a pipe or a device.
     try sys.do(.unlinkat, .{ sys.at_fdcwd, target.ptr, 0 });
     const fd = try sys.openat(sys.at_fdcwd, target, .{ .ACCMODE = .WRONLY, .CREAT = true, .EXCL = true, .CLOEXEC = true }, 0o644);

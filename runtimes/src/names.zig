@@ -44,7 +44,7 @@ fn resolverLines(arena: std.mem.Allocator, servers: []const []const u8) ![]const
 }
 
 fn hostLines(arena: std.mem.Allocator, hosts: []const []const u8, hostname: ?[]const u8) ![]const u8 {
-    var out: []const u8 = sys.readFile(sys.at_fdcwd, "/etc/hosts", try arena.alloc(u8, table_max)) catch "127.0.0.1\tlocalhost\n";
+    var out: []const u8 = sys.readLarge(sys.at_fdcwd, "/etc/hosts", table_max) catch "127.0.0.1\tlocalhost\n";
     // As Debian names a machine that has no other address of its own.
     if (hostname) |name| out = try text.alloc(arena, "{s}127.0.1.1\t{s}\n", .{ out, name });
     for (hosts) |given| {

@@ -17,7 +17,7 @@ pub fn environment(arena: std.mem.Allocator, process: *const config.Process, opt
     var env: Environment = .{};
     for (process.env) |word| try env.put(arena, word);
     for (options.given) |given| if (given.flag == .env_file) {
-        const content = sys.readFile(sys.at_fdcwd, try arena.dupeSentinel(u8, given.value, 0), try arena.alloc(u8, 1 << 20)) catch |err|
+        const content = sys.readLarge(sys.at_fdcwd, try arena.dupeSentinel(u8, given.value, 0), 1 << 20) catch |err|
             log.die("--env-file {s}: {s}", .{ given.value, sys.text(err) });
         var lines = std.mem.tokenizeAny(u8, content, "\r\n");
         while (lines.next()) |line| {
@@ -50,7 +50,7 @@ pub fn setHome(arena: std.mem.Allocator, env: *Environment, uid: u32) !void {
     if (env.get("HOME") != null) return;
     const home = blk: {
         const path = jail_path.resolve(arena, "/etc/passwd", .nothing) catch break :blk "/";
-        const text = sys.readFile(sys.at_fdcwd, path, try arena.alloc(u8, 1 << 20)) catch break :blk "/";
+        const text = sys.readLarge(sys.at_fdcwd, path, 1 << 20) catch break :blk "/";
         break :blk (passwd.find(text, .{ .id = uid }) orelse break :blk "/").home;
     };
     try env.set(arena, "HOME", home);

@@ -78,7 +78,7 @@ pub const Rootfs = struct {
 
     /// What is mounted on directories keeps them from being removed.
     fn unmountAll(self: *Rootfs, proc: sys.fd_t) !void {
-        var rest: []const u8 = try sys.readFile(proc, "self/mountinfo", try self.arena.alloc(u8, 1 << 20));
+        var rest: []const u8 = try sys.readLarge(proc, "self/mountinfo", 1 << 20);
         while (std.mem.findScalarLast(u8, std.mem.trimEnd(u8, rest, "\n"), '\n')) |at| {
             var fields = std.mem.splitScalar(u8, rest[at + 1 ..], ' ');
             rest = rest[0..at];

@@ -159,8 +159,7 @@ fn security(arena: std.mem.Allocator, spec: *config.Spec, beyond: *Beyond, given
         beyond.unconfined = true;
     } else {
         beyond.unconfined = false;
-        const buf = try arena.alloc(u8, config.size_max);
-        const content = sys.readFile(sys.at_fdcwd, try arena.dupeSentinel(u8, value, 0), buf) catch |err|
+        const content = sys.readLarge(sys.at_fdcwd, try arena.dupeSentinel(u8, value, 0), config.size_max) catch |err|
             log.die("--security-opt {s}: {s}", .{ given, sys.text(err) });
         spec.linux.seccomp = @import("json.zig").parse(arena, content) catch |err| switch (err) {
             error.OutOfMemory => |e| return e,

@@ -200,6 +200,12 @@ pub fn readFile(dir: fd_t, path: [*:0]const u8, buf: []u8) Error![]u8 {
     return buf[0..done];
 }
 
+/// Reads as much of a file as `max`, into pages that cost nothing as long as nothing is in them;
+/// memory of an allocator would be filled first, as Zig's safe modes do.
+pub fn readLarge(dir: fd_t, path: [*:0]const u8, max: usize) Error![]u8 {
+    return readFile(dir, path, try anonymous(max));
+}
+
 pub fn writeFile(dir: fd_t, path: [*:0]const u8, content: []const u8) Error!void {
     const fd = try openat(dir, path, .{ .ACCMODE = .WRONLY, .CLOEXEC = true }, 0);
     defer close(fd);

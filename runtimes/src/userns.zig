@@ -209,12 +209,12 @@ const Mapper = struct {
     start: sys.fd_t,
 
     fn prepare(arena: std.mem.Allocator, environment: *const Environment, uid: u32, gid: u32, missing: *[]const u8) ?Mapper {
-        const user = userName(arena, uid);
-        const uids = subordinate(arena, "/etc/subuid", user, uid) orelse {
+        const user = userName(uid);
+        const uids = subordinate("/etc/subuid", user, uid) orelse {
             missing.* = "/etc/subuid has no range for you";
             return null;
         };
-        const gids = subordinate(arena, "/etc/subgid", user, uid) orelse {
+        const gids = subordinate("/etc/subgid", user, uid) orelse {
             missing.* = "/etc/subgid has no range for you";
             return null;
         };
@@ -273,9 +273,8 @@ const Mapper = struct {
 const Range = struct { start: u32, count: u32 };
 
 /// The largest range that /etc/subuid or /etc/subgid gives to the user (subuid(5)).
-fn subordinate(arena: std.mem.Allocator, path: [*:0]const u8, user: ?[]const u8, uid: u32) ?Range {
-    const buf = arena.alloc(u8, 1 << 16) catch return null;
-    return largest(sys.readFile(sys.at_fdcwd, path, buf) catch return null, user, uid);
+fn subordinate(path: [*:0]const u8, user: ?[]const u8, uid: u32) ?Range {
+    return largest(sys.readLarge(sys.at_fdcwd, path, 1 << 16) catch return null, user, uid);
 }
 
 fn largest(table: []const u8, user: ?[]const u8, uid: u32) ?Range {
@@ -294,9 +293,8 @@ fn largest(table: []const u8, user: ?[]const u8, uid: u32) ?Range {
     return best;
 }
 
-fn userName(arena: std.mem.Allocator, uid: u32) ?[]const u8 {
-    const buf = arena.alloc(u8, 1 << 20) catch return null;
-    const table = sys.readFile(sys.at_fdcwd, "/etc/passwd", buf) catch return null;
+fn userName(uid: u32) ?[]const u8 {
+    const table = sys.readLarge(sys.at_fdcwd, "/etc/passwd", 1 << 20) catch return null;
     return (@import("passwd.zig").find(table, .{ .id = uid }) orelse return null).name;
 }
 
