@@ -152,6 +152,7 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     log.debug("app ended, status {d}", .{end.status});
     terminal.takeBack();
     root.discard(proc);
+    if (watcher) |w| w.dismiss();
     if (group) |g| g.leave();
     farewell.leaveMounts(proc);
     end.imitate();
