@@ -139,6 +139,16 @@ def test_nothing_is_left_of_a_killed_run(run: Runner, deb: Path, disk: Path) -> 
         assert gone(written)
 
 
+def test_nothing_is_left_of_a_killed_process_group(run: Runner, deb: Path, disk: Path) -> None:
+    before = directories(disk)
+    alone = ["setsid", *run.command(deb, "sh", "-c", CLOSED)]
+    with started(alone) as process:
+        written = directories(disk) - before
+        assert written and os.getpgid(process.pid) == process.pid
+        os.killpg(process.pid, signal.SIGKILL)
+        assert gone(written)
+
+
 def test_nothing_is_left_of_a_run_that_is_refused(run: Runner, deb: Path, disk: Path) -> None:
     before = directories(disk)
     for words in (["--add-host", "nonsense", "true"], ["-w", "/etc/passwd", "true"]):

@@ -19,6 +19,8 @@ pub const Watcher = struct {
         if (pid == 0) {
             sys.close(pipe[1]);
             sys.closeStandard();
+            // Who kills the stub's whole process group spares us.
+            _ = sys.raw(.setsid, .{});
             endApp(pipe[0]) catch {};
             if (written) |tree| tree.discard();
             sys.exit(0);
