@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import struct
 import subprocess
@@ -38,7 +39,8 @@ def test_the_parts_are_where_the_document_says(app: Path, tmp_path: Path) -> Non
     assert digest == hashlib.sha256(data[offset : offset + size]).digest()
     assert size % 4096 == 0 and offset + size + 64 == len(data)
     command = ["unsquashfs", "-q", "-n", "-offset", str(offset), "-d", tmp_path / "out", app]
-    subprocess.run(command, check=True, capture_output=True)
+    # An ordinary user gets no device nodes, which unsquashfs tells by its status.
+    assert subprocess.run(command, capture_output=True).returncode in {0, 2 if os.geteuid() else 0}
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["config.json", "rootfs"]
 
 

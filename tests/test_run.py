@@ -173,6 +173,22 @@ def test_the_container_is_one(run: Runner, deb: Path) -> None:
     assert "CapEff:\t00000000a80425fb\n" in status
 
 
+def test_the_caller_s_umask_is_not_the_app_s(run: Runner, deb: Path, place: Path) -> None:
+    script = "umask; cd /made/for/it && stat -c %a . .. /volume"
+    words = ["-w", "/made/for/it", "-v", f"{place}:/volume/it", "-u", "daemon"]
+    done = run("sh", "-c", 'umask 077; exec "$@"', "-", deb, *words, "sh", "-c", script)
+    assert (done.returncode, done.stdout) == (0, "0022\n755\n755\n755\n"), done.stderr
+
+
+IGNORE = "import os, sys, signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN); "
+
+
+def test_a_caller_that_ignores_the_ends_of_its_children(run: Runner, deb: Path) -> None:
+    words = ["-c", IGNORE + "os.execv(sys.argv[1], sys.argv[1:])", deb, "sh", "-c", "exit 7"]
+    done = run("/usr/bin/python3", *words, timeout=20)
+    assert (done.returncode, done.stdout, done.stderr) == (7, "", "")
+
+
 def test_it_starts_through_path(run: Runner, deb: Path) -> None:
     done = run("sh", "-c", "deb echo found", env={"PATH": f"{deb.parent}:/usr/bin:/bin"})
     assert done.stdout == "found\n"

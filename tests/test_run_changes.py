@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import Runner, dockerc
+from support import Runner, dockerc, need
 
 
 @pytest.fixture(scope="session")
@@ -138,6 +139,16 @@ def test_nothing_is_left_of_a_killed_run(run: Runner, deb: Path, disk: Path) -> 
         assert gone(written)
 
 
+def test_nothing_is_left_of_a_killed_process_group(run: Runner, deb: Path, disk: Path) -> None:
+    before = directories(disk)
+    alone = ["setsid", *run.command(deb, "sh", "-c", CLOSED)]
+    with started(alone) as process:
+        written = directories(disk) - before
+        assert written and os.getpgid(process.pid) == process.pid
+        os.killpg(process.pid, signal.SIGKILL)
+        assert gone(written)
+
+
 def test_nothing_is_left_of_a_run_that_is_refused(run: Runner, deb: Path, disk: Path) -> None:
     before = directories(disk)
     for words in (["--add-host", "nonsense", "true"], ["-w", "/etc/passwd", "true"]):
@@ -166,6 +177,61 @@ def test_what_processes_killed_at_once_left_goes_with_the_next_run(
         living.terminate()
         living.wait(timeout=10)
     assert gone(written)
+
+
+DEEP = """
+chdir "/srv"; for (1 .. 12000) { mkdir "d"; mkdir "0"; mkdir "0/x"; chdir "d" or die }
+print "up\n"; close STDOUT; <STDIN>
+"""
+"""Deeper than descriptors and the stack go; with names that a mover of directories may choose."""
+
+
+@pytest.mark.parametrize("end", ["itself", "killed"])
+def test_a_deep_tree_goes_too(run: Runner, deb: Path, disk: Path, end: str) -> None:
+    before = directories(disk)
+    with started(run.command(deb, "perl", "-e", "$|=1;" + DEEP)) as process:
+        written = directories(disk) - before
+        assert len(written) == 1
+        if end == "killed":
+            process.kill()
+        process.communicate(b"\n", timeout=60)
+    assert process.returncode == (0 if end == "itself" else -signal.SIGKILL)
+    assert gone(written)
+
+
+def test_a_disk_without_locks_is_not_used(
+    run: Runner, deb: Path, disk: Path, tmp_path: Path
+) -> None:
+    need("strace")
+    chosen = disk / f"unlocked-{os.getpid()}"
+    chosen.mkdir()
+    chosen.chmod(0o777)
+    try:
+        environment = {"PATH": os.environ["PATH"], "TMPDIR": str(chosen)}
+        trace = ["strace", "-f", "-o", "/dev/null", "-e", "inject=flock:error=ENOLCK"]
+        words = ["timeout", "-s", "KILL", "20", *trace, *map(str, (deb, "true"))]
+        assert run(*words, env=environment).returncode == 0
+        assert list(chosen.iterdir()) == []
+    finally:
+        shutil.rmtree(chosen)
+
+
+ADOPT = """
+import ctypes, subprocess, sys
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+assert subprocess.run(sys.argv[1:]).returncode == 0
+sys.exit(len(open("/proc/thread-self/children").read().split()))
+"""
+"""What a first process of a container is that knows of no children but its own."""
+
+
+@pytest.mark.parametrize("options", [[], ["--security-opt", "no-new-privileges=false"]])
+def test_no_process_outlives_the_run(
+    run: Runner, deb: Path, disk: Path, options: list[str]
+) -> None:
+    words = ["/usr/bin/python3", "-c", ADOPT, str(deb), *options, "true"]
+    done = run(*words, env=ASKED)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_another_user_s_directory_is_left_alone(deb: Path, disk: Path, run_as_user: Runner) -> None:

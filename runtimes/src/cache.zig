@@ -56,6 +56,8 @@ pub const Cache = struct {
         errdefer sys.close(fd);
         const writable = 2;
         try sys.do(.faccessat, .{ fd, ".", writable });
+        // Without locks, which some network file systems lack, the living are not told from the dead.
+        try sys.tryLock(fd, .shared);
         return fd;
     }
 

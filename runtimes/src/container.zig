@@ -45,6 +45,8 @@ pub const Container = struct {
     pub fn run(self: *Container) noreturn {
         // First thing: from here on nothing of us outlives the stub.
         dieWithStub(self.lifeline) catch |err| fatal("tie the app to its runtime", err);
+        // Not the caller's: what is made on the way to a mount is for the app's user to pass, too.
+        _ = sys.raw(.umask, .{0o022});
         self.enter() catch |err| fatal("set up the file system", err);
         self.tree() catch |err| fatal("set up the container's mounts", err);
         self.become() catch |err| fatal("set up the app's process", err);
@@ -130,7 +132,7 @@ pub const Container = struct {
             sys.do(.sethostname, .{ name.ptr, name.len }) catch |err| log.die("cannot take the hostname {s}: {s}", .{ name, sys.text(err) });
         if (process.oomScoreAdj) |score| self.setOomScore(score) catch |err| log.debug("oom score: {s}", .{sys.text(err)});
         credentials.setLimits(process.rlimits);
-        _ = sys.raw(.umask, .{process.user.umask orelse 0o022});
+        if (process.user.umask) |umask| _ = sys.raw(.umask, .{umask});
         try signals.restore(&self.signal_mask);
 
         try self.closeDescriptors();

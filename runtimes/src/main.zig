@@ -80,6 +80,7 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     if (args.len == 0) log.die("the image names no command: give one", .{});
     const env = try program.environment(arena, process, &opts, &callers);
 
+    signals.hearOfChildren();
     const caller = sys.raw(.geteuid, .{});
     const group = try cgroup.enter(arena, &opts);
     const memory_is_plenty = memory.isPlenty(arena);
@@ -152,6 +153,7 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     log.debug("app ended, status {d}", .{end.status});
     terminal.takeBack();
     root.discard(proc);
+    if (watcher) |w| w.dismiss();
     if (group) |g| g.leave();
     farewell.leaveMounts(proc);
     end.imitate();

@@ -12,6 +12,12 @@ pub fn directory(dir: sys.fd_t, name: [*:0]const u8) sys.Error!void {
 }
 
 pub fn tree(dir: sys.fd_t, name: [*:0]const u8) sys.Error!void {
+    return level(dir, name, null);
+}
+
+/// A directory in `dir`, which is `top`, the tree's own, unless it is the tree itself. What is deeper
+/// is moved up first: descending to it could take more descriptors and memory than there are.
+fn level(dir: sys.fd_t, name: [*:0]const u8, top: ?sys.fd_t) sys.Error!void {
     if (directory(dir, name)) |_| return else |err| switch (err) {
         error.NOENT => return,
         error.NOTDIR => return sys.do(.unlinkat, .{ dir, name, 0 }),
@@ -25,7 +31,7 @@ pub fn tree(dir: sys.fd_t, name: [*:0]const u8) sys.Error!void {
     };
     defer sys.close(fd);
     // Removing what was listed does not disturb the listing, but one pass may not see all.
-    while (try pass(fd)) {}
+    while (try pass(fd, top)) {}
     return directory(dir, name);
 }
 
@@ -44,7 +50,11 @@ pub const Tree = struct {
             const name = try text.alloc(arena, "{s}{d}", .{ prefix, std.mem.readInt(u64, &random, .little) });
             try sys.do(.mkdirat, .{ parent, name.ptr, 0o700 });
             // Until it is locked it looks abandoned, and another run may have removed it.
-            return open(parent, name, .shared) catch |err| if (err == error.NOENT) continue else return err;
+            return open(parent, name, .shared) catch |err| {
+                if (err == error.NOENT) continue;
+                directory(parent, name) catch {};
+                return err;
+            };
         }
     }
 
@@ -56,7 +66,7 @@ pub const Tree = struct {
         const st = try sys.stat(fd, "");
         // In a place for everybody it may be somebody's who would have us remove what is ours.
         if (st.uid != sys.raw(.geteuid, .{})) return error.PERM;
-        sys.tryLock(fd, lock) catch return error.NOENT;
+        sys.tryLock(fd, lock) catch |err| return if (err == error.AGAIN) error.NOENT else err;
         if ((try sys.lstat(parent, name)).ino != st.ino) return error.NOENT;
         return .{ .fd = fd, .parent = parent, .name = name };
     }
@@ -79,20 +89,32 @@ pub fn abandoned(parent: sys.fd_t, prefix: []const u8) void {
     }
 }
 
-fn pass(fd: sys.fd_t) sys.Error!bool {
+fn pass(fd: sys.fd_t, top: ?sys.fd_t) sys.Error!bool {
     var list: List = .{ .fd = fd };
     try sys.do(.lseek, .{ fd, 0, 0 });
     var any = false;
     while (try list.next()) |name| {
         sys.do(.unlinkat, .{ fd, name, 0 }) catch |err| switch (err) {
-            error.ISDIR => try tree(fd, name),
-            // What unlink(2) says of a directory on some file systems.
-            error.PERM => try tree(fd, name),
+            // The second one is what unlink(2) says of a directory on some file systems.
+            error.ISDIR, error.PERM => if (top) |t| try raise(fd, name, t) else try level(fd, name, fd),
             else => return err,
         };
         any = true;
     }
     return any;
+}
+
+fn raise(dir: sys.fd_t, name: [*:0]const u8, top: sys.fd_t) sys.Error!void {
+    if (directory(dir, name)) |_| return else |err| if (err != error.NOTEMPTY and err != error.EXIST) return err;
+    var number: u32 = 0;
+    while (true) : (number += 1) {
+        var free: [16]u8 = undefined;
+        free[text.print(&free, "{d}", .{number}).len] = 0;
+        return sys.do(.renameat, .{ dir, name, top, &free }) catch |err| switch (err) {
+            error.NOTEMPTY, error.EXIST, error.NOTDIR => continue,
+            else => err,
+        };
+    }
 }
 
 /// The names in an open directory, but for the two that every one has.

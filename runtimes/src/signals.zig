@@ -45,6 +45,16 @@ pub fn block() sys.Error!Set {
     return old;
 }
 
+/// A caller that ignores their ends leaves that to us (execve(2)), and the kernel would tell nothing.
+pub fn hearOfChildren() void {
+    takeDefault(SIG.chld);
+}
+
+fn takeDefault(signal: u32) void {
+    const action = std.mem.zeroes(linux.k_sigaction);
+    _ = sys.raw(.rt_sigaction, .{ signal, &action, 0, 8 });
+}
+
 pub fn restore(mask: *const Set) sys.Error!void {
     const setmask = 2;
     return sys.do(.rt_sigprocmask, .{ setmask, mask, 0, 8 });
@@ -159,8 +169,7 @@ fn dieOf(signal: u32) void {
 
 /// What the signal does to a program that has no handler is done to us.
 fn suffer(signal: u32) void {
-    const action = std.mem.zeroes(linux.k_sigaction);
-    _ = sys.raw(.rt_sigaction, .{ signal, &action, 0, 8 });
+    takeDefault(signal);
     _ = sys.raw(.kill, .{ sys.raw(.getpid, .{}), signal });
     const all_others = ~bit(signal);
     restore(&all_others) catch {};

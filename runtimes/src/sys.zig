@@ -46,6 +46,7 @@ pub const Error = error{
     CHILD,
     SRCH,
     BADF,
+    NOLCK,
     Unexpected,
 };
 
@@ -87,6 +88,7 @@ const names = [_]Named{
     .{ .errno = .NODATA, .err = error.NODATA, .text = "no data" },
     .{ .errno = .OVERFLOW, .err = error.OVERFLOW, .text = "value too large" },
     .{ .errno = .OPNOTSUPP, .err = error.OPNOTSUPP, .text = "operation not supported" },
+    .{ .errno = .NOLCK, .err = error.NOLCK, .text = "no locks on this file system" },
     .{ .errno = .USERS, .err = error.USERS, .text = "too many users" },
 };
 

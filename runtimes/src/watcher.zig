@@ -7,6 +7,7 @@ const sys = @import("sys.zig");
 const Tree = @import("remove.zig").Tree;
 
 pub const Watcher = struct {
+    pid: i32,
     pipe: sys.fd_t,
 
     /// Before the app is there, so that it is outside of the app's process namespace.
@@ -14,19 +15,29 @@ pub const Watcher = struct {
         const cloexec: u32 = @bitCast(sys.O{ .CLOEXEC = true });
         var pipe: [2]sys.fd_t = undefined;
         try sys.do(.pipe2, .{ &pipe, cloexec });
-        if (try sys.fork() == 0) {
+        const pid = try sys.fork();
+        if (pid == 0) {
             sys.close(pipe[1]);
             sys.closeStandard();
+            // Who kills the stub's whole process group spares us.
+            _ = sys.raw(.setsid, .{});
             endApp(pipe[0]) catch {};
             if (written) |tree| tree.discard();
             sys.exit(0);
         }
         sys.close(pipe[0]);
-        return .{ .pipe = pipe[1] };
+        return .{ .pid = pid, .pipe = pipe[1] };
     }
 
     pub fn watchOver(self: Watcher, app: i32) !void {
         try sys.do(.write, .{ self.pipe, &app, @sizeOf(i32) });
+    }
+
+    /// When nothing is left to be done. It must not outlive us: our file would still be in use, and
+    /// there may be nobody to reap it (the first process of a container).
+    pub fn dismiss(self: Watcher) void {
+        _ = sys.raw(.write, .{ self.pipe, "", 1 });
+        _ = sys.wait(self.pid, 0) catch {};
     }
 
     fn endApp(pipe: sys.fd_t) !void {
@@ -36,8 +47,8 @@ pub const Watcher = struct {
         // A descriptor, for the number may be another's by then.
         const handle = try sys.call(.pidfd_open, .{ app, 0 });
         var byte: [1]u8 = undefined;
-        // All signals are blocked: this returns when the other end is closed by the stub's end.
-        _ = sys.raw(.read, .{ pipe, &byte, 1 });
+        // All signals are blocked: this returns when the stub dismisses us, or with its end.
+        if (sys.raw(.read, .{ pipe, &byte, 1 }) == 1) sys.exit(0);
         const kill = 9;
         _ = sys.raw(.pidfd_send_signal, .{ handle, kill, 0, 0 });
         // Until then it may write.
