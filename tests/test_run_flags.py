@@ -285,3 +285,13 @@ def test_a_terminal_is_the_app_s(run: Runner, deb: Path) -> None:
             break
     os.waitpid(pid, 0)
     assert b"terminal" in output
+
+
+def test_the_app_runs_where_its_caller_may(run: Runner, deb: Path) -> None:
+    script = "grep Cpus_allowed: /proc/self/status"
+    mine = subprocess.run(["sh", "-c", script], capture_output=True, text=True).stdout
+    assert said(run, deb, "sh", "-c", script) == mine
+    if len(os.sched_getaffinity(0)) > 1:
+        last = str(max(os.sched_getaffinity(0)))
+        one = run("taskset", "-c", last, deb, "sh", "-c", f"{script}; true")
+        assert one.stdout != mine and one.returncode == 0

@@ -7,6 +7,7 @@ const config = @import("config.zig");
 const credentials = @import("credentials.zig");
 const devices = @import("devices.zig");
 const init = @import("init.zig");
+const Affinity = @import("affinity.zig").Affinity;
 const jail_path = @import("jail_path.zig");
 const mounts = @import("mounts.zig");
 const names = @import("names.zig");
@@ -38,6 +39,8 @@ pub const Container = struct {
     wanted: []const []const u8,
     /// Whether a small first process starts the app and reaps what it leaves.
     init: bool,
+    /// Where the app may run: until it is executed all is bound to one processor.
+    anywhere: Affinity,
     /// The machine's root is still there, below ours: it cannot be unmounted.
     covers_machine: bool = false,
 
@@ -156,6 +159,7 @@ pub const Container = struct {
         }
         // A change of ids makes the kernel forget it.
         try dieWithStub(self.lifeline);
+        self.anywhere.set();
         try program.exec(self.arena, self.args, &self.env);
     }
 

@@ -5,6 +5,7 @@ const std = @import("std");
 const sys = @import("sys.zig");
 const text = @import("text.zig");
 const log = @import("log.zig");
+const Affinity = @import("affinity.zig").Affinity;
 const userns = @import("userns.zig");
 const Image = @import("squashfs/image.zig").Image;
 const Reader = @import("squashfs/reader.zig").Reader;
@@ -13,7 +14,7 @@ const Operations = @import("fuse/operations.zig").Operations;
 const read_max = @import("fuse/operations.zig").read_max;
 const server = @import("fuse/server.zig");
 
-pub fn mount(arena: std.mem.Allocator, reader: *Reader, ids: userns.Ids, uid: u32, gid: u32, proc: sys.fd_t) !void {
+pub fn mount(arena: std.mem.Allocator, reader: *Reader, ids: userns.Ids, uid: u32, gid: u32, proc: sys.fd_t, anywhere: Affinity) !void {
     if (ids == .host) {
         if (mountLoop(arena, reader.image)) |_| {
             log.debug("payload mounted by the kernel", .{});
@@ -27,7 +28,7 @@ pub fn mount(arena: std.mem.Allocator, reader: *Reader, ids: userns.Ids, uid: u3
     const options = try text.alloc(arena, "fd={d},rootmode=40000,user_id={d},group_id={d},allow_other,default_permissions,max_read={d}", .{ device, mounter.uid, mounter.gid, read_max });
     try sys.mount("dockerc", "lower", "fuse", sys.MS.rdonly | sys.MS.nodev, options);
     const serving = try arena.create(server.Server);
-    serving.* = .{ .reader = reader, .owner = owner, .device = device, .proc = proc };
+    serving.* = .{ .reader = reader, .owner = owner, .device = device, .proc = proc, .anywhere = anywhere };
     try serving.start(threadCount());
     log.debug("payload mounted by FUSE", .{});
 }

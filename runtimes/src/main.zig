@@ -6,6 +6,7 @@ const sys = @import("sys.zig");
 const text = @import("text.zig");
 const log = @import("log.zig");
 const cgroup = @import("cgroup.zig");
+const Affinity = @import("affinity.zig").Affinity;
 const config = @import("config.zig");
 const doctor = @import("doctor.zig");
 const farewell = @import("farewell.zig");
@@ -97,7 +98,9 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     });
     const mask = try signals.block();
     // The kernel needs none of our decoding where it mounts the payload itself.
-    if (entered.serves()) try startup.begin(reader, .{ .root = root_path, .command = args[0], .search = env.path() });
+    const anywhere = Affinity.get();
+    const elsewhere = anywhere.bind();
+    if (entered.serves()) try startup.begin(reader, .{ .root = root_path, .command = args[0], .search = env.path() }, elsewhere);
     // Before anything of ours covers a directory of the machine.
     const machine = try volumes.open(arena, spec, &opts);
     const proc = sys.openat(sys.at_fdcwd, "/proc", .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true }, 0) catch |err|
@@ -107,6 +110,7 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
         .arena = arena,
         .reader = reader,
         .proc = proc,
+        .anywhere = anywhere,
         .memory_is_plenty = memory_is_plenty,
         .callers = &callers,
         .path = root_path,
@@ -137,6 +141,7 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
         .beyond = beyond,
         .wanted = config.list(arena, spec, "dev.dockerc.volumes") catch null orelse &.{},
         .init = opts.has(.init),
+        .anywhere = anywhere,
     };
     // Threads cannot be made after this, and the next child is the namespace's first process.
     if (wants.hasNamespace("pid") and ids != .none) try userns.enterPid();

@@ -5,6 +5,7 @@
 const std = @import("std");
 const sys = @import("sys.zig");
 const log = @import("log.zig");
+const Affinity = @import("affinity.zig").Affinity;
 const lower = @import("lower.zig");
 const text = @import("text.zig");
 const userns = @import("userns.zig");
@@ -39,6 +40,8 @@ pub const Rootfs = struct {
     /// Where --overlay keeps what is written.
     kept: ?sys.fd_t,
     proc: sys.fd_t,
+    /// Where threads may run that the start is not waiting for.
+    anywhere: Affinity,
 
     /// The payload, unpacked for this run.
     own: ?Tree = null,
@@ -91,10 +94,12 @@ pub const Rootfs = struct {
 
     fn mountLower(self: *Rootfs) !void {
         if (self.forced("unpack")) return error.NOSYS;
-        return lower.mount(self.arena, self.reader, self.ids, self.uid, self.gid, self.proc);
+        return lower.mount(self.arena, self.reader, self.ids, self.uid, self.gid, self.proc, self.anywhere);
     }
 
     fn bindUnpacked(self: *Rootfs) !void {
+        // All processors are wanted for this.
+        self.anywhere.set();
         try workspace.leave();
         var store = try cache.Cache.open(self.arena, self.callers);
         const key = try cache.keyOf(self.arena, self.reader, self.config, self.has_digest, @tagName(self.ids));
@@ -105,6 +110,7 @@ pub const Rootfs = struct {
     }
 
     fn copy(self: *Rootfs) !Tree {
+        self.anywhere.set();
         if (self.own) |tree| tree.discard();
         var store = try cache.Cache.open(self.arena, self.callers);
         store.sweep();

@@ -8,6 +8,7 @@ const squashfs = struct {
     const inode = @import("../squashfs/inode.zig");
     const Reader = @import("../squashfs/reader.zig").Reader;
 };
+const Affinity = @import("../affinity.zig").Affinity;
 const Channel = @import("channel.zig").Channel;
 const Decoder = @import("../zstd.zig").Decoder;
 const Operations = @import("operations.zig").Operations;
@@ -37,6 +38,8 @@ const Run = struct { reference: Reference = std.math.maxInt(u64), next: u64 = 0,
 pub const Ahead = struct {
     reader: *squashfs.Reader,
     channel: Channel,
+    /// Where these threads may run.
+    anywhere: Affinity = .{},
     mutex: sys.Mutex = .{},
     /// For threads to wait on.
     changes: std.atomic.Value(u32) = .init(0),
@@ -131,6 +134,7 @@ pub const Ahead = struct {
     }
 
     pub fn loop(self: *Ahead, decoder: Decoder) void {
+        self.anywhere.set();
         self.channel.standAlone(self.reader.image.fd, self.reader.image.fd);
         while (true) {
             const changes = self.changes.load(.acquire);

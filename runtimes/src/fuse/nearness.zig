@@ -6,6 +6,7 @@
 const std = @import("std");
 const sys = @import("../sys.zig");
 const text = @import("../text.zig");
+const Affinity = @import("../affinity.zig").Affinity;
 
 pub const Nearness = struct {
     /// The machine's /proc.
@@ -13,9 +14,9 @@ pub const Nearness = struct {
     task: u32 = 0,
     /// Answers to that task, one after the other, since it was last looked at.
     count: u32 = 0,
-    /// Where the thread may run, and how many bytes of that count, while it is bound to a processor.
-    anywhere: [128]u64 = undefined,
-    anywhere_len: usize = 0,
+    /// Where the thread may run when it is not bound to a processor.
+    anywhere: Affinity,
+    bound: bool,
 
     /// A program's start hardly gets that far. To look takes half as long as an answer.
     const answers_per_look = 16;
@@ -33,19 +34,17 @@ pub const Nearness = struct {
     /// Before any other.
     pub fn leave(self: *Nearness) void {
         self.count = 0;
-        if (self.anywhere_len == 0) return;
-        _ = sys.raw(.sched_setaffinity, .{ 0, self.anywhere_len, &self.anywhere });
-        self.anywhere_len = 0;
+        if (self.bound) self.anywhere.set();
+        self.bound = false;
     }
 
     fn approach(self: *Nearness) !void {
         const processor = try self.processorOf(self.task);
-        if (self.anywhere_len == 0)
-            self.anywhere_len = try sys.call(.sched_getaffinity, .{ 0, @sizeOf(@TypeOf(self.anywhere)), &self.anywhere });
-        if (processor / 8 >= self.anywhere_len) return error.RANGE;
-        var there: [128]u64 = @splat(0);
-        there[processor / 64] = @as(u64, 1) << @intCast(processor % 64);
-        try sys.do(.sched_setaffinity, .{ 0, self.anywhere_len, &there });
+        if (processor / 8 >= self.anywhere.len) return error.RANGE;
+        var there: Affinity = .{ .len = self.anywhere.len };
+        there.mask[processor / 64] = @as(u64, 1) << @intCast(processor % 64);
+        there.set();
+        self.bound = true;
     }
 
     /// proc_pid_stat(5): the 39th field. The second one, in brackets, may hold anything.

@@ -1,6 +1,7 @@
 //! What each request is answered with.
 const std = @import("std");
 const sys = @import("../sys.zig");
+const startup = @import("startup.zig");
 const protocol = @import("protocol.zig");
 const squashfs = struct {
     const data = @import("../squashfs/data.zig");
@@ -41,7 +42,9 @@ pub const Operations = struct {
 
     pub fn serveOne(self: *Operations) sys.Error!void {
         const request = try self.channel.receive();
-        if (request.header.opcode == .read) self.nearness.leave() else self.nearness.serve(request.header.pid);
+        if (!startup.running.load(.monotonic)) {
+            if (request.header.opcode == .read) self.nearness.leave() else self.nearness.serve(request.header.pid);
+        }
         self.answer(request) catch |err| self.channel.fail(request.header.unique, switch (err) {
             error.NOENT => .NOENT,
             error.NOSYS => .NOSYS,

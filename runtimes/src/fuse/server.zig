@@ -7,6 +7,7 @@ const sys = @import("../sys.zig");
 const log = @import("../log.zig");
 const protocol = @import("protocol.zig");
 const blocks = @import("../squashfs/blocks.zig");
+const Affinity = @import("../affinity.zig").Affinity;
 const Ahead = @import("ahead.zig").Ahead;
 const Operations = @import("operations.zig").Operations;
 const Reader = @import("../squashfs/reader.zig").Reader;
@@ -38,6 +39,8 @@ pub const Server = struct {
     owner: ?Owner,
     device: sys.fd_t,
     proc: sys.fd_t,
+    /// Servers are bound, as who starts them is, until files are read.
+    anywhere: Affinity,
     listings: Listings = .{},
     ahead: Ahead = undefined,
 
@@ -45,7 +48,7 @@ pub const Server = struct {
     /// least, works ahead.
     pub fn start(self: *Server, count: usize) !void {
         remember(self.device);
-        self.ahead = .{ .reader = self.reader, .channel = try .init(try self.clone()) };
+        self.ahead = .{ .reader = self.reader, .anywhere = self.anywhere, .channel = try .init(try self.clone()) };
         var first = try self.operations(self.device);
         try first.serveOne();
         for (0..@max(count - 1, 1)) |_| try spawn(Ahead.loop, .{ &self.ahead, try self.reader.newDecoder() });
@@ -69,7 +72,7 @@ pub const Server = struct {
             .listings = &self.listings,
             .ahead = &self.ahead,
             .decoder = try self.reader.newDecoder(),
-            .nearness = .{ .proc = self.proc },
+            .nearness = .{ .proc = self.proc, .anywhere = self.anywhere, .bound = true },
         };
     }
 

@@ -6,6 +6,7 @@ const squashfs = struct {
     const path = @import("../squashfs/path.zig");
     const elf = @import("../squashfs/elf.zig");
 };
+const Affinity = @import("../affinity.zig").Affinity;
 const Reader = @import("../squashfs/reader.zig").Reader;
 const Decoder = @import("../zstd.zig").Decoder;
 
@@ -22,14 +23,21 @@ pub const Program = struct {
     search: []const u8,
 };
 
+/// As long as it is under way, servers stay out of its way.
+pub var running: std.atomic.Value(bool) = .init(false);
+
 /// Starts a thread that does it. After that the process cannot enter a user namespace any more.
-pub fn begin(reader: *Reader, program: Program) !void {
-    const thread = try std.Thread.spawn(.{ .stack_size = 256 * 1024 }, run, .{ reader, try reader.newDecoder(), program });
+/// `elsewhere`: where it may run.
+pub fn begin(reader: *Reader, program: Program, elsewhere: Affinity) !void {
+    running.store(true, .monotonic);
+    const thread = try std.Thread.spawn(.{ .stack_size = 256 * 1024 }, run, .{ reader, try reader.newDecoder(), program, elsewhere });
     thread.detach();
 }
 
 /// A corrupt block is for the reader who meets it to be told of.
-fn run(reader: *Reader, decoder: Decoder, program: Program) void {
+fn run(reader: *Reader, decoder: Decoder, program: Program, elsewhere: Affinity) void {
+    elsewhere.set();
+    defer running.store(false, .monotonic);
     load(reader, decoder, program) catch {};
 }
 
