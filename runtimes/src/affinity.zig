@@ -28,12 +28,17 @@ pub const Affinity = struct {
         sys.do(.getcpu, .{ &here, 0, 0 }) catch return self.*;
         var others = self.*;
         if (here / 8 >= self.len) return others;
-        const bit = @as(u64, 1) << @intCast(here % 64);
-        others.mask[here / 64] &= ~bit;
+        const one = self.only(here);
+        others.mask[here / 64] &= ~one.mask[here / 64];
         if (std.mem.allEqual(u64, &others.mask, 0)) return self.*;
-        var one: Affinity = .{ .len = self.len };
-        one.mask[here / 64] = bit;
         one.set();
         return others;
+    }
+
+    /// One processor, which `len` covers.
+    pub fn only(self: *const Affinity, processor: u32) Affinity {
+        var one: Affinity = .{ .len = self.len };
+        one.mask[processor / 64] = @as(u64, 1) << @intCast(processor % 64);
+        return one;
     }
 };

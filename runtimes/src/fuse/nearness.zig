@@ -41,9 +41,7 @@ pub const Nearness = struct {
     fn approach(self: *Nearness) !void {
         const processor = try self.processorOf(self.task);
         if (processor / 8 >= self.anywhere.len) return error.RANGE;
-        var there: Affinity = .{ .len = self.anywhere.len };
-        there.mask[processor / 64] = @as(u64, 1) << @intCast(processor % 64);
-        there.set();
+        self.anywhere.only(processor).set();
         self.bound = true;
     }
 
