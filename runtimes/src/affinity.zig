@@ -18,21 +18,25 @@ pub const Affinity = struct {
     }
 
     pub fn set(self: *const Affinity) void {
-        if (self.len > 0) _ = sys.raw(.sched_setaffinity, .{ 0, self.len, &self.mask });
+        self.setOf(0);
     }
 
-    /// Binds the calling thread, and what it makes, to the processor that it is on. Returns the
-    /// others, or all where that is the only one.
-    pub fn bind(self: *const Affinity) Affinity {
+    /// Of another thread.
+    pub fn setOf(self: *const Affinity, thread: i32) void {
+        if (self.len > 0) _ = sys.raw(.sched_setaffinity, .{ thread, self.len, &self.mask });
+    }
+
+    /// The processor that the calling thread is on, and the others; both are all where there is
+    /// only one.
+    pub fn divide(self: *const Affinity) struct { Affinity, Affinity } {
         var here: u32 = undefined;
-        sys.do(.getcpu, .{ &here, 0, 0 }) catch return self.*;
-        var others = self.*;
-        if (here / 8 >= self.len) return others;
+        sys.do(.getcpu, .{ &here, 0, 0 }) catch return .{ self.*, self.* };
+        if (here / 8 >= self.len) return .{ self.*, self.* };
         const one = self.only(here);
+        var others = self.*;
         others.mask[here / 64] &= ~one.mask[here / 64];
-        if (std.mem.allEqual(u64, &others.mask, 0)) return self.*;
-        one.set();
-        return others;
+        if (std.mem.allEqual(u64, &others.mask, 0)) return .{ self.*, self.* };
+        return .{ one, others };
     }
 
     /// One processor, which `len` covers.

@@ -68,8 +68,7 @@ fn damage(out: []u8, whole: []const u8, random: std.Random) []const u8 {
 pub fn readConfig(arena: std.mem.Allocator, text: []const u8) !void {
     const spec = try config.parse(arena, text);
     _ = config.command(arena, &spec, null, &.{"word"}) catch {};
-    var program: seccomp.Program = .{};
-    try seccomp_profile.compile(spec.linux.seccomp, 1, &program);
+    const program = try seccomp_profile.compile(arena, spec.linux.seccomp, 1);
     _ = seccomp.judge(&program, seccomp.tables[0].arch, 1, &.{ 1, 9 });
 }
 

@@ -18,36 +18,91 @@ const settings = @import("settings.zig");
 const signals = @import("signals.zig");
 const volumes = @import("volumes.zig");
 const Environment = @import("environment.zig").Environment;
+const Options = @import("options.zig").Options;
 const Ids = @import("userns.zig").Ids;
+
+/// What the child cannot know when it is made.
+pub const Prepared = extern struct { ids: Ids, rootfs: rootfs.Kind };
+
+pub const Child = struct {
+    pid: i32,
+    /// Its other end tells the child what was prepared, and then that we are gone.
+    lifeline: sys.fd_t,
+
+    /// The root file system is there.
+    pub fn goOn(self: Child, prepared: Prepared) void {
+        // A child that is dead already is not to be told; its end is noticed elsewhere.
+        _ = sys.raw(.write, .{ self.lifeline, &prepared, @sizeOf(Prepared) });
+    }
+};
 
 pub const Container = struct {
     arena: std.mem.Allocator,
     spec: *const config.Spec,
-    ids: Ids,
-    rootfs: rootfs.Kind,
+    options: *const Options,
+    /// The machine's.
+    proc: sys.fd_t,
     args: []const []const u8,
     env: Environment,
     machine: volumes.Machine,
-    /// The machine's files that every container is shown, where it has them.
-    shown: []const mounts.Volume,
     /// The mask that the caller had, which is the app's.
     signal_mask: signals.Set,
-    /// Ends with the stub.
-    lifeline: sys.fd_t,
     beyond: settings.Beyond,
+    /// Null where all system calls are allowed.
+    filter: ?seccomp.Program,
     /// Directories that the image wants to be there (its volumes).
     wanted: []const []const u8,
     /// Whether a small first process starts the app and reaps what it leaves.
     init: bool,
     /// Where the app may run: until it is executed all is bound to one processor.
     anywhere: Affinity,
+    ids: Ids = .none,
+    rootfs: rootfs.Kind = .directory,
+    /// The machine's files that every container is shown, where it has them.
+    shown: []const mounts.Volume = &.{},
+    lifeline: sys.fd_t = -1,
     /// The machine's root is still there, below ours: it cannot be unmounted.
     covers_machine: bool = false,
 
-    /// In the child. Does not return.
-    pub fn run(self: *Container) noreturn {
+    /// Makes the process that becomes the app. Early, as long as we have few pages and no threads:
+    /// to copy a page for every write of a thread after the fork takes longer than all of it.
+    /// Null for an emulator that cannot (qemu-user).
+    pub fn forkEarly(self: *Container, isolated: bool) !?Child {
+        return self.fork(if (isolated) self.namespaces() else 0) catch |err| if (err == error.INVAL) null else err;
+    }
+
+    /// After that no thread can be made.
+    pub fn forkLate(self: *Container) !Child {
+        try sys.do(.unshare, .{self.namespaces()});
+        return self.fork(0);
+    }
+
+    fn namespaces(self: *const Container) u32 {
+        const wants = &self.spec.linux;
+        return (if (wants.hasNamespace("pid")) sys.CLONE.newpid else 0) |
+            (if (wants.hasNamespace("cgroup")) sys.CLONE.newcgroup else 0);
+    }
+
+    fn fork(self: *Container, into: u32) !Child {
+        const cloexec: u32 = @bitCast(sys.O{ .CLOEXEC = true });
+        var pipe: [2]sys.fd_t = undefined;
+        try sys.do(.pipe2, .{ &pipe, cloexec });
+        const stub: i32 = @intCast(sys.raw(.getpid, .{}));
+        const pid = try sys.forkInto(into);
+        if (pid == 0) {
+            sys.close(pipe[1]);
+            self.lifeline = pipe[0];
+            self.run(stub);
+        }
+        sys.close(pipe[0]);
+        log.debug("app is process {d}", .{pid});
+        return .{ .pid = pid, .lifeline = pipe[1] };
+    }
+
+    fn run(self: *Container, stub: i32) noreturn {
         // First thing: from here on nothing of us outlives the stub.
         dieWithStub(self.lifeline) catch |err| fatal("tie the app to its runtime", err);
+        self.wait(stub) catch |err| fatal("follow the runtime", err);
         // Not the caller's: what is made on the way to a mount is for the app's user to pass, too.
         _ = sys.raw(.umask, .{0o022});
         self.enter() catch |err| fatal("set up the file system", err);
@@ -57,6 +112,19 @@ pub const Container = struct {
 
     fn fatal(what: []const u8, err: anyerror) noreturn {
         log.die("cannot {s}: {s}", .{ what, sys.text(err) });
+    }
+
+    /// Until the stub has prepared the root file system, where its working directory is.
+    fn wait(self: *Container, stub: i32) !void {
+        var prepared: Prepared = undefined;
+        // Nothing: the stub is gone, and has said why.
+        if (try sys.call(.read, .{ self.lifeline, &prepared, @sizeOf(Prepared) }) != @sizeOf(Prepared)) sys.exit(log.failed);
+        self.ids = prepared.ids;
+        self.rootfs = prepared.rootfs;
+        const path = try text.alloc(self.arena, "{d}/cwd", .{stub});
+        const workspace = try sys.openat(self.proc, path, .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true }, 0);
+        try sys.do(.fchdir, .{workspace});
+        self.shown = try names.make(self.arena, self.spec, self.options);
     }
 
     /// What was mounted becomes the root; the machine's stays our working directory.
@@ -140,9 +208,8 @@ pub const Container = struct {
 
         try self.closeDescriptors();
         if (self.init) try init.split();
-        const capabilities = if (process.capabilities) |sets| credentials.capabilitySet(sets.bounding) else 0;
         // A filter needs either no_new_privs or a privilege that is about to go.
-        if (!process.noNewPrivileges) self.filter(capabilities);
+        if (!process.noNewPrivileges) self.filterCalls();
         credentials.setIds(process.user, self.ids) catch |err|
             log.die("cannot become user {d} and group {d}: {s}", .{ process.user.uid, process.user.gid, sys.text(err) });
         // As the app's user, whose directory it may be.
@@ -155,7 +222,7 @@ pub const Container = struct {
         try credentials.setCapabilities(process.capabilities);
         if (process.noNewPrivileges) {
             try credentials.noNewPrivileges();
-            self.filter(capabilities);
+            self.filterCalls();
         }
         // A change of ids makes the kernel forget it.
         try dieWithStub(self.lifeline);
@@ -176,8 +243,8 @@ pub const Container = struct {
         sys.closeRange(first + 1, std.math.maxInt(sys.fd_t));
     }
 
-    fn filter(self: *Container, capabilities: u64) void {
-        if (!self.beyond.unconfined) seccomp.install(self.spec.linux.seccomp, capabilities);
+    fn filterCalls(self: *const Container) void {
+        if (self.filter) |*filter| seccomp.install(filter);
     }
 
     fn setOomScore(self: *Container, score: i32) !void {

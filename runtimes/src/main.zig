@@ -8,16 +8,17 @@ const log = @import("log.zig");
 const cgroup = @import("cgroup.zig");
 const Affinity = @import("affinity.zig").Affinity;
 const config = @import("config.zig");
+const credentials = @import("credentials.zig");
 const doctor = @import("doctor.zig");
 const farewell = @import("farewell.zig");
 const footer = @import("footer.zig");
 const json = @import("json.zig");
 const memory = @import("memory.zig");
 const manual = @embedFile("manual.txt");
-const names = @import("names.zig");
 const options = @import("options.zig");
 const program = @import("program.zig");
 const rootfs = @import("rootfs.zig");
+const seccomp = @import("seccomp.zig");
 const settings = @import("settings.zig");
 const signals = @import("signals.zig");
 const startup = @import("fuse/startup.zig");
@@ -64,8 +65,10 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     const reader = try arena.create(Reader);
     reader.init(image, payload.superblock) catch |err| log.die("the payload is damaged: {s}", .{sys.text(err)});
     if (opts.last(.extract)) |directory| return extract(arena, reader, directory);
+    if (opts.has(.inspect)) return write(try readConfig(arena, reader));
+    signals.hearOfChildren();
+    const caller: userns.Caller = .begin(arena, &callers, payload.require_mapped_uids);
     const config_text = try readConfig(arena, reader);
-    if (opts.has(.inspect)) return write(config_text);
     const spec = try arena.create(config.Spec);
     spec.* = config.parse(arena, config_text) catch |err| switch (err) {
         error.OutOfMemory => |e| return e,
@@ -81,31 +84,47 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     if (args.len == 0) log.die("the image names no command: give one", .{});
     const env = try program.environment(arena, process, &opts, &callers);
 
-    signals.hearOfChildren();
-    const caller = sys.raw(.geteuid, .{});
     const group = try cgroup.enter(arena, &opts);
-    const memory_is_plenty = memory.isPlenty(arena);
     const wants = &spec.linux;
-    const entered = userns.enter(arena, &callers, .{
+    const entered = userns.enter(arena, &callers, caller, payload.require_mapped_uids, .{
         .uid = process.user.uid,
         .gid = process.user.gid,
-        .range = payload.require_mapped_uids,
         .ipc = wants.hasNamespace("ipc"),
         .uts = wants.hasNamespace("uts"),
-        .cgroup = wants.hasNamespace("cgroup"),
         .network = wants.hasNamespace("network"),
         .optional = !wants.hasNamespace("network"),
     });
     const mask = try signals.block();
-    // The kernel needs none of our decoding where it mounts the payload itself.
     const anywhere = Affinity.get();
-    const elsewhere = anywhere.bind();
-    if (entered.serves()) try startup.begin(reader, .{ .root = root_path, .command = args[0], .search = env.path() }, elsewhere);
     // Before anything of ours covers a directory of the machine.
     const machine = try volumes.open(arena, spec, &opts);
     const proc = sys.openat(sys.at_fdcwd, "/proc", .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true }, 0) catch |err|
         log.die("/proc cannot be used: {s}", .{sys.text(err)});
+    const capabilities = if (process.capabilities) |sets| credentials.capabilitySet(sets.bounding) else 0;
+    var container: Container = .{
+        .arena = arena,
+        .spec = spec,
+        .options = &opts,
+        .proc = proc,
+        .args = args,
+        .env = env,
+        .machine = machine,
+        .signal_mask = mask,
+        .beyond = beyond,
+        .filter = if (beyond.unconfined) null else try seccomp.prepare(arena, wants.seccomp, capabilities),
+        .wanted = config.list(arena, spec, "dev.dockerc.volumes") catch null orelse &.{},
+        .init = opts.has(.init),
+        .anywhere = anywhere,
+    };
+    const early = try container.forkEarly(entered.ids != .none);
+    // The kernel needs none of our decoding where it mounts the payload itself.
+    const loading: ?startup.Loading = if (entered.serves()) try .begin(reader, .{ .root = root_path, .command = args[0], .search = env.path() }) else null;
+    const memory_is_plenty = memory.isPlenty(arena);
     const ids = entered.settle(arena);
+    // Not before: until here newuidmap and newgidmap want the processors.
+    const here, const elsewhere = anywhere.divide();
+    if (loading) |thread| thread.move(elsewhere);
+    here.set();
     var root: rootfs.Rootfs = .{
         .arena = arena,
         .reader = reader,
@@ -119,41 +138,16 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
         .ids = ids,
         .uid = process.user.uid,
         .gid = process.user.gid,
-        .caller = caller,
+        .caller = caller.uid,
         .kept = if (opts.last(.overlay)) |path| try openKept(arena, path) else null,
     };
     const kind = root.make() catch |err| log.die("cannot prepare a place to run in: {s}", .{sys.text(err)});
-    const watcher = if (process.noNewPrivileges and root.written == null) null else try Watcher.start(root.written);
-    const cloexec: u32 = @bitCast(sys.O{ .CLOEXEC = true });
-    var lifeline: [2]sys.fd_t = undefined;
-    try sys.do(.pipe2, .{ &lifeline, cloexec });
-    var container: Container = .{
-        .arena = arena,
-        .spec = spec,
-        .ids = ids,
-        .rootfs = kind,
-        .args = args,
-        .env = env,
-        .machine = machine,
-        .shown = try names.make(arena, spec, &opts),
-        .signal_mask = mask,
-        .lifeline = lifeline[0],
-        .beyond = beyond,
-        .wanted = config.list(arena, spec, "dev.dockerc.volumes") catch null orelse &.{},
-        .init = opts.has(.init),
-        .anywhere = anywhere,
-    };
-    // Threads cannot be made after this, and the next child is the namespace's first process.
-    if (wants.hasNamespace("pid") and ids != .none) try userns.enterPid();
-    const pid = try sys.fork();
-    if (pid == 0) {
-        sys.close(lifeline[1]);
-        container.run();
-    }
-    if (watcher) |w| try w.watchOver(pid);
+    const child = early orelse try container.forkLate();
+    here.setOf(child.pid);
+    const watcher = if (process.noNewPrivileges and root.written == null) null else try Watcher.start(root.written, child);
+    child.goOn(.{ .ids = ids, .rootfs = kind });
     if (!log.debugging) sys.closeStandard();
-    log.debug("app is process {d}", .{pid});
-    var app: signals.App = .{ .pid = pid, .proc = proc, .init = container.init };
+    var app: signals.App = .{ .pid = child.pid, .proc = proc, .init = container.init };
     const end = app.supervise();
     log.debug("app ended, status {d}", .{end.status});
     terminal.takeBack();
@@ -265,7 +259,7 @@ test {
     _ = @import("cdi.zig");
     _ = config;
     _ = @import("config_test.zig");
-    _ = @import("credentials.zig");
+    _ = credentials;
     _ = @import("environment.zig");
     _ = footer;
     _ = json;
@@ -275,7 +269,7 @@ test {
     _ = @import("quantity.zig");
     _ = options;
     _ = @import("passwd.zig");
-    _ = @import("seccomp.zig");
+    _ = seccomp;
     _ = @import("seccomp_profile.zig");
     _ = @import("fuse/request_test.zig");
     _ = @import("squashfs/mutation_test.zig");

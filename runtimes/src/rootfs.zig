@@ -16,7 +16,7 @@ const Tree = @import("remove.zig").Tree;
 const Environment = @import("environment.zig").Environment;
 const Reader = @import("squashfs/reader.zig").Reader;
 
-pub const Kind = enum {
+pub const Kind = enum(u8) {
     /// Mounted on `root` of the workspace.
     mounted,
     /// A directory that is our working directory.
@@ -35,7 +35,7 @@ pub const Rootfs = struct {
     uid: u32,
     gid: u32,
     /// The caller's, outside of all namespaces of ours.
-    caller: usize,
+    caller: u32,
     memory_is_plenty: bool,
     /// Where --overlay keeps what is written.
     kept: ?sys.fd_t,
@@ -56,6 +56,12 @@ pub const Rootfs = struct {
         }
         if (self.kept == null) try self.findDisk();
         try workspace.make();
+        if (self.kept == null and self.written == null and !try self.memoryServes()) {
+            // Places for a cache may be covered by the workspace.
+            try workspace.leave();
+            try self.writeToCache();
+            try workspace.make();
+        }
         self.mountLower() catch |err| {
             log.debug("the payload cannot be mounted: {s}", .{sys.text(err)});
             try self.bindUnpacked();
@@ -171,25 +177,29 @@ pub const Rootfs = struct {
     /// costs half a millisecond (ten inodes made and removed, most of them by overlayfs), and
     /// several where ext4 has no journal and has just removed many.
     fn findDisk(self: *Rootfs) !void {
-        const attributes = self.ids != .host;
         // Who says where temporary files go means these, too.
         const said = self.callers.get("TMPDIR");
         if (!self.forced("memory") and !self.forced("cache") and (said != null or !self.memory_is_plenty))
-            self.written = try changes.onDisk(self.arena, said, self.caller, attributes);
-        if (self.written != null or !attributes or try memoryKeepsAttributes() and !self.forced("cache")) return;
-        // Before Linux 6.6 a tmpfs keeps no user.* attributes, without which an ordinary user's
-        // overlay cannot replace directories.
+            self.written = try changes.onDisk(self.arena, said, self.caller, self.needsAttributes());
+    }
+
+    /// An ordinary user's overlay cannot replace directories without user.* attributes, and before
+    /// Linux 6.6 a tmpfs keeps none.
+    fn memoryServes(self: *const Rootfs) !bool {
+        if (!self.needsAttributes()) return true;
+        if (self.forced("cache")) return false;
+        return if (sys.do(.setxattr, .{ "changes", "user.dockerc", "y", 1, 0 })) |_| true else |_| false;
+    }
+
+    fn needsAttributes(self: *const Rootfs) bool {
+        return self.ids != .host;
+    }
+
+    fn writeToCache(self: *Rootfs) !void {
         var store = try cache.Cache.open(self.arena, self.callers);
         store.sweep();
         self.written = try store.empty();
         log.debug("changes go to the cache", .{});
-    }
-
-    fn memoryKeepsAttributes() !bool {
-        try workspace.make();
-        const kept = if (sys.do(.setxattr, .{ "changes", "user.dockerc", "y", 1, 0 })) |_| true else |_| false;
-        try workspace.leave();
-        return kept;
     }
 
     /// An overlay's root has the attributes of its upper directory: give that those of the image's.

@@ -11,13 +11,14 @@ const compile = @import("seccomp_profile.zig").compile;
 const Value = @import("json.zig").Value;
 
 /// One instruction (linux/filter.h).
-pub const Instruction = extern struct { code: u16, jt: u8 = 0, jf: u8 = 0, k: u32 };
+pub const Instruction = extern struct { code: u16, jt: u8 = 0, jf: u8 = 0, k: u32 = 0 };
 
 pub const load = 0x20;
 pub const jump_equal = 0x15;
 pub const jump_greater = 0x25;
 pub const jump_at_least = 0x35;
 const jump_any_bit = 0x45;
+const jump = 0x05;
 pub const mask = 0x54;
 pub const ret = 0x06;
 
@@ -129,20 +130,29 @@ fn numbers(comptime SYS: type, comptime names: []const u8) Numbers {
 
 /// Programs are bounded by the kernel (BPF_MAXINSNS).
 pub const Program = struct {
-    code: [4096]Instruction = undefined,
+    code: []Instruction,
     len: u16 = 0,
+
+    pub fn init(arena: std.mem.Allocator) !Program {
+        return .{ .code = try arena.alloc(Instruction, 4096) };
+    }
 
     pub fn add(self: *Program, instruction: Instruction) void {
         self.code[self.len] = instruction;
         self.len += 1;
     }
 
-    pub fn addArchitecture(self: *Program, arch: u32, own: *const Program) void {
+    /// What is added until `endArchitecture` is for calls of this architecture only.
+    pub fn beginArchitecture(self: *Program, arch: u32) u16 {
         self.add(.{ .code = load, .k = at_arch });
         // Jumps of conditions reach 255 instructions only; an unconditional one goes further.
         self.add(.{ .code = jump_equal, .jt = 1, .k = arch });
-        self.add(.{ .code = 0x05, .k = own.len });
-        for (own.code[0..own.len]) |instruction| self.add(instruction);
+        self.add(.{ .code = jump });
+        return self.len;
+    }
+
+    pub fn endArchitecture(self: *Program, begin: u16) void {
+        self.code[begin - 1].k = self.len - begin;
     }
 
     /// The number is in the accumulator, and is put back there for the next.
@@ -155,12 +165,12 @@ pub const Program = struct {
     }
 };
 
-fn build(capabilities: u64) Program {
-    var program: Program = .{};
+fn build(arena: std.mem.Allocator, capabilities: u64) !Program {
+    var program: Program = try .init(arena);
     inline for (tables) |table| {
-        var own: Program = .{};
-        calls(table.SYS, &own, capabilities);
-        program.addArchitecture(table.arch, &own);
+        const begin = program.beginArchitecture(table.arch);
+        calls(table.SYS, &program, capabilities);
+        program.endArchitecture(begin);
     }
     program.add(.{ .code = ret, .k = kill });
     return program;
@@ -206,15 +216,17 @@ fn calls(comptime SYS: type, program: *Program, capabilities: u64) void {
     program.add(.{ .code = ret, .k = eperm });
 }
 
-/// For the calling process and all that it becomes. `capabilities` are those that the app may have,
-/// `profile` is null for docker's default.
-pub fn install(profile: Value, capabilities: u64) void {
-    var given: Program = .{};
-    if (profile != .null) compile(profile, capabilities, &given) catch |err|
+/// `capabilities` are those that the app may have, `profile` is null for docker's default.
+pub fn prepare(arena: std.mem.Allocator, profile: Value, capabilities: u64) !Program {
+    if (profile == .null) return build(arena, capabilities);
+    return compile(arena, profile, capabilities) catch |err|
         log.die("the system call filter given makes no sense: {s}", .{if (err == error.TooLong) "it has too many rules" else "see the runtime specification, linux.seccomp"});
-    const program = if (profile != .null) given else build(capabilities);
+}
+
+/// For the calling process and all that it becomes.
+pub fn install(program: *const Program) void {
     const Sock = extern struct { len: u16, code: [*]const Instruction };
-    const sock: Sock = .{ .len = program.len, .code = &program.code };
+    const sock: Sock = .{ .len = program.len, .code = program.code.ptr };
     const set_mode_filter = 1;
     // Without this flag, kernels before 5.16 slow the app down for want of trust in it.
     const spec_allow = 4;
@@ -246,7 +258,7 @@ pub fn judge(program: *const Program, arch: u32, number: u32, arguments: []const
                 continue;
             },
             ret => return i.k,
-            0x05 => {
+            jump => {
                 at += i.k;
                 continue;
             },
@@ -261,8 +273,10 @@ pub fn judge(program: *const Program, arch: u32, number: u32, arguments: []const
 }
 
 test "the filter allows and refuses as docker's does" {
-    const plain = build(0);
-    const admin = build(@as(u64, 1) << sys_admin);
+    var arena = std.heap.ArenaAllocator.init(std.testing.allocator);
+    defer arena.deinit();
+    const plain = try build(arena.allocator(), 0);
+    const admin = try build(arena.allocator(), @as(u64, 1) << sys_admin);
     inline for (tables) |table| {
         const S = table.SYS;
         const a = table.arch;

@@ -176,15 +176,16 @@ fn is(word: []const u8, known: []const u8) bool {
     return std.mem.eql(u8, word, known);
 }
 
-pub fn compile(profile: Value, capabilities: u64, program: *bpf.Program) Error!void {
+pub fn compile(arena: std.mem.Allocator, profile: Value, capabilities: u64) Error!bpf.Program {
+    var program: bpf.Program = try .init(arena);
+    var compiler: Compiler = .{ .capabilities = capabilities, .profile = profile, .program = &program };
     inline for (bpf.tables) |table| {
-        var own: bpf.Program = .{};
-        var compiler: Compiler = .{ .capabilities = capabilities, .profile = profile, .program = &own };
+        const begin = program.beginArchitecture(table.arch);
         try compiler.calls(table.SYS);
-        if (program.len + own.len + 4 > program.code.len) return error.TooLong;
-        program.addArchitecture(table.arch, &own);
+        program.endArchitecture(begin);
     }
     program.add(.{ .code = bpf.ret, .k = bpf.kill });
+    return program;
 }
 
 test "rules decide in their order" {
@@ -200,8 +201,7 @@ test "rules decide in their order" {
         \\ {"names": ["getpid"], "action": "SCMP_ACT_ERRNO", "includes": {"caps": ["CAP_SYS_ADMIN"]}},
         \\ {"names": ["getppid"], "action": "SCMP_ACT_ERRNO", "excludes": {"caps": ["CAP_CHOWN"]}}]}
     );
-    var program: bpf.Program = .{};
-    try compile(profile, 1, &program);
+    const program = try compile(arena_state.allocator(), profile, 1);
     const S = linux.SYS;
     const arch = bpf.tables[0].arch;
     const Case = struct { call: S, arguments: [2]u64 = .{ 0, 0 }, refused: u32 };

@@ -289,10 +289,27 @@ pub fn release(memory: []const u8) void {
     _ = raw(.munmap, .{ memory.ptr, memory.len });
 }
 
+// linux/sched.h
+pub const CLONE = struct {
+    pub const files: u32 = 0x400;
+    pub const newns: u32 = 0x0002_0000;
+    pub const newcgroup: u32 = 0x0200_0000;
+    pub const newuts: u32 = 0x0400_0000;
+    pub const newipc: u32 = 0x0800_0000;
+    pub const newuser: u32 = 0x1000_0000;
+    pub const newpid: u32 = 0x2000_0000;
+    pub const newnet: u32 = 0x4000_0000;
+};
+
 /// A child that goes on from here; 0 in the child.
 pub fn fork() Error!i32 {
+    return forkInto(0);
+}
+
+/// In namespaces of its own.
+pub fn forkInto(namespaces: u32) Error!i32 {
     const sigchld = 17;
-    return @intCast(try call(.clone, .{ sigchld, 0, 0, 0, 0 }));
+    return @intCast(try call(.clone, .{ sigchld | namespaces, 0, 0, 0, 0 }));
 }
 
 /// Waits for one child and gives its raw wait status.

@@ -5,19 +5,10 @@ const std = @import("std");
 const sys = @import("sys.zig");
 const text = @import("text.zig");
 const log = @import("log.zig");
+const CLONE = sys.CLONE;
 const Environment = @import("environment.zig").Environment;
 
-const CLONE = struct {
-    const newns = 0x0002_0000;
-    const newcgroup = 0x0200_0000;
-    const newuts = 0x0400_0000;
-    const newipc = 0x0800_0000;
-    const newuser = 0x1000_0000;
-    const newpid = 0x2000_0000;
-    const newnet = 0x4000_0000;
-};
-
-pub const Ids = enum {
+pub const Ids = enum(u8) {
     /// No namespace at all: root of a container that may neither mount nor make namespaces.
     none,
     /// No user namespace: ids are the machine's own.
@@ -33,38 +24,61 @@ pub const Ids = enum {
 pub const Wanted = struct {
     uid: u32,
     gid: u32,
-    range: bool,
     ipc: bool,
     uts: bool,
-    cgroup: bool,
     network: bool,
     /// Whether the app can do without namespaces.
     optional: bool,
 };
 
-/// Namespaces that are there, in which the ids may be mapped by and by: the helpers take longer to
-/// start than anything else, and much can be done without ids.
+/// Whom the machine knows us as, and how far a user namespace of our own has come.
+pub const Caller = struct {
+    uid: u32,
+    gid: u32,
+    entered: bool = false,
+    mapper: ?Mapper = null,
+    missing: []const u8 = "",
+
+    /// An ordinary user needs a user namespace, whatever else is wanted: it is entered at once, for
+    /// the helpers that map a `range` of ids in it take longer than anything that can be done
+    /// without ids. Others may need one, which `enter` finds out.
+    pub fn begin(arena: std.mem.Allocator, environment: *const Environment, range: bool) Caller {
+        var self: Caller = .{ .uid = @intCast(sys.raw(.geteuid, .{})), .gid = @intCast(sys.raw(.getegid, .{})) };
+        // `enter` tries again, and says what is wrong.
+        if (self.uid != 0) self.enterUser(arena, environment, range) catch {};
+        return self;
+    }
+
+    fn enterUser(self: *Caller, arena: std.mem.Allocator, environment: *const Environment, range: bool) sys.Error!void {
+        self.mapper = if (range) Mapper.prepare(arena, environment, self.uid, self.gid, &self.missing) else null;
+        errdefer if (self.mapper) |mapper| sys.close(mapper.start);
+        try sys.do(.unshare, .{CLONE.newuser});
+        log.debug("user namespace entered", .{});
+        if (self.mapper) |mapper| mapper.begin();
+        self.entered = true;
+    }
+};
+
+/// Namespaces that are there, in which the ids may be mapped by and by.
 pub const Entered = struct {
     ids: ?Ids = null,
     wanted: Wanted,
-    uid: u32,
-    gid: u32,
-    mapper: ?Mapper = null,
-    missing: []const u8 = "",
+    caller: Caller,
 
     /// Waits for the ids. Nothing can be created before.
     pub fn settle(self: *const Entered, arena: std.mem.Allocator) Ids {
         if (self.ids) |ids| return ids;
-        if (self.mapper) |mapper| {
+        const caller = &self.caller;
+        if (caller.mapper) |mapper| {
             if (mapper.finish()) {
                 log.debug("range of ids mapped", .{});
                 return .range;
             }
             log.note("newuidmap or newgidmap could not map your range of subordinate ids; every file of the image belongs to one id", .{});
         }
-        if (self.missing.len > 0) log.note("this image uses several user ids, and {s}; going on with one", .{self.missing});
+        if (caller.missing.len > 0) log.note("this image uses several user ids, and {s}; going on with one", .{caller.missing});
         const wanted = &self.wanted;
-        writeSingle(arena, wanted.uid, wanted.gid, self.uid, self.gid) catch |err| log.die("cannot map your id to {d}:{d} in a user namespace: {s}", .{ wanted.uid, wanted.gid, sys.text(err) });
+        writeSingle(arena, wanted.uid, wanted.gid, caller.uid, caller.gid) catch |err| log.die("cannot map your id to {d}:{d} in a user namespace: {s}", .{ wanted.uid, wanted.gid, sys.text(err) });
         return .single;
     }
 
@@ -75,16 +89,13 @@ pub const Entered = struct {
     }
 };
 
-pub fn enter(arena: std.mem.Allocator, environment: *const Environment, wanted: Wanted) Entered {
+pub fn enter(arena: std.mem.Allocator, environment: *const Environment, caller: Caller, range: bool, wanted: Wanted) Entered {
     const flags: u32 = CLONE.newns |
-        (if (wanted.ipc) @as(u32, CLONE.newipc) else 0) |
-        (if (wanted.uts) @as(u32, CLONE.newuts) else 0) |
-        (if (wanted.cgroup) @as(u32, CLONE.newcgroup) else 0) |
-        (if (wanted.network) @as(u32, CLONE.newnet) else 0);
-    const uid: u32 = @intCast(sys.raw(.geteuid, .{}));
-    const gid: u32 = @intCast(sys.raw(.getegid, .{}));
-    var entered: Entered = .{ .wanted = wanted, .uid = uid, .gid = gid };
-    const outer = if (uid == 0) outerMap() else null;
+        (if (wanted.ipc) CLONE.newipc else 0) |
+        (if (wanted.uts) CLONE.newuts else 0) |
+        (if (wanted.network) CLONE.newnet else 0);
+    var entered: Entered = .{ .wanted = wanted, .caller = caller };
+    const outer = if (caller.uid == 0) outerMap() else null;
     // An outer namespace that has one id only cannot give the image's user another.
     const usable = if (outer) |map| map.isAll() or map.count > 1 or wanted.uid == 0 else false;
     if (usable) {
@@ -98,17 +109,17 @@ pub fn enter(arena: std.mem.Allocator, environment: *const Environment, wanted: 
         } else |err| log.debug("root without a mount namespace: {s}", .{sys.text(err)});
     }
 
-    if (wanted.range) entered.mapper = Mapper.prepare(arena, environment, uid, gid, &entered.missing);
-    sys.do(.unshare, .{flags | CLONE.newuser}) catch |err| {
-        if (!wanted.optional or uid != 0 or !canChroot()) refused(err);
+    enterOwn(arena, environment, &entered.caller, range, flags) catch |err| {
+        if (!wanted.optional or caller.uid != 0 or !canChroot()) refused(err);
         log.debug("no namespaces: {s}", .{sys.text(err)});
-        if (entered.mapper) |mapper| sys.close(mapper.start);
         entered.ids = .none;
-        return entered;
     };
-    log.debug("user namespace entered", .{});
-    if (entered.mapper) |mapper| mapper.begin();
     return entered;
+}
+
+fn enterOwn(arena: std.mem.Allocator, environment: *const Environment, caller: *Caller, range: bool, flags: u32) sys.Error!void {
+    if (!caller.entered) try caller.enterUser(arena, environment, range);
+    return sys.do(.unshare, .{flags});
 }
 
 /// To where we are, which changes nothing.
@@ -120,16 +131,12 @@ fn canChroot() bool {
 pub fn enterPlain(arena: std.mem.Allocator) !void {
     const uid: u32 = @intCast(sys.raw(.geteuid, .{}));
     const gid: u32 = @intCast(sys.raw(.getegid, .{}));
-    try sys.do(.unshare, .{@as(u32, CLONE.newuser | CLONE.newns)});
+    try sys.do(.unshare, .{CLONE.newuser | CLONE.newns});
     return writeSingle(arena, 0, 0, uid, gid);
 }
 
 pub fn enterMounts() sys.Error!void {
-    return sys.do(.unshare, .{@as(u32, CLONE.newns)});
-}
-
-pub fn enterPid() sys.Error!void {
-    return sys.do(.unshare, .{@as(u32, CLONE.newpid)});
+    return sys.do(.unshare, .{CLONE.newns});
 }
 
 fn writeSingle(arena: std.mem.Allocator, inner_uid: u32, inner_gid: u32, uid: u32, gid: u32) !void {

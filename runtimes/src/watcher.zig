@@ -4,33 +4,31 @@
 //! removes what the app has written to a disk.
 const std = @import("std");
 const sys = @import("sys.zig");
+const Child = @import("container.zig").Child;
 const Tree = @import("remove.zig").Tree;
 
 pub const Watcher = struct {
     pid: i32,
     pipe: sys.fd_t,
 
-    /// Before the app is there, so that it is outside of the app's process namespace.
-    pub fn start(written: ?Tree) !Watcher {
+    /// Before the app's process has become the app.
+    pub fn start(written: ?Tree, app: Child) !Watcher {
         const cloexec: u32 = @bitCast(sys.O{ .CLOEXEC = true });
         var pipe: [2]sys.fd_t = undefined;
         try sys.do(.pipe2, .{ &pipe, cloexec });
         const pid = try sys.fork();
         if (pid == 0) {
             sys.close(pipe[1]);
+            sys.close(app.lifeline);
             sys.closeStandard();
             // Who kills the stub's whole process group spares us.
             _ = sys.raw(.setsid, .{});
-            endApp(pipe[0]) catch {};
+            endApp(pipe[0], app.pid) catch {};
             if (written) |tree| tree.discard();
             sys.exit(0);
         }
         sys.close(pipe[0]);
         return .{ .pid = pid, .pipe = pipe[1] };
-    }
-
-    pub fn watchOver(self: Watcher, app: i32) !void {
-        try sys.do(.write, .{ self.pipe, &app, @sizeOf(i32) });
     }
 
     /// When nothing is left to be done. It must not outlive us: our file would still be in use, and
@@ -40,10 +38,7 @@ pub const Watcher = struct {
         _ = sys.wait(self.pid, 0) catch {};
     }
 
-    fn endApp(pipe: sys.fd_t) !void {
-        var app: i32 = undefined;
-        // No pid: the stub is gone already, and the app never was.
-        if (try sys.call(.read, .{ pipe, &app, @sizeOf(i32) }) != @sizeOf(i32)) return;
+    fn endApp(pipe: sys.fd_t, app: i32) !void {
         // A descriptor, for the number may be another's by then.
         const handle = try sys.call(.pidfd_open, .{ app, 0 });
         var byte: [1]u8 = undefined;

@@ -12,6 +12,7 @@ const Affinity = @import("../affinity.zig").Affinity;
 const Channel = @import("channel.zig").Channel;
 const Decoder = @import("../zstd.zig").Decoder;
 const Operations = @import("operations.zig").Operations;
+const startup = @import("startup.zig");
 const Reference = squashfs.inode.Reference;
 
 /// Files up to this size are read whole when a part of them is.
@@ -79,12 +80,12 @@ pub const Ahead = struct {
             self.push(.{ .reference = reference, .first = 0, .count = from >> log });
     }
 
-    /// A fragment block had to be decoded for a reader.
-    pub fn missed(self: *Ahead, fragment: u32) void {
+    /// A fragment block had to be decoded for a reader. Whether he goes through many of them.
+    pub fn missed(self: *Ahead, fragment: u32) bool {
         self.mutex.lock();
         defer self.mutex.unlock();
         self.misses += 1;
-        if (self.misses < misses_before_guesses) return;
+        if (self.misses < misses_before_guesses) return false;
         self.guess_count = 0;
         // The last is the first to be done.
         for ([_]i64{ 2, -1, 1 }) |distance| {
@@ -94,6 +95,7 @@ pub const Ahead = struct {
             self.guess_count += 1;
         }
         self.announce();
+        return true;
     }
 
     fn runOf(self: *Ahead, reference: Reference, block: u64) *Run {
@@ -136,6 +138,8 @@ pub const Ahead = struct {
     pub fn loop(self: *Ahead, decoder: Decoder) void {
         self.anywhere.set();
         self.channel.standAlone(self.reader.image.fd, self.reader.image.fd);
+        // It works for the same readers, and has a processor to itself.
+        startup.wait();
         while (true) {
             const changes = self.changes.load(.acquire);
             if (!self.step(decoder)) sys.futexWait(&self.changes, changes);
@@ -182,13 +186,12 @@ pub const Ahead = struct {
                 if (!fresh) continue;
             }
             const extent = try squashfs.data.extent(self.reader, decoder, job.reference, &file, block, &position);
-            const stored = extent.stored orelse continue;
-            const slot = try self.reader.blocks.get(decoder, stored);
+            if (extent.stored == null) continue;
+            const slot = try self.reader.load(decoder, extent);
             // A fragment is shared with other files, a block of the file's own is in the kernel's
             // cache from now on.
             defer if (extent.fragment == null) self.reader.blocks.retire(slot) else self.reader.blocks.release(slot);
             const content = slot.data();
-            if (content.len < extent.start + extent.len) return error.Corrupt;
             const start = block << self.reader.superblock.block_log;
             // What the reader has is left out.
             const cut_from = @min(@max(job.seen_from, start), start + extent.len) - start;

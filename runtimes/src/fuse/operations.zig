@@ -42,7 +42,7 @@ pub const Operations = struct {
 
     pub fn serveOne(self: *Operations) sys.Error!void {
         const request = try self.channel.receive();
-        if (!startup.running.load(.monotonic)) {
+        if (!startup.isUnderWay()) {
             if (request.header.opcode == .read) self.nearness.leave() else self.nearness.serve(request.header.pid);
         }
         self.answer(request) catch |err| self.channel.fail(request.header.unique, switch (err) {
@@ -176,15 +176,15 @@ pub const Operations = struct {
         var slots: [read_max / page + 2]*squashfs.Slot = undefined;
         var part_count: usize = 1;
         var slot_count: usize = 0;
-        var unfinished: ?*squashfs.Slot = null;
+        var unfinished: ?Unfinished = null;
         defer {
             // The rest of a block is decoded when the answer is on its way.
-            if (unfinished) |slot| self.reader.blocks.finish(self.decoder, slot);
+            if (unfinished) |block| self.finish(block);
             for (slots[0..slot_count]) |slot| self.reader.blocks.release(slot);
         }
         var at = in.offset;
         while (at < end) {
-            if (unfinished) |slot| self.reader.blocks.finish(self.decoder, slot);
+            if (unfinished) |block| self.finish(block);
             unfinished = null;
             const log = self.reader.superblock.block_log;
             const extent = try squashfs.data.extent(self.reader, self.decoder, ref, &inode, at >> log, &self.position);
@@ -195,8 +195,8 @@ pub const Operations = struct {
                 const held = try self.reader.blocks.begin(self.decoder, stored, last);
                 slots[slot_count] = held.slot;
                 slot_count += 1;
-                if (held.unfinished) unfinished = held.slot;
-                if (held.fresh) if (extent.fragment) |index| self.ahead.missed(index);
+                const alone = held.fresh and extent.fragment != null and !self.ahead.missed(extent.fragment.?);
+                if (held.unfinished) unfinished = .{ .slot = held.slot, .alone = alone };
                 const block = held.slot.data();
                 if (block.len < last) return error.Corrupt;
                 parts[part_count] = .{ .base = block[extent.start + skip ..].ptr, .len = want };
@@ -211,6 +211,17 @@ pub const Operations = struct {
         }
         self.channel.sendParts(request.header.unique, parts[0..part_count], @intCast(at - in.offset));
         self.ahead.touched(ref, &inode, in.offset, at);
+    }
+
+    /// A block of which the answer has what it needs.
+    const Unfinished = struct {
+        slot: *squashfs.Slot,
+        /// The rest of it is other files', which nobody seems to want.
+        alone: bool,
+    };
+
+    fn finish(self: *Operations, block: Unfinished) void {
+        if (block.alone) self.reader.blocks.leave(block.slot) else self.reader.blocks.finish(self.decoder, block.slot);
     }
 
     fn list(self: *Operations, request: Channel.Request, plus: bool) !void {

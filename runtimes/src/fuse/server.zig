@@ -54,8 +54,7 @@ pub const Server = struct {
         for (0..@max(count - 1, 1)) |_| try spawn(Ahead.loop, .{ &self.ahead, try self.reader.newDecoder() });
         for (0..count) |i| try spawn(serve, .{if (i == 0) first else try self.operations(try self.clone())});
         // This thread goes on to make requests of its own: see `forget`.
-        const files = 0x400;
-        try sys.do(.unshare, .{files});
+        try sys.do(.unshare, .{sys.CLONE.files});
         forget();
     }
 

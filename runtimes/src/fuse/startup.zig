@@ -1,6 +1,7 @@
 //! What the app will read first, decoded while its container is still being set up: its program,
 //! the program's interpreter and the libraries that both need.
 const std = @import("std");
+const sys = @import("../sys.zig");
 const squashfs = struct {
     const data = @import("../squashfs/data.zig");
     const path = @import("../squashfs/path.zig");
@@ -23,36 +24,58 @@ pub const Program = struct {
     search: []const u8,
 };
 
-/// As long as it is under way, servers stay out of its way.
-pub var running: std.atomic.Value(bool) = .init(false);
+/// As long as it is under way, all others stay out of its way.
+var under_way: std.atomic.Value(u32) = .init(0);
 
-/// Starts a thread that does it. After that the process cannot enter a user namespace any more.
-/// `elsewhere`: where it may run.
-pub fn begin(reader: *Reader, program: Program, elsewhere: Affinity) !void {
-    running.store(true, .monotonic);
-    const thread = try std.Thread.spawn(.{ .stack_size = 256 * 1024 }, run, .{ reader, try reader.newDecoder(), program, elsewhere });
-    thread.detach();
+pub fn isUnderWay() bool {
+    return under_way.load(.monotonic) != 0;
 }
+
+/// Until it is done.
+pub fn wait() void {
+    while (isUnderWay()) sys.futexWait(&under_way, 1);
+}
+
+/// The thread that does it.
+pub const Loading = struct {
+    thread: i32,
+
+    pub fn begin(reader: *Reader, program: Program) !Loading {
+        under_way.store(1, .monotonic);
+        const thread = try std.Thread.spawn(.{ .stack_size = 256 * 1024 }, run, .{ reader, try reader.newDecoder(), program });
+        defer thread.detach();
+        return .{ .thread = thread.getHandle() };
+    }
+
+    /// To where it may run from now on.
+    pub fn move(self: Loading, processors: Affinity) void {
+        if (isUnderWay()) processors.setOf(self.thread);
+    }
+};
 
 /// A corrupt block is for the reader who meets it to be told of.
-fn run(reader: *Reader, decoder: Decoder, program: Program, elsewhere: Affinity) void {
-    elsewhere.set();
-    defer running.store(false, .monotonic);
+fn run(reader: *Reader, decoder: Decoder, program: Program) void {
     load(reader, decoder, program) catch {};
+    under_way.store(0, .monotonic);
+    sys.futexWake(&under_way, std.math.maxInt(i32));
 }
 
+/// The order is that in which they will be wanted: whoever opens a program or a library reads its
+/// start (what is to be loaded where) and its end (what it needs), and not every page between them.
 fn load(reader: *Reader, decoder: Decoder, program: Program) !void {
     const root = try squashfs.path.find(reader, decoder, reader.superblock.root_inode, program.root) orelse return;
     var self: Run = .{ .reader = reader, .decoder = decoder, .root = root.reference, .libraries = root.reference };
     const file = try self.locate(program) orelse return;
     const elf = try squashfs.elf.Elf.open(reader, decoder, file) orelse return;
+    self.add(file);
     var buf: [std.posix.PATH_MAX]u8 = undefined;
     if (try elf.interpreter(reader, decoder, &buf)) |path| if (try self.find(self.root, path)) |interpreter| {
         try self.whole(interpreter);
+        if (try self.find(self.root, "etc/ld.so.cache")) |cache| try self.whole(cache);
         self.libraries = interpreter.directory;
         try self.needs(&elf);
     };
-    try self.whole(file);
+    for (self.files[0..self.file_count]) |each| try self.whole(each);
 }
 
 const Run = struct {
@@ -60,8 +83,9 @@ const Run = struct {
     decoder: Decoder,
     root: u64,
     left: u64 = all_max,
-    seen: [libraries_max]u64 = undefined,
-    seen_count: usize = 0,
+    /// The program and its libraries.
+    files: [1 + libraries_max]squashfs.path.Found = undefined,
+    file_count: usize = 0,
     /// Where libraries are: with the interpreter.
     libraries: u64,
 
@@ -86,19 +110,22 @@ const Run = struct {
             const name = try elf.needed(self.reader, self.decoder, i, &buf) orelse continue;
             const file = try self.find(self.libraries, name) orelse continue;
             if (self.isSeen(file.reference)) continue;
+            // This decodes its start and its end.
             const library = try squashfs.elf.Elf.open(self.reader, self.decoder, file) orelse continue;
-            try self.whole(file);
+            self.add(file);
             try self.needs(&library);
         }
     }
 
     /// Each library once, and no more of them than fit.
-    fn isSeen(self: *Run, reference: u64) bool {
-        for (self.seen[0..self.seen_count]) |seen| if (seen == reference) return true;
-        if (self.seen_count == self.seen.len) return true;
-        self.seen[self.seen_count] = reference;
-        self.seen_count += 1;
-        return false;
+    fn isSeen(self: *const Run, reference: u64) bool {
+        for (self.files[0..self.file_count]) |file| if (file.reference == reference) return true;
+        return self.file_count == self.files.len;
+    }
+
+    fn add(self: *Run, file: squashfs.path.Found) void {
+        self.files[self.file_count] = file;
+        self.file_count += 1;
     }
 
     fn whole(self: *Run, file: squashfs.path.Found) !void {
@@ -109,8 +136,8 @@ const Run = struct {
         var at: u64 = 0;
         while (at < size and self.left > 0) : (at += reader.superblock.blockSize()) {
             const extent = try squashfs.data.extent(reader, self.decoder, file.reference, &file.inode, at >> reader.superblock.block_log, &position);
-            const stored = extent.stored orelse continue;
-            reader.blocks.release(try reader.blocks.get(self.decoder, stored));
+            if (extent.stored == null) continue;
+            reader.blocks.release(try reader.load(self.decoder, extent));
             self.left -|= extent.len;
         }
     }

@@ -31,18 +31,24 @@ pub const Slot = struct {
     frame: zstd.Frame = undefined,
 
     const none = std.math.maxInt(u64);
+    const left = 1 << 29;
     const whole = 1 << 30;
     const corrupt = 1 << 31;
 
     /// As much as there is by now.
     pub fn data(self: *const Slot) []const u8 {
-        return self.memory[0 .. self.progress.load(.acquire) & (whole - 1)];
+        return self.memory[0 .. self.progress.load(.acquire) & (left - 1)];
     }
 
     fn has(self: *const Slot, need: u32) metadata.Error!bool {
         const word = self.progress.load(.acquire);
         if (word & corrupt != 0) return error.Corrupt;
-        return word & whole != 0 or word >= need;
+        return word & whole != 0 or word & (left - 1) >= need;
+    }
+
+    /// Nobody decodes what is not there yet.
+    fn isLeft(self: *const Slot) bool {
+        return self.progress.load(.acquire) & left != 0;
     }
 
     // Either the one who waits sees the new word or the one who publishes it sees him: all four
@@ -56,7 +62,7 @@ pub const Slot = struct {
         _ = self.waiting.fetchAdd(1, .seq_cst);
         defer _ = self.waiting.fetchSub(1, .seq_cst);
         const word = self.progress.load(.seq_cst);
-        if (word & (whole | corrupt) == 0 and word < need) sys.futexWait(&self.progress, word);
+        if (word & (left | whole | corrupt) == 0 and word < need) sys.futexWait(&self.progress, word);
     }
 };
 
@@ -88,17 +94,22 @@ pub const Blocks = struct {
     }
 
     /// The block with at least its first `need` bytes decoded, pinned until `release`. If it is
-    /// left unfinished, `finish` it before the decoder is used for anything else.
+    /// left unfinished, `finish` or `leave` it before the decoder is used for anything else.
     pub fn begin(self: *Blocks, decoder: Decoder, stored: Stored, need: u32) metadata.Error!Held {
         self.mutex.lock();
         self.clock += 1;
-        if (self.find(stored.at)) |slot| {
+        while (self.find(stored.at)) |slot| {
             slot.pins += 1;
             slot.used = self.clock;
             self.mutex.unlock();
             errdefer self.release(slot);
-            while (!try slot.has(need)) slot.wait(need);
-            return .{ .slot = slot, .fresh = false };
+            while (!try slot.has(need) and !slot.isLeft()) slot.wait(need);
+            if (try slot.has(need)) return .{ .slot = slot, .fresh = false };
+            // A decoder cannot take up what another one has left: from the start, into another
+            // slot, for this one may be being read.
+            self.mutex.lock();
+            slot.pins -= 1;
+            slot.key = Slot.none;
         }
         const slot = self.victim();
         // One pin is the caller's, one the decoding's.
@@ -128,6 +139,12 @@ pub const Blocks = struct {
     /// Decodes the rest of a block that `begin` left unfinished.
     pub fn finish(self: *Blocks, decoder: Decoder, slot: *Slot) void {
         _ = self.advance(decoder, slot, everything) catch self.abandon(slot);
+    }
+
+    /// Does not.
+    pub fn leave(self: *Blocks, slot: *Slot) void {
+        slot.publish(@as(u32, @intCast(slot.frame.produced)) | Slot.left);
+        self.release(slot);
     }
 
     fn find(self: *Blocks, key: u64) ?*Slot {

@@ -93,12 +93,10 @@ pub fn read(reader: *Reader, decoder: Decoder, file: path.Found, offset: u64, bu
         const extent = try data.extent(reader, decoder, file.reference, &file.inode, at >> reader.superblock.block_log, &position);
         const skip: usize = @intCast(at & (reader.superblock.blockSize() - 1));
         const n = @min(buf.len - done, extent.len - skip);
-        if (extent.stored) |stored| {
-            const slot = try reader.blocks.get(decoder, stored);
+        if (extent.stored != null) {
+            const slot = try reader.load(decoder, extent);
             defer reader.blocks.release(slot);
-            const block = slot.data();
-            if (block.len < extent.start + extent.len) return error.Corrupt;
-            @memcpy(buf[done..][0..n], block[extent.start + skip ..][0..n]);
+            @memcpy(buf[done..][0..n], slot.data()[extent.start + skip ..][0..n]);
         } else @memset(buf[done..][0..n], 0);
         done += n;
     }

@@ -5,6 +5,7 @@ const sys = @import("../sys.zig");
 const bytes = @import("../bytes.zig");
 const Decoder = @import("../zstd.zig").Decoder;
 const Blocks = @import("blocks.zig").Blocks;
+const Slot = @import("blocks.zig").Slot;
 const Image = @import("image.zig").Image;
 const Superblock = @import("superblock.zig").Superblock;
 const data = @import("data.zig");
@@ -80,6 +81,20 @@ pub const Reader = struct {
         return .{ .block = try self.position(bytes.u64At(got, 0)), .offset = index % per_block * size };
     }
 
+    /// The block that a stored extent is in, as far as that goes, pinned. The rest of a fragment,
+    /// which is other files', is left.
+    pub fn load(self: *Reader, decoder: Decoder, extent: data.Extent) metadata.Error!*Slot {
+        const held = try self.blocks.begin(decoder, extent.stored.?, extent.start + extent.len);
+        if (held.unfinished) {
+            if (extent.fragment == null) self.blocks.finish(decoder, held.slot) else self.blocks.leave(held.slot);
+        }
+        if (held.slot.data().len < extent.start + extent.len) {
+            self.blocks.release(held.slot);
+            return error.Corrupt;
+        }
+        return held.slot;
+    }
+
     pub fn readlink(self: *const Reader, decoder: Decoder, link: *const inode.Inode, buf: []u8) metadata.Error![]u8 {
         if (link.kind != .symlink or link.size > buf.len) return error.Corrupt;
         var cursor = link.body.symlink;
@@ -120,10 +135,9 @@ pub const Reader = struct {
         while (done < out.len) {
             const extent = try data.extent(self, decoder, 0, file, done >> self.superblock.block_log, &at);
             const part = out[done..][0..extent.len];
-            if (extent.stored) |stored| {
-                const slot = try self.blocks.get(decoder, stored);
+            if (extent.stored != null) {
+                const slot = try self.load(decoder, extent);
                 defer self.blocks.release(slot);
-                if (slot.len < extent.start + extent.len) return error.Corrupt;
                 @memcpy(part, slot.data()[extent.start..][0..extent.len]);
             } else @memset(part, 0);
             done += extent.len;
