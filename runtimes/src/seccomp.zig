@@ -203,18 +203,48 @@ fn calls(comptime SYS: type, program: *Program, capabilities: u64) void {
     inline for (conditional) |group| {
         if (capabilities & @as(u64, 1) << group.capability != 0) allowed.setUnion(comptime numbers(SYS, group.calls));
     }
-    var number: u32 = 0;
-    while (number < number_max) : (number += 1) {
-        if (!allowed.isSet(number)) continue;
-        const first = number;
-        while (number + 1 < number_max and allowed.isSet(number + 1)) number += 1;
-        program.add(.{ .code = jump_greater, .jt = 3, .k = number });
-        program.add(.{ .code = jump_at_least, .jf = 1, .k = first });
-        program.add(.{ .code = ret, .k = allow });
-        program.add(.{ .code = ret, .k = eperm });
-    }
+    var bounds: [number_max]u16 = undefined;
+    const tree: Tree = .{ .bounds = bounds[0..boundaries(&allowed, &bounds)], .start = program.len };
+    tree.add(program, 0, tree.bounds.len);
     program.add(.{ .code = ret, .k = eperm });
+    program.add(.{ .code = ret, .k = allow });
 }
+
+/// The numbers from which on calls are allowed and refused, by turns.
+fn boundaries(allowed: *const Numbers, out: *[number_max]u16) usize {
+    var count: usize = 0;
+    for (0..number_max) |number| {
+        if (allowed.isSet(number) == (count % 2 == 1)) continue;
+        out[count] = @intCast(number);
+        count += 1;
+    }
+    return count;
+}
+
+/// A search among boundaries, as one instruction for each: the kernel runs the program for every
+/// call there is when it is installed, and for some whenever they are made.
+const Tree = struct {
+    bounds: []const u16,
+    /// Where in the program it starts.
+    start: u16,
+
+    /// For the boundaries from `first` to before `last`, of which there is one at least.
+    fn add(self: Tree, program: *Program, first: usize, last: usize) void {
+        const middle = first + (last - first) / 2;
+        const here = program.len;
+        program.add(.{ .code = jump_at_least, .k = self.bounds[middle] });
+        if (first < middle) self.add(program, first, middle);
+        const right = program.len;
+        if (middle + 1 < last) self.add(program, middle + 1, last);
+        program.code[here].jf = if (first < middle) 0 else self.verdict(here, middle);
+        program.code[here].jt = if (middle + 1 < last) @intCast(right - here - 1) else self.verdict(here, middle + 1);
+    }
+
+    /// The way to the verdict on calls between boundaries: `passed` are at most the number.
+    fn verdict(self: Tree, here: u16, passed: usize) u8 {
+        return @intCast(self.start + self.bounds.len + passed % 2 - here - 1);
+    }
+};
 
 /// `capabilities` are those that the app may have, `profile` is null for docker's default.
 pub fn prepare(arena: std.mem.Allocator, profile: Value, capabilities: u64) !Program {
@@ -297,4 +327,22 @@ test "the filter allows and refuses as docker's does" {
         try std.testing.expectEqual(allow, judge(&admin, a, @backingInt(S.clone3), &.{0}));
     }
     try std.testing.expectEqual(kill, judge(&plain, 0x1234, 0, &.{0}));
+}
+
+test "every call that is on the list, and no other, is allowed" {
+    var arena = std.heap.ArenaAllocator.init(std.testing.allocator);
+    defer arena.deinit();
+    const program = try build(arena.allocator(), 0);
+    inline for (tables) |table| {
+        const listed = comptime numbers(table.SYS, always);
+        const conditional_too = [_]table.SYS{ .socket, .personality, .clone, .clone3 };
+        for (0..number_max + 100) |number| {
+            for (conditional_too) |call| {
+                if (@backingInt(call) == number) break;
+            } else {
+                const expected = if (number < number_max and listed.isSet(number)) allow else fails(.PERM);
+                try std.testing.expectEqual(expected, judge(&program, table.arch, @intCast(number), &.{0}));
+            }
+        }
+    }
 }

@@ -13,6 +13,7 @@ const Operations = @import("operations.zig").Operations;
 const Reader = @import("../squashfs/reader.zig").Reader;
 const Channel = @import("channel.zig").Channel;
 const Listings = @import("listings.zig").Listings;
+const startup = @import("startup.zig");
 
 /// The ids that every file is reported with when only one of each is mapped: what the kernel
 /// cannot map it cannot copy up.
@@ -52,7 +53,8 @@ pub const Server = struct {
         var first = try self.operations(self.device);
         try first.serveOne();
         for (0..@max(count - 1, 1)) |_| try spawn(Ahead.loop, .{ &self.ahead, try self.reader.newDecoder() });
-        for (0..count) |i| try spawn(serve, .{if (i == 0) first else try self.operations(try self.clone())});
+        try spawn(serve, .{first});
+        for (1..count) |_| try spawn(serveLater, .{try self.operations(try self.clone())});
         // This thread goes on to make requests of its own: see `forget`.
         try sys.do(.unshare, .{sys.CLONE.files});
         forget();
@@ -85,6 +87,13 @@ pub const Server = struct {
         };
         remember(fd);
         return fd;
+    }
+
+    /// A program that starts makes one request after the other: two who take turns to answer are
+    /// woken up once more for each.
+    fn serveLater(worker: Operations) void {
+        startup.wait();
+        serve(worker);
     }
 
     fn serve(worker: Operations) void {
