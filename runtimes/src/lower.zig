@@ -14,7 +14,7 @@ const Operations = @import("fuse/operations.zig").Operations;
 const read_max = @import("fuse/operations.zig").read_max;
 const server = @import("fuse/server.zig");
 
-pub fn mount(arena: std.mem.Allocator, reader: *Reader, ids: userns.Ids, uid: u32, gid: u32, proc: sys.fd_t, anywhere: Affinity) !void {
+pub fn mount(arena: std.mem.Allocator, reader: *Reader, ids: userns.Ids, uid: u32, gid: u32, anywhere: Affinity) !void {
     if (ids == .host) {
         if (mountLoop(arena, reader.image)) |_| {
             log.debug("payload mounted by the kernel", .{});
@@ -28,7 +28,7 @@ pub fn mount(arena: std.mem.Allocator, reader: *Reader, ids: userns.Ids, uid: u3
     const options = try text.alloc(arena, "fd={d},rootmode=40000,user_id={d},group_id={d},allow_other,default_permissions,max_read={d}", .{ device, mounter.uid, mounter.gid, read_max });
     try sys.mount("dockerc", "lower", "fuse", sys.MS.rdonly | sys.MS.nodev, options);
     const serving = try arena.create(server.Server);
-    serving.* = .{ .reader = reader, .owner = owner, .device = device, .proc = proc, .anywhere = anywhere };
+    serving.* = .{ .reader = reader, .owner = owner, .device = device, .anywhere = anywhere };
     try serving.start(threadCount());
     log.debug("payload mounted by FUSE", .{});
 }

@@ -128,7 +128,6 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     var root: rootfs.Rootfs = .{
         .arena = arena,
         .reader = reader,
-        .proc = proc,
         .anywhere = anywhere,
         .memory_is_plenty = memory_is_plenty,
         .callers = &callers,

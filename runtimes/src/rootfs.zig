@@ -39,7 +39,6 @@ pub const Rootfs = struct {
     memory_is_plenty: bool,
     /// Where --overlay keeps what is written.
     kept: ?sys.fd_t,
-    proc: sys.fd_t,
     /// Where threads may run that the start is not waiting for.
     anywhere: Affinity,
 
@@ -100,7 +99,7 @@ pub const Rootfs = struct {
 
     fn mountLower(self: *Rootfs) !void {
         if (self.forced("unpack")) return error.NOSYS;
-        return lower.mount(self.arena, self.reader, self.ids, self.uid, self.gid, self.proc, self.anywhere);
+        return lower.mount(self.arena, self.reader, self.ids, self.uid, self.gid, self.anywhere);
     }
 
     fn bindUnpacked(self: *Rootfs) !void {

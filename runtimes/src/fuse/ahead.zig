@@ -12,6 +12,7 @@ const Affinity = @import("../affinity.zig").Affinity;
 const Channel = @import("channel.zig").Channel;
 const Decoder = @import("../zstd.zig").Decoder;
 const Operations = @import("operations.zig").Operations;
+const read_max = @import("operations.zig").read_max;
 const startup = @import("startup.zig");
 const Reference = squashfs.inode.Reference;
 
@@ -27,7 +28,28 @@ const Job = struct {
     count: u64,
     seen_from: u64 = 0,
     seen_to: u64 = 0,
+    /// Instead: the small files behind this one.
+    walk: ?*Walk = null,
 };
+
+/// A reader that may be going through the small files of directories, in their order.
+const Walk = struct {
+    /// What he has, and what has been put into the cache behind it.
+    last: Reference = std.math.maxInt(Reference),
+    /// How many more files.
+    window: u32 = 0,
+    under_way: bool = false,
+
+    /// Metadata blocks have 8 KiB, and are compressed.
+    const near = 16 << 10;
+
+    fn leadsTo(self: *const Walk, reference: Reference) bool {
+        return reference >= self.last and (reference >> 16) - (self.last >> 16) <= near;
+    }
+};
+
+/// Of files, at a time.
+const walk_max = 64;
 
 /// Who has missed so many fragment blocks goes through many small files, of which neighbours tend
 /// to be wanted together; programs that start read only a few.
@@ -53,6 +75,8 @@ pub const Ahead = struct {
     misses: usize = 0,
     runs: [16]Run = @splat(.{}),
     run_next: usize = 0,
+    walks: [4]Walk = @splat(.{}),
+    walk_next: usize = 0,
     /// Blocks that were asked for lately: a hash of file and block. Those that collide forget
     /// each other, which costs work, not correctness.
     asked: [2048]u32 = @splat(0),
@@ -60,7 +84,7 @@ pub const Ahead = struct {
     /// A request for this part of a file has been answered.
     pub fn touched(self: *Ahead, reference: Reference, file: *const squashfs.inode.Inode, from: u64, to: u64) void {
         const log = self.reader.superblock.block_log;
-        if (from == 0 and to == file.size) return;
+        if (from == 0 and to == file.size) return self.walked(reference);
         const block = (to - 1) >> log;
         const blocks = ((file.size - 1) >> log) + 1;
         self.mutex.lock();
@@ -75,9 +99,27 @@ pub const Ahead = struct {
         }
         var first = from >> log;
         while (first < last and !self.ask(reference, first)) first += 1;
-        if (first < last) self.push(.{ .reference = reference, .first = first, .count = last - first, .seen_from = from, .seen_to = to });
+        if (first < last) _ = self.push(.{ .reference = reference, .first = first, .count = last - first, .seen_from = from, .seen_to = to });
         if (file.size <= whole_max and from >> log > 0 and self.ask(reference, 0))
-            self.push(.{ .reference = reference, .first = 0, .count = from >> log });
+            _ = self.push(.{ .reference = reference, .first = 0, .count = from >> log });
+    }
+
+    /// A small file has been read that nobody had put into the cache.
+    fn walked(self: *Ahead, reference: Reference) void {
+        self.mutex.lock();
+        defer self.mutex.unlock();
+        for (&self.walks) |*walk| {
+            if (!walk.leadsTo(reference)) continue;
+            if (walk.under_way) return;
+            walk.last = reference;
+            walk.window = @min(walk_max, @max(2, walk.window * 2));
+            walk.under_way = self.push(.{ .reference = reference, .first = 0, .count = walk.window, .walk = walk });
+            return;
+        }
+        const walk = &self.walks[self.walk_next];
+        self.walk_next = (self.walk_next + 1) % self.walks.len;
+        // Whoever works on it will find out.
+        if (!walk.under_way) walk.* = .{ .last = reference };
     }
 
     /// A fragment block had to be decoded for a reader. Whether he goes through many of them.
@@ -123,11 +165,12 @@ pub const Ahead = struct {
     }
 
     /// When there is too much to do already, this is not done.
-    fn push(self: *Ahead, job: Job) void {
-        if (self.count == self.jobs.len) return;
+    fn push(self: *Ahead, job: Job) bool {
+        if (self.count == self.jobs.len) return false;
         self.jobs[(self.head + self.count) % self.jobs.len] = job;
         self.count += 1;
         self.announce();
+        return true;
     }
 
     fn announce(self: *Ahead) void {
@@ -137,7 +180,7 @@ pub const Ahead = struct {
 
     pub fn loop(self: *Ahead, decoder: Decoder) void {
         self.anywhere.set();
-        self.channel.standAlone(self.reader.image.fd, self.reader.image.fd);
+        self.channel.standAlone(self.reader.image.fd);
         // It works for the same readers, and has a processor to itself.
         startup.wait();
         while (true) {
@@ -155,7 +198,13 @@ pub const Ahead = struct {
             self.head = (self.head + 1) % self.jobs.len;
             self.count -= 1;
             self.mutex.unlock();
-            self.work(decoder, job) catch {};
+            if (job.walk) |walk| {
+                const last = self.goOn(decoder, job) catch job.reference;
+                self.mutex.lock();
+                walk.last = last;
+                walk.under_way = false;
+                self.mutex.unlock();
+            } else self.work(decoder, job) catch {};
             return true;
         }
         if (self.guess_count > 0) {
@@ -172,6 +221,30 @@ pub const Ahead = struct {
     fn guess(self: *Ahead, decoder: Decoder, index: u32) !void {
         const stored = try self.reader.fragment(decoder, index);
         self.reader.blocks.release(try self.reader.blocks.get(decoder, stored));
+    }
+
+    /// Puts the small files behind one into the cache, as far as the kernel knows them: it does
+    /// when their directory has been listed. Returns the last one.
+    fn goOn(self: *Ahead, decoder: Decoder, job: Job) !Reference {
+        var reference = job.reference;
+        var file = try squashfs.inode.read(self.reader, decoder, reference);
+        var position: squashfs.data.Position = .{};
+        for (0..@intCast(job.count)) |_| {
+            const next = try squashfs.inode.behind(self.reader, decoder, &file) orelse break;
+            file = try squashfs.inode.read(self.reader, decoder, next);
+            if (file.kind == .directory) break;
+            reference = next;
+            if (file.kind != .file or file.size == 0 or file.size > read_max) continue;
+            const extent = try squashfs.data.extent(self.reader, decoder, reference, &file, 0, &position);
+            const stored = extent.stored orelse continue;
+            // All of a fragment: the next files are in it, too.
+            const slot = try self.reader.blocks.get(decoder, stored);
+            defer self.reader.blocks.release(slot);
+            if (slot.len < extent.start + extent.len) return error.Corrupt;
+            if (extent.len < file.size) continue;
+            if (!self.channel.store(reference + Operations.first_id, 0, slot.data()[extent.start..][0..extent.len])) break;
+        }
+        return reference;
     }
 
     fn work(self: *Ahead, decoder: Decoder, job: Job) !void {

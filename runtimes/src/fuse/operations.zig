@@ -12,11 +12,11 @@ const squashfs = struct {
     const Reader = @import("../squashfs/reader.zig").Reader;
     const Superblock = @import("../squashfs/superblock.zig").Superblock;
 };
+const Affinity = @import("../affinity.zig").Affinity;
 const Ahead = @import("ahead.zig").Ahead;
 const Channel = @import("channel.zig").Channel;
 const Decoder = @import("../zstd.zig").Decoder;
 const Inode = squashfs.inode.Inode;
-const Nearness = @import("nearness.zig").Nearness;
 const Listings = @import("listings.zig").Listings;
 const Owner = @import("server.zig").Owner;
 
@@ -26,6 +26,8 @@ const forever = 1 << 31;
 /// than this ahead either.
 pub const read_max = 128 << 10;
 const page = 4096;
+/// A kind of directory entries.
+const directory = @backingInt(squashfs.inode.Kind.directory);
 
 /// A variable takes no room in the file.
 var zeros: [page]u8 = @splat(0);
@@ -37,13 +39,16 @@ pub const Operations = struct {
     listings: *Listings,
     ahead: *Ahead,
     decoder: Decoder,
-    nearness: Nearness,
+    /// Where the thread may run when nothing starts any more; it is bound to one processor until then.
+    anywhere: Affinity,
+    bound: bool = true,
     position: squashfs.data.Position = .{},
 
     pub fn serveOne(self: *Operations) sys.Error!void {
         const request = try self.channel.receive();
-        if (!startup.isUnderWay()) {
-            if (request.header.opcode == .read) self.nearness.leave() else self.nearness.serve(request.header.pid);
+        if (self.bound and !startup.isUnderWay()) {
+            self.anywhere.set();
+            self.bound = false;
         }
         self.answer(request) catch |err| self.channel.fail(request.header.unique, switch (err) {
             error.NOENT => .NOENT,
@@ -153,6 +158,7 @@ pub const Operations = struct {
         const dir = try self.inodeOf(request.header.nodeid);
         if (dir.kind != .directory) return error.NOTDIR;
         const found = try squashfs.directory.lookup(self.reader, self.decoder, &dir, name);
+        if (found) |f| if (f.kind != directory) self.listings.lookedUp(request.header.nodeid);
         // Node 0 with a time: the kernel remembers that there is no such name.
         const out: protocol.EntryOut = if (found) |f| try self.entry(f.reference) else .{
             .nodeid = 0,
@@ -243,6 +249,7 @@ pub const Operations = struct {
         var it = try self.iterator(nodeid, &dir, if (offset <= dots.len) 0 else offset);
         var before = it.mark;
         var name: [squashfs.directory.name_max]u8 = undefined;
+        const thorough = plus and self.listings.wantsAttributes(nodeid);
         while (try it.next(self.reader, self.decoder, &name)) |found| : (before = it.mark) {
             const kinds = [_]u32{ 0, 4, 8, 10, 6, 2, 1, 12 };
             const dirent: protocol.Dirent = .{
@@ -251,9 +258,10 @@ pub const Operations = struct {
                 .name_len = @intCast(found.name.len),
                 .kind = if (found.kind < kinds.len) kinds[found.kind] else 0,
             };
-            var full: protocol.EntryOut = undefined;
-            // A broken inode costs its own entry its attributes, not the listing.
-            if (plus) full = self.entry(found.reference) catch std.mem.zeroes(protocol.EntryOut);
+            // Node 0: the kernel takes the name, and asks for the rest. Who walks through a tree
+            // wants its directories; and a broken inode costs its own entry its attributes only.
+            var full = std.mem.zeroes(protocol.EntryOut);
+            if (thorough or plus and found.kind == directory) full = self.entry(found.reference) catch full;
             if (!append(&out, if (plus) &full else null, dirent, found.name)) {
                 it.undo(before);
                 self.listings.keep(nodeid, it);

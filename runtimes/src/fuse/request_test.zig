@@ -38,7 +38,7 @@ pub const Mount = struct {
             .owner = null,
             .listings = &self.listings,
             .ahead = &self.ahead,
-            .nearness = .{ .proc = -1, .anywhere = .{}, .bound = false },
+            .anywhere = .{},
             .decoder = try self.reader.newDecoder(),
         };
     }

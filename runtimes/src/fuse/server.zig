@@ -39,8 +39,7 @@ pub const Server = struct {
     reader: *Reader,
     owner: ?Owner,
     device: sys.fd_t,
-    proc: sys.fd_t,
-    /// Servers are bound, as who starts them is, until files are read.
+    /// Servers are bound, as who starts them is, until the app has started.
     anywhere: Affinity,
     listings: Listings = .{},
     ahead: Ahead = undefined,
@@ -73,7 +72,7 @@ pub const Server = struct {
             .listings = &self.listings,
             .ahead = &self.ahead,
             .decoder = try self.reader.newDecoder(),
-            .nearness = .{ .proc = self.proc, .anywhere = self.anywhere, .bound = true },
+            .anywhere = self.anywhere,
         };
     }
 
@@ -98,7 +97,7 @@ pub const Server = struct {
 
     fn serve(worker: Operations) void {
         var own = worker;
-        own.channel.standAlone(own.reader.image.fd, own.nearness.proc);
+        own.channel.standAlone(own.reader.image.fd);
         while (true) own.serveOne() catch |err| {
             // The mount is gone, and so is the work.
             if (err == error.NODEV) return;

@@ -122,3 +122,29 @@ pub fn read(reader: *const Reader, decoder: Decoder, reference: Reference) metad
     }
     return self;
 }
+
+/// Where the inode behind a file's or a link's stands; null where that is not known. Those of a
+/// directory's files follow each other in the order of their names.
+pub fn behind(reader: *const Reader, decoder: Decoder, self: *const Inode) metadata.Error!?Reference {
+    const sb = &reader.superblock;
+    var cursor: metadata.Cursor = undefined;
+    var rest: u64 = undefined;
+    switch (self.kind) {
+        .file => {
+            const body = self.body.file;
+            const tail = self.size & (sb.blockSize() - 1) != 0 and body.fragment == none;
+            cursor = body.sizes;
+            rest = ((self.size >> sb.block_log) + @intFromBool(tail)) * 4;
+        },
+        .symlink => {
+            cursor = self.body.symlink;
+            rest = self.size + @as(u64, if (self.xattr == none) 0 else 4);
+        },
+        else => return null,
+    }
+    // A list of sizes is a part of the table.
+    if (rest > sb.bytes_used) return error.Corrupt;
+    try reader.metadata.skip(decoder, &cursor, rest);
+    if (cursor.block < sb.inode_table or cursor.block >= sb.directory_table) return null;
+    return (cursor.block - sb.inode_table) << 16 | cursor.offset;
+}
