@@ -29,12 +29,26 @@ def test_small_files_share_blocks_by_extension_else_in_the_tar_s_order() -> None
         (entry.content.fragment, entry.content.fragment_offset, entry.path.decode())
         for entry in packed(layer).entries
     )
-    assert [name for _, _, name in placed] == [
-        "README", ".hidden", "Makefile", "z.py", "a.py", "d/m.py", "b.txt", "a.txt"
-    ]  # fmt: skip
-    assert [(fragment, offset) for fragment, offset, _ in placed] == [
-        (0, 1000 * number) for number in range(len(names))
+    code, others = ["z.py", "a.py", "d/m.py"], ["README", ".hidden", "Makefile", "b.txt", "a.txt"]
+    assert placed == [
+        (fragment, 1000 * number, name)
+        for fragment, names in enumerate((code, others))
+        for number, name in enumerate(names)
     ]
+
+
+def test_fragments_of_code_are_half_as_large() -> None:
+    elf = b"\x7fELF" + noise(9996, 1)
+    contents = [("run", elf), ("it.pyc", noise(10_000, 2)), ("text", noise(10_000, 3))]
+    layer = tar_of(
+        *(file(f"{n}/{name}", data + bytes([n])) for name, data in contents for n in range(9))
+    )
+    fragments: dict[str, list[int]] = {}
+    for entry in packed(layer).entries:
+        if entry.content:
+            name = entry.path.decode().rpartition("/")[2]
+            fragments.setdefault(name, []).append(entry.content.fragment)
+    assert [len(set(fragments[name])) for name in ("run", "it.pyc", "text")] == [3, 3, 2]
 
 
 def test_equal_small_files_of_a_layer_are_stored_once() -> None:

@@ -51,7 +51,7 @@ class Packing:
         self.cached = 0
         """Layers that were in the cache."""
         self._parameters, self._cache, self._scratch = parameters, cache, scratch
-        self._compressor = Compressor(parameters.level)
+        self._compressor = Compressor(parameters.level, parameters.block_size)
         self._stack = ExitStack()
         self._stopped = threading.Event()
 

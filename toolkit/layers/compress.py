@@ -21,11 +21,13 @@ SPARSE_BLOCK = 0
 class Compressor:
     """zstd in as many threads as there are cores; zstandard frees the interpreter's lock.
 
-    `level` None stores every block as it is.
+    `level` None stores every block as it is; `block_size` in bytes is that of most blocks, where
+    they are files' data.
     """
 
-    def __init__(self, level: int | None) -> None:
+    def __init__(self, level: int | None, block_size: int | None = None) -> None:
         self.level = level
+        self._block_size = block_size
         self.threads = (
             len(os.sched_getaffinity(0))
             if hasattr(os, "sched_getaffinity")
@@ -52,10 +54,26 @@ class Compressor:
         try:
             return self._local.compressor  # type: ignore[no-any-return]
         except AttributeError:
-            import zstandard
-
-            self._local.compressor = zstandard.ZstdCompressor(level=level)
+            self._local.compressor = _zstd(level, self._block_size)
             return self._local.compressor  # type: ignore[no-any-return]
+
+
+def _zstd(level: int, block_size: int | None) -> zstandard.ZstdCompressor:
+    """A compressor of that level which, for data, also looks for matches of four bytes.
+
+    In blocks of more than 256 KiB zstd's middle levels look for longer ones only, which costs
+    programs 2 percent and saves hardly any time.
+    """
+    import zstandard
+
+    if block_size is None:
+        return zstandard.ZstdCompressor(level=level)
+    parameters = zstandard.ZstdCompressionParameters.from_level(level, source_size=block_size)
+    if zstandard.STRATEGY_LAZY <= parameters.strategy <= zstandard.STRATEGY_BTLAZY2:
+        parameters = zstandard.ZstdCompressionParameters.from_level(
+            level, source_size=block_size, min_match=4
+        )
+    return zstandard.ZstdCompressor(compression_params=parameters)
 
 
 def is_hole(block: bytes) -> bool:

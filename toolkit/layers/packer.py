@@ -32,6 +32,9 @@ _OVERLAY_XATTRS = (b"trusted.overlay.", b"user.overlay.")
 """overlayfs would take these for its own and hide or redirect what they stand on."""
 _WINDOW = 24 << 20
 """Bytes of small files sorted together before they share fragments."""
+_ELF = b"\x7fELF"
+_CODE = frozenset((b"py", b"pyc", b"pm", b"pl", b"rb", b"js", b"mjs", b"cjs"))
+"""Extensions of what an interpreter reads when a program starts."""
 _MAX_ID = 0xFFFFFFFF
 _MAX_TIME = 0xFFFFFFFF
 
@@ -190,12 +193,23 @@ class Packer:
                 self._fill_fragments()
 
     def _fill_fragments(self) -> None:
-        """Sorted by extension, which compresses best, else in tar's order, which loads best."""
-        waiting = sorted(self._small.items(), key=lambda small: _extension(small[1][1][0].path))
+        """Code first, sorted by extension, which compresses best, else as in the tar.
+
+        What loads together stands together, and who wants a piece of code must decode the fragment
+        up to there: code gets smaller ones.
+        """
+
+        def order(small: tuple[bytes, tuple[bytes, list[Entry]]]) -> tuple[bool, bytes]:
+            data, entries = small[1]
+            return not _is_code(entries[0].path, data), _extension(entries[0].path)
+
+        waiting = sorted(self._small.items(), key=order)
         fragment: list[bytes] = []
         number, used = len(self._blocks.sizes), 0
+        limit = self._block_size // 2
         for digest, (data, entries) in waiting:
-            if used + len(data) > self._block_size:
+            last, limit = limit, self._block_size >> _is_code(entries[0].path, data)
+            if fragment and (used + len(data) > limit or limit != last):
                 self._blocks.add(b"".join(fragment))
                 fragment.clear()
                 number, used = number + 1, 0
@@ -234,6 +248,10 @@ def clean_path(name: bytes) -> bytes:
     if b"\0" in name:
         raise DockercError("a name in its tar holds a zero byte")
     return b"/".join(parts)
+
+
+def _is_code(path: bytes, data: bytes) -> bool:
+    return data.startswith(_ELF) or _extension(path) in _CODE
 
 
 def _extension(path: bytes) -> bytes:

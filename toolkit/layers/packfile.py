@@ -21,7 +21,7 @@ from toolkit.copy import pieces
 from toolkit.layers.entry import EMPTY, Content, Entry, EntryKind
 from toolkit.layers.pack import Pack
 
-_MAGIC = b"dcpack02"
+_MAGIC = b"dcpack03"
 _TRAILER = struct.Struct("<8sQQ32s")
 _LENGTH = struct.Struct("<Q")
 _DIGEST_SIZE = 16
