@@ -33,6 +33,16 @@ def test_the_arm64_executable_greets_under_qemu(place: Path, run: Runner) -> Non
     assert "Hello from dockerc on aarch64" in done.stdout
 
 
+def test_what_an_emulated_stub_s_app_writes_stays(run: Runner, deb: Path) -> None:
+    # An emulator cannot make namespaces and a process at once: the watcher must be outside of them.
+    need("qemu-x86_64-static")
+    enter = [] if run.as_root else ["unshare", "-Urm"]
+    script = "echo kept >/srv/x; sleep 0.3; echo /proc/[0-9]*; cat /srv/x"
+    words = ["qemu-x86_64-static", deb, "sh", "-c", script]
+    done = run(*enter, *words, env={"PATH": os.environ["PATH"], "TMPDIR": "/var/tmp"})
+    assert (done.returncode, done.stdout, done.stderr) == (0, "/proc/1\nkept\n", "")
+
+
 def test_it_is_the_image_s_system(run: Runner, deb: Path) -> None:
     assert "bookworm" in run(deb, "cat", "/etc/os-release").stdout
     assert run(deb, "id", "-u").stdout == "0\n"
@@ -178,6 +188,9 @@ def test_the_caller_s_umask_is_not_the_app_s(run: Runner, deb: Path, place: Path
     words = ["-w", "/made/for/it", "-v", f"{place}:/volume/it", "-u", "daemon"]
     done = run("sh", "-c", 'umask 077; exec "$@"', "-", deb, *words, "sh", "-c", script)
     assert (done.returncode, done.stdout) == (0, "0022\n755\n755\n755\n"), done.stderr
+    words = ["--add-host", "a:1.2.3.4", "-u", "daemon", "--", "grep", "-w", "a", "/etc/hosts"]
+    done = run("sh", "-c", 'umask 077; exec "$@"', "-", deb, *words)
+    assert done.stdout == "1.2.3.4\ta\n", done.stderr
 
 
 IGNORE = "import os, sys, signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN); "

@@ -201,6 +201,11 @@ def test_masked_proc_is_shown_as_it_is(hello: Path, run: Runner) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_the_proc_of_another_process_namespace_will_do(hello: Path, run: Runner) -> None:
+    done = run("unshare", "-Urpf", hello)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize(
     "state",
     ["mount -t tmpfs -o ro none /tmp", "mount -t tmpfs -o noexec none /tmp",

@@ -34,6 +34,7 @@ def test_user_by_name_and_number(run: Runner, deb: Path) -> None:
     for wrong in ("nobody-here", "daemon:no-group"):
         done = run(deb, "-u", wrong, "true")
         assert done.returncode == 125 and "the image knows no" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
 
 
 def test_another_user_has_no_capabilities(run: Runner, deb: Path) -> None:

@@ -28,11 +28,13 @@ pub const Child = struct {
     pid: i32,
     /// Its other end tells the child what was prepared, and then that we are gone.
     lifeline: sys.fd_t,
+    /// That other end, for as long as we write: should the child be dead, no signal tells us so.
+    theirs: sys.fd_t,
 
-    /// The root file system is there.
+    /// The root file system is there, and our working directory in it.
     pub fn goOn(self: Child, prepared: Prepared) void {
-        // A child that is dead already is not to be told; its end is noticed elsewhere.
         _ = sys.raw(.write, .{ self.lifeline, &prepared, @sizeOf(Prepared) });
+        sys.close(self.theirs);
     }
 };
 
@@ -40,8 +42,6 @@ pub const Container = struct {
     arena: std.mem.Allocator,
     spec: *const config.Spec,
     options: *const Options,
-    /// The machine's.
-    proc: sys.fd_t,
     args: []const []const u8,
     env: Environment,
     machine: volumes.Machine,
@@ -66,45 +66,51 @@ pub const Container = struct {
 
     /// Makes the process that becomes the app. Early, as long as we have few pages and no threads:
     /// to copy a page for every write of a thread after the fork takes longer than all of it.
-    /// Null for an emulator that cannot (qemu-user).
-    pub fn forkEarly(self: *Container, isolated: bool) !?Child {
-        return self.fork(if (isolated) self.namespaces() else 0) catch |err| if (err == error.INVAL) null else err;
+    /// Null where that cannot be done (by qemu-user).
+    pub fn forkEarly(self: *Container) !?Child {
+        var last: sys.Error = error.INVAL;
+        for (self.namespaces()) |into| {
+            // Until it goes on, its working directory is ours.
+            if (self.fork(into | sys.CLONE.fs)) |child| return child else |err| last = err;
+        }
+        return if (last == error.INVAL) null else last;
     }
 
-    /// After that no thread can be made.
-    pub fn forkLate(self: *Container) !Child {
-        try sys.do(.unshare, .{self.namespaces()});
+    /// When the root file system is there. After that no thread can be made.
+    pub fn forkLate(self: *Container, isolated: bool) !Child {
+        const wanted = self.namespaces();
+        if (isolated) sys.do(.unshare, .{wanted[0]}) catch try sys.do(.unshare, .{wanted[1]});
         return self.fork(0);
     }
 
-    fn namespaces(self: *const Container) u32 {
+    /// What config.json wants, and what is enough where there are no cgroup namespaces.
+    fn namespaces(self: *const Container) [2]u32 {
         const wants = &self.spec.linux;
-        return (if (wants.hasNamespace("pid")) sys.CLONE.newpid else 0) |
-            (if (wants.hasNamespace("cgroup")) sys.CLONE.newcgroup else 0);
+        const pid = if (wants.hasNamespace("pid")) sys.CLONE.newpid else 0;
+        return .{ pid | (if (wants.hasNamespace("cgroup")) sys.CLONE.newcgroup else 0), pid };
     }
 
-    fn fork(self: *Container, into: u32) !Child {
+    fn fork(self: *Container, flags: u32) !Child {
         const cloexec: u32 = @bitCast(sys.O{ .CLOEXEC = true });
         var pipe: [2]sys.fd_t = undefined;
         try sys.do(.pipe2, .{ &pipe, cloexec });
-        const stub: i32 = @intCast(sys.raw(.getpid, .{}));
-        const pid = try sys.forkInto(into);
+        const pid = sys.clone(flags) catch |err| {
+            for (pipe) |fd| sys.close(fd);
+            return err;
+        };
         if (pid == 0) {
             sys.close(pipe[1]);
             self.lifeline = pipe[0];
-            self.run(stub);
+            self.run();
         }
-        sys.close(pipe[0]);
         log.debug("app is process {d}", .{pid});
-        return .{ .pid = pid, .lifeline = pipe[1] };
+        return .{ .pid = pid, .lifeline = pipe[1], .theirs = pipe[0] };
     }
 
-    fn run(self: *Container, stub: i32) noreturn {
+    fn run(self: *Container) noreturn {
         // First thing: from here on nothing of us outlives the stub.
         dieWithStub(self.lifeline) catch |err| fatal("tie the app to its runtime", err);
-        self.wait(stub) catch |err| fatal("follow the runtime", err);
-        // Not the caller's: what is made on the way to a mount is for the app's user to pass, too.
-        _ = sys.raw(.umask, .{0o022});
+        self.wait() catch |err| fatal("follow the runtime", err);
         self.enter() catch |err| fatal("set up the file system", err);
         self.tree() catch |err| fatal("set up the container's mounts", err);
         self.become() catch |err| fatal("set up the app's process", err);
@@ -114,16 +120,17 @@ pub const Container = struct {
         log.die("cannot {s}: {s}", .{ what, sys.text(err) });
     }
 
-    /// Until the stub has prepared the root file system, where its working directory is.
-    fn wait(self: *Container, stub: i32) !void {
+    /// Until the stub has prepared the root file system, where our working directory then is.
+    fn wait(self: *Container) !void {
         var prepared: Prepared = undefined;
         // Nothing: the stub is gone, and has said why.
         if (try sys.call(.read, .{ self.lifeline, &prepared, @sizeOf(Prepared) }) != @sizeOf(Prepared)) sys.exit(log.failed);
+        // A process that was forked late has its own, and a container may not allow this.
+        sys.do(.unshare, .{sys.CLONE.fs}) catch |err| if (prepared.ids != .none) return err;
         self.ids = prepared.ids;
         self.rootfs = prepared.rootfs;
-        const path = try text.alloc(self.arena, "{d}/cwd", .{stub});
-        const workspace = try sys.openat(self.proc, path, .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true }, 0);
-        try sys.do(.fchdir, .{workspace});
+        // Not the caller's: what is made on the way to a mount is for the app's user to pass, too.
+        _ = sys.raw(.umask, .{0o022});
         self.shown = try names.make(self.arena, self.spec, self.options);
     }
 

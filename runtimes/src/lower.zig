@@ -10,7 +10,6 @@ const userns = @import("userns.zig");
 const Image = @import("squashfs/image.zig").Image;
 const Reader = @import("squashfs/reader.zig").Reader;
 const blocks = @import("squashfs/blocks.zig");
-const Operations = @import("fuse/operations.zig").Operations;
 const read_max = @import("fuse/operations.zig").read_max;
 const server = @import("fuse/server.zig");
 

@@ -105,7 +105,6 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
         .arena = arena,
         .spec = spec,
         .options = &opts,
-        .proc = proc,
         .args = args,
         .env = env,
         .machine = machine,
@@ -116,7 +115,8 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
         .init = opts.has(.init),
         .anywhere = anywhere,
     };
-    const early = try container.forkEarly(entered.ids != .none);
+    const isolated = entered.ids != .none;
+    const early = if (isolated) try container.forkEarly() else null;
     // The kernel needs none of our decoding where it mounts the payload itself.
     const loading: ?startup.Loading = if (entered.serves()) try .begin(reader, .{ .root = root_path, .command = args[0], .search = env.path() }) else null;
     const memory_is_plenty = memory.isPlenty(arena);
@@ -141,9 +141,11 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
         .kept = if (opts.last(.overlay)) |path| try openKept(arena, path) else null,
     };
     const kind = root.make() catch |err| log.die("cannot prepare a place to run in: {s}", .{sys.text(err)});
-    const child = early orelse try container.forkLate();
+    const watched = !process.noNewPrivileges or root.written != null;
+    const watcher: ?Watcher = if (watched) try .start(root.written, if (early) |child| child.lifeline else null) else null;
+    const child = early orelse try container.forkLate(isolated);
     here.setOf(child.pid);
-    const watcher = if (process.noNewPrivileges and root.written == null) null else try Watcher.start(root.written, child);
+    if (watcher) |w| try w.watchOver(child.pid);
     child.goOn(.{ .ids = ids, .rootfs = kind });
     if (!log.debugging) sys.closeStandard();
     var app: signals.App = .{ .pid = child.pid, .proc = proc, .init = container.init };

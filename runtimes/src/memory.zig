@@ -8,7 +8,7 @@ const text = @import("text.zig");
 /// Bytes that must be free, besides three quarters of all.
 const plenty = 8 << 30;
 
-/// To be asked before a cgroup namespace hides the groups above.
+/// In the machine's cgroup namespace: in another one the groups above could not be seen.
 pub fn isPlenty(arena: std.mem.Allocator) bool {
     var buf: [4096]u8 = undefined;
     const meminfo = sys.readFile(sys.at_fdcwd, "/proc/meminfo", buf[0..1024]) catch return false;

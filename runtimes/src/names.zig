@@ -15,19 +15,20 @@ pub fn make(arena: std.mem.Allocator, spec: *const config.Spec, options: *const 
     var shown: std.ArrayList(mounts.Volume) = .empty;
     const servers = try options.all(arena, .dns);
     const resolvers: ?[]const u8 = if (servers.len > 0) try resolverLines(arena, servers) else null;
-    try show(arena, spec, &shown, "/etc/resolv.conf", "resolv.conf", resolvers);
+    try show(arena, spec, &shown, "/etc/resolv.conf", ".dockerc.resolv.conf", resolvers);
 
     const hosts = try options.all(arena, .add_host);
     const hostname = options.last(.hostname);
     const table: ?[]const u8 = if (hosts.len > 0 or hostname != null) try hostLines(arena, hosts, hostname) else null;
-    try show(arena, spec, &shown, "/etc/hosts", "hosts", table);
-    if (hostname) |name| try show(arena, spec, &shown, "/etc/hostname", "hostname", try text.alloc(arena, "{s}\n", .{name}));
+    try show(arena, spec, &shown, "/etc/hosts", ".dockerc.hosts", table);
+    if (hostname) |name| try show(arena, spec, &shown, "/etc/hostname", ".dockerc.hostname", try text.alloc(arena, "{s}\n", .{name}));
     return shown.items;
 }
 
 fn show(arena: std.mem.Allocator, spec: *const config.Spec, shown: *std.ArrayList(mounts.Volume), path: [:0]const u8, own: [:0]const u8, content: ?[]const u8) !void {
     if (content) |bytes| {
-        const fd = try sys.openat(sys.at_fdcwd, own, .{ .ACCMODE = .WRONLY, .CREAT = true, .CLOEXEC = true }, 0o644);
+        // Where nothing can be mounted this is the image's root, with all that may stand in it.
+        const fd = try sys.openat(sys.at_fdcwd, own, .{ .ACCMODE = .WRONLY, .CREAT = true, .EXCL = true, .NOFOLLOW = true, .CLOEXEC = true }, 0o644);
         defer sys.close(fd);
         try sys.do(.write, .{ fd, bytes.ptr, bytes.len });
         return shown.append(arena, .{ .source = try mounts.Source.open(own), .destination = path, .readonly = false });

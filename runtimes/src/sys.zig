@@ -291,6 +291,7 @@ pub fn release(memory: []const u8) void {
 
 // linux/sched.h
 pub const CLONE = struct {
+    pub const fs: u32 = 0x200;
     pub const files: u32 = 0x400;
     pub const newns: u32 = 0x0002_0000;
     pub const newcgroup: u32 = 0x0200_0000;
@@ -303,13 +304,13 @@ pub const CLONE = struct {
 
 /// A child that goes on from here; 0 in the child.
 pub fn fork() Error!i32 {
-    return forkInto(0);
+    return clone(0);
 }
 
-/// In namespaces of its own.
-pub fn forkInto(namespaces: u32) Error!i32 {
+/// In namespaces of its own, or sharing something with us.
+pub fn clone(flags: u32) Error!i32 {
     const sigchld = 17;
-    return @intCast(try call(.clone, .{ sigchld | namespaces, 0, 0, 0, 0 }));
+    return @intCast(try call(.clone, .{ sigchld | flags, 0, 0, 0, 0 }));
 }
 
 /// Waits for one child and gives its raw wait status.

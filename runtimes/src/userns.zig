@@ -45,14 +45,15 @@ pub const Caller = struct {
     pub fn begin(arena: std.mem.Allocator, environment: *const Environment, range: bool) Caller {
         var self: Caller = .{ .uid = @intCast(sys.raw(.geteuid, .{})), .gid = @intCast(sys.raw(.getegid, .{})) };
         // `enter` tries again, and says what is wrong.
-        if (self.uid != 0) self.enterUser(arena, environment, range) catch {};
+        if (self.uid != 0) self.enterUser(arena, environment, range, 0) catch {};
         return self;
     }
 
-    fn enterUser(self: *Caller, arena: std.mem.Allocator, environment: *const Environment, range: bool) sys.Error!void {
+    /// With other namespaces at once: all, or none.
+    fn enterUser(self: *Caller, arena: std.mem.Allocator, environment: *const Environment, range: bool, others: u32) sys.Error!void {
         self.mapper = if (range) Mapper.prepare(arena, environment, self.uid, self.gid, &self.missing) else null;
         errdefer if (self.mapper) |mapper| sys.close(mapper.start);
-        try sys.do(.unshare, .{CLONE.newuser});
+        try sys.do(.unshare, .{CLONE.newuser | others});
         log.debug("user namespace entered", .{});
         if (self.mapper) |mapper| mapper.begin();
         self.entered = true;
@@ -118,8 +119,8 @@ pub fn enter(arena: std.mem.Allocator, environment: *const Environment, caller: 
 }
 
 fn enterOwn(arena: std.mem.Allocator, environment: *const Environment, caller: *Caller, range: bool, flags: u32) sys.Error!void {
-    if (!caller.entered) try caller.enterUser(arena, environment, range);
-    return sys.do(.unshare, .{flags});
+    if (caller.entered) return sys.do(.unshare, .{flags});
+    return caller.enterUser(arena, environment, range, flags);
 }
 
 /// To where we are, which changes nothing.
@@ -245,6 +246,8 @@ const Mapper = struct {
             return .{ .child = child, .start = pipe[1] };
         }
         sys.close(pipe[1]);
+        // Should the parent give up meanwhile, nothing of this is to be heard of.
+        if (!log.debugging) sys.closeStandard();
         var byte: [1]u8 = undefined;
         // No byte: the parent is gone.
         if ((sys.call(.read, .{ pipe[0], &byte, 1 }) catch 0) != 1) sys.exit(1);

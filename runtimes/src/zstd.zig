@@ -1,5 +1,4 @@
 //! libzstd's decoder, one context a thread, in memory of ours: it never allocates.
-const std = @import("std");
 const builtin = @import("builtin");
 const sys = @import("sys.zig");
 

@@ -89,6 +89,8 @@ pub const Ahead = struct {
         const blocks = ((file.size - 1) >> log) + 1;
         self.mutex.lock();
         defer self.mutex.unlock();
+        // Else they would count as asked for.
+        if (self.count == self.jobs.len) return;
         var last = block + 1;
         if (file.size <= whole_max) {
             last = blocks;
@@ -118,7 +120,6 @@ pub const Ahead = struct {
         }
         const walk = &self.walks[self.walk_next];
         self.walk_next = (self.walk_next + 1) % self.walks.len;
-        // Whoever works on it will find out.
         if (!walk.under_way) walk.* = .{ .last = reference };
     }
 
@@ -237,11 +238,11 @@ pub const Ahead = struct {
             if (file.kind != .file or file.size == 0 or file.size > read_max) continue;
             const extent = try squashfs.data.extent(self.reader, decoder, reference, &file, 0, &position);
             const stored = extent.stored orelse continue;
+            if (extent.len < file.size) continue;
             // All of a fragment: the next files are in it, too.
             const slot = try self.reader.blocks.get(decoder, stored);
             defer self.reader.blocks.release(slot);
             if (slot.len < extent.start + extent.len) return error.Corrupt;
-            if (extent.len < file.size) continue;
             if (!self.channel.store(reference + Operations.first_id, 0, slot.data()[extent.start..][0..extent.len])) break;
         }
         return reference;

@@ -1,7 +1,6 @@
 //! What each request is answered with.
 const std = @import("std");
 const sys = @import("../sys.zig");
-const startup = @import("startup.zig");
 const protocol = @import("protocol.zig");
 const squashfs = struct {
     const data = @import("../squashfs/data.zig");
@@ -12,7 +11,6 @@ const squashfs = struct {
     const Reader = @import("../squashfs/reader.zig").Reader;
     const Superblock = @import("../squashfs/superblock.zig").Superblock;
 };
-const Affinity = @import("../affinity.zig").Affinity;
 const Ahead = @import("ahead.zig").Ahead;
 const Channel = @import("channel.zig").Channel;
 const Decoder = @import("../zstd.zig").Decoder;
@@ -39,17 +37,10 @@ pub const Operations = struct {
     listings: *Listings,
     ahead: *Ahead,
     decoder: Decoder,
-    /// Where the thread may run when nothing starts any more; it is bound to one processor until then.
-    anywhere: Affinity,
-    bound: bool = true,
     position: squashfs.data.Position = .{},
 
-    pub fn serveOne(self: *Operations) sys.Error!void {
+    pub fn serveOne(self: *Operations) sys.Error!protocol.Opcode {
         const request = try self.channel.receive();
-        if (self.bound and !startup.isUnderWay()) {
-            self.anywhere.set();
-            self.bound = false;
-        }
         self.answer(request) catch |err| self.channel.fail(request.header.unique, switch (err) {
             error.NOENT => .NOENT,
             error.NOSYS => .NOSYS,
@@ -60,6 +51,7 @@ pub const Operations = struct {
             error.ROFS => .ROFS,
             else => .IO,
         });
+        return request.header.opcode;
     }
 
     fn answer(self: *Operations, request: Channel.Request) !void {

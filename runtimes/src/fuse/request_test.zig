@@ -38,7 +38,7 @@ pub const Mount = struct {
             .owner = null,
             .listings = &self.listings,
             .ahead = &self.ahead,
-            .anywhere = .{},
+
             .decoder = try self.reader.newDecoder(),
         };
     }
@@ -72,7 +72,7 @@ pub const Mount = struct {
             .{ .base = body.ptr, .len = body.len },
         };
         try sys.do(.writev, .{ self.kernel, &parts, parts.len });
-        try self.operations.serveOne();
+        _ = try self.operations.serveOne();
         const dont_wait = 0x40;
         const n = sys.call(.recvfrom, .{ self.kernel, &self.answer, self.answer.len, dont_wait, 0, 0 }) catch |err| {
             if (err == error.AGAIN) return null;

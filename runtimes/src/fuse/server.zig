@@ -2,7 +2,6 @@
 //! image. Nothing is ever written, so every answer may be kept by the kernel for ever; nothing is
 //! allocated to give one.
 const std = @import("std");
-const linux = std.os.linux;
 const sys = @import("../sys.zig");
 const log = @import("../log.zig");
 const protocol = @import("protocol.zig");
@@ -39,7 +38,7 @@ pub const Server = struct {
     reader: *Reader,
     owner: ?Owner,
     device: sys.fd_t,
-    /// Servers are bound, as who starts them is, until the app has started.
+    /// Where threads may run when the app has started; until then they are bound, as who starts them is.
     anywhere: Affinity,
     listings: Listings = .{},
     ahead: Ahead = undefined,
@@ -50,10 +49,10 @@ pub const Server = struct {
         remember(self.device);
         self.ahead = .{ .reader = self.reader, .anywhere = self.anywhere, .channel = try .init(try self.clone()) };
         var first = try self.operations(self.device);
-        try first.serveOne();
+        _ = try first.serveOne();
         for (0..@max(count - 1, 1)) |_| try spawn(Ahead.loop, .{ &self.ahead, try self.reader.newDecoder() });
-        try spawn(serve, .{first});
-        for (1..count) |_| try spawn(serveLater, .{try self.operations(try self.clone())});
+        try spawn(serve, .{ first, self.anywhere });
+        for (1..count) |_| try spawn(serveLater, .{ try self.operations(try self.clone()), self.anywhere });
         // This thread goes on to make requests of its own: see `forget`.
         try sys.do(.unshare, .{sys.CLONE.files});
         forget();
@@ -72,7 +71,6 @@ pub const Server = struct {
             .listings = &self.listings,
             .ahead = &self.ahead,
             .decoder = try self.reader.newDecoder(),
-            .anywhere = self.anywhere,
         };
     }
 
@@ -90,19 +88,25 @@ pub const Server = struct {
 
     /// A program that starts makes one request after the other: two who take turns to answer are
     /// woken up once more for each.
-    fn serveLater(worker: Operations) void {
+    fn serveLater(worker: Operations, anywhere: Affinity) void {
         startup.wait();
-        serve(worker);
+        serve(worker, anywhere);
     }
 
-    fn serve(worker: Operations) void {
+    fn serve(worker: Operations, anywhere: Affinity) void {
         var own = worker;
+        var bound = true;
         own.channel.standAlone(own.reader.image.fd);
-        while (true) own.serveOne() catch |err| {
-            // The mount is gone, and so is the work.
-            if (err == error.NODEV) return;
-            log.debug("fuse: {s}", .{sys.text(err)});
-            return;
-        };
+        while (true) {
+            const opcode = own.serveOne() catch |err| {
+                // The mount is gone, and so is the work.
+                if (err != error.NODEV) log.debug("fuse: {s}", .{sys.text(err)});
+                return;
+            };
+            // Nothing is read before the app is executed.
+            if (!bound or opcode != .read or startup.isUnderWay()) continue;
+            anywhere.set();
+            bound = false;
+        }
     }
 };

@@ -193,9 +193,10 @@ pub const Blocks = struct {
         self.release(slot);
     }
 
-    /// Nobody finds it any more; who waits for it already is told.
+    /// Nobody finds it any more; who waits for it already is told. Who was content with what there
+    /// is by now keeps it.
     fn abandon(self: *Blocks, slot: *Slot) void {
-        slot.publish(Slot.corrupt);
+        slot.publish(slot.progress.load(.monotonic) & (Slot.left - 1) | Slot.corrupt);
         self.mutex.lock();
         slot.key = Slot.none;
         slot.pins -= 1;

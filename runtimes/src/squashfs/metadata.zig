@@ -2,7 +2,6 @@
 //! header: its stored size, and bit 15 for "stored as it is". Decoded blocks are cached in a
 //! fixed number of slots; a reader copies out what it wants under the slot's lock, so that a slot
 //! can be reused at any time.
-const std = @import("std");
 const sys = @import("../sys.zig");
 const bytes = @import("../bytes.zig");
 const Decoder = @import("../zstd.zig").Decoder;
