@@ -140,7 +140,7 @@ pub fn damage(image: []u8, random: std.Random) void {
     }
 }
 
-const Seen = struct { entries: usize = 0, bytes: u64 = 0, attributes: usize = 0 };
+const Seen = struct { entries: usize = 0, bytes: u64 = 0, attributes: usize = 0, neighbours: usize = 0 };
 
 /// Reads all that there is to read; directories no deeper than an honest image has them.
 fn walk(reader: *Reader, decoder: Decoder, reference: inode.Reference, depth: usize, seen: *Seen) anyerror!void {
@@ -150,6 +150,9 @@ fn walk(reader: *Reader, decoder: Decoder, reference: inode.Reference, depth: us
         var value: [64]u8 = undefined;
         _ = attributes.value(reader, decoder, attribute, &value) catch 0;
         seen.attributes += 1;
+    }
+    if (try inode.behind(reader, decoder, &node)) |next| {
+        if ((try inode.read(reader, decoder, next)).number == node.number +% 1) seen.neighbours += 1;
     }
     switch (node.kind) {
         .directory => {
@@ -207,7 +210,7 @@ test "an image, whole and damaged" {
     const fd: sys.fd_t = @intCast(try sys.call(.memfd_create, .{ "image", 0 }));
     defer sys.close(fd);
     const seen = try readWhole(whole, fd);
-    try std.testing.expectEqual(Seen{ .entries = 3, .bytes = 2 * block_size + 8, .attributes = 1 }, seen);
+    try std.testing.expectEqual(Seen{ .entries = 3, .bytes = 2 * block_size + 8, .attributes = 1, .neighbours = 2 }, seen);
 
     var prng = std.Random.DefaultPrng.init(fuzzing.seed());
     var damaged: [16384]u8 = undefined;
