@@ -1,4 +1,5 @@
 //! libzstd's decoder, one context a thread, in memory of ours: it never allocates.
+const std = @import("std");
 const builtin = @import("builtin");
 const sys = @import("sys.zig");
 
@@ -33,6 +34,8 @@ pub const Decoder = struct {
     /// Where compressed bytes are read to.
     input: []u8,
     memory: []align(4096) u8,
+    /// As long as this holds, its thread lets others go first between two pieces of a frame.
+    gives_way: ?*const std.atomic.Value(bool) = null,
 
     pub fn init(input_size: usize) !Decoder {
         const size = ZSTD_estimateDCtxSize();

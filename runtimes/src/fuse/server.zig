@@ -104,7 +104,9 @@ pub const Server = struct {
                 return;
             };
             // Nothing is read before the app is executed.
-            if (!bound or opcode != .read or startup.isUnderWay()) continue;
+            if (!bound or opcode != .read) continue;
+            startup.setting_up.store(false, .monotonic);
+            if (startup.isUnderWay()) continue;
             anywhere.set();
             bound = false;
         }

@@ -27,6 +27,10 @@ pub const Program = struct {
 /// As long as it is under way, all others stay out of its way.
 var under_way: std.atomic.Value(u32) = .init(0);
 
+/// Until the app is executed. The container's mounts have to wait for threads of the kernel's own
+/// (synchronize_rcu_expedited), and those for the end of the slice of whoever decodes: milliseconds.
+pub var setting_up: std.atomic.Value(bool) = .init(true);
+
 pub fn isUnderWay() bool {
     return under_way.load(.monotonic) != 0;
 }
@@ -55,7 +59,9 @@ pub const Loading = struct {
 
 /// A corrupt block is for the reader who meets it to be told of.
 fn run(reader: *Reader, decoder: Decoder, program: Program) void {
-    load(reader, decoder, program) catch {};
+    var own = decoder;
+    own.gives_way = &setting_up;
+    load(reader, own, program) catch {};
     under_way.store(0, .monotonic);
     sys.futexWake(&under_way, std.math.maxInt(i32));
 }

@@ -183,6 +183,9 @@ pub const Blocks = struct {
                 return false;
             }
             slot.publish(@intCast(slot.frame.produced));
+            if (decoder.gives_way) |so| if (so.load(.monotonic)) {
+                _ = sys.raw(.sched_yield, .{});
+            };
         }
         return true;
     }
