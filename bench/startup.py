@@ -38,8 +38,9 @@ def bench_startup(images: dict[str, Path], work: Path, dockerc: str) -> None:
         app = work / f"{name}.app"
         if not app.exists():
             subprocess.run([dockerc, "build", "-q", f"oci:{images[name]}", "-o", app], check=True)
+        one = with_one_id(app)
         contenders: dict[str, tuple[User, list[str | Path]]] = {
-            "ours, one id as the rivals": (ORDINARY, [with_one_id(app), *args]),
+            "ours, one id as the rivals": (ORDINARY, [one, *args]),
             "ours, a range of sub-ids": (ORDINARY, [app, *args]),
         }
         if rival := rivals.get(name):
@@ -51,7 +52,7 @@ def bench_startup(images: dict[str, Path], work: Path, dockerc: str) -> None:
             }
         _compare(f"{name}: {args[-1]}", contenders)
         app.unlink()
-        with_one_id(app).unlink()
+        one.unlink()
     shutil.rmtree(work / "large")
 
 
@@ -60,12 +61,10 @@ def with_one_id(app: Path) -> Path:
 
     The rivals here map one id only, which takes no help from newuidmap and newgidmap.
     """
-    copy = app.with_suffix(".one")
-    if not copy.exists() and app.exists():
-        shutil.copy(app, copy)
-        with copy.open("r+b") as file:
-            file.seek(-8, os.SEEK_END)  # the footer's require_mapped_uids
-            file.write(b"\0")
+    copy = Path(shutil.copy(app, app.with_suffix(".one")))
+    with copy.open("r+b") as file:
+        file.seek(-8, os.SEEK_END)  # the footer's require_mapped_uids
+        file.write(b"\0")
     return copy
 
 

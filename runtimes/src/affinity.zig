@@ -32,17 +32,11 @@ pub const Affinity = struct {
         var here: u32 = undefined;
         sys.do(.getcpu, .{ &here, 0, 0 }) catch return .{ self.*, self.* };
         if (here / 8 >= self.len) return .{ self.*, self.* };
-        const one = self.only(here);
+        var one: Affinity = .{ .len = self.len };
+        one.mask[here / 64] = @as(u64, 1) << @intCast(here % 64);
         var others = self.*;
         others.mask[here / 64] &= ~one.mask[here / 64];
         if (std.mem.allEqual(u64, &others.mask, 0)) return .{ self.*, self.* };
         return .{ one, others };
-    }
-
-    /// One processor, which `len` covers.
-    pub fn only(self: *const Affinity, processor: u32) Affinity {
-        var one: Affinity = .{ .len = self.len };
-        one.mask[processor / 64] = @as(u64, 1) << @intCast(processor % 64);
-        return one;
     }
 };

@@ -55,7 +55,7 @@ pub const Rootfs = struct {
         }
         if (self.kept == null) try self.findDisk();
         try workspace.make();
-        if (self.kept == null and self.written == null and !try self.memoryServes()) {
+        if (self.kept == null and self.written == null and !self.memoryServes()) {
             // Places for a cache may be covered by the workspace.
             try workspace.leave();
             try self.writeToCache();
@@ -184,7 +184,7 @@ pub const Rootfs = struct {
 
     /// An ordinary user's overlay cannot replace directories without user.* attributes, and before
     /// Linux 6.6 a tmpfs keeps none.
-    fn memoryServes(self: *const Rootfs) !bool {
+    fn memoryServes(self: *const Rootfs) bool {
         if (!self.needsAttributes()) return true;
         if (self.forced("cache")) return false;
         return if (sys.do(.setxattr, .{ "changes", "user.dockerc", "y", 1, 0 })) |_| true else |_| false;

@@ -35,6 +35,8 @@ _WINDOW = 24 << 20
 _ELF = b"\x7fELF"
 _CODE = frozenset((b"py", b"pyc", b"pm", b"pl", b"rb", b"js", b"mjs", b"cjs"))
 """Extensions of what an interpreter reads when a program starts."""
+_Small = tuple[bytes, bytes, list[Entry]]
+"""A small file's digest, its bytes, and all entries that have them."""
 _MAX_ID = 0xFFFFFFFF
 _MAX_TIME = 0xFFFFFFFF
 
@@ -193,23 +195,26 @@ class Packer:
                 self._fill_fragments()
 
     def _fill_fragments(self) -> None:
-        """Code first, sorted by extension, which compresses best, else as in the tar.
+        """Code apart: who wants a piece of it must decode its fragment up to there."""
+        code: list[_Small] = []
+        others: list[_Small] = []
+        for digest, (data, entries) in self._small.items():
+            chosen = code if _is_code(entries[0].path, data) else others
+            chosen.append((digest, data, entries))
+        self._share(code, self._block_size // 2)
+        self._share(others, self._block_size)
+        self._small.clear()
+        self._small_bytes = 0
 
-        What loads together stands together, and who wants a piece of code must decode the fragment
-        up to there: code gets smaller ones.
+    def _share(self, files: list[_Small], limit: int) -> None:
+        """Fragments of `limit` bytes; files that are larger, but smaller than a block, stand alone.
+
+        Sorted by extension, which compresses best, else in tar's order, which loads best.
         """
-
-        def order(small: tuple[bytes, tuple[bytes, list[Entry]]]) -> tuple[bool, bytes]:
-            data, entries = small[1]
-            return not _is_code(entries[0].path, data), _extension(entries[0].path)
-
-        waiting = sorted(self._small.items(), key=order)
         fragment: list[bytes] = []
         number, used = len(self._blocks.sizes), 0
-        limit = self._block_size // 2
-        for digest, (data, entries) in waiting:
-            last, limit = limit, self._block_size >> _is_code(entries[0].path, data)
-            if fragment and (used + len(data) > limit or limit != last):
+        for digest, data, entries in sorted(files, key=lambda small: _extension(small[2][0].path)):
+            if fragment and used + len(data) > limit:
                 self._blocks.add(b"".join(fragment))
                 fragment.clear()
                 number, used = number + 1, 0
@@ -221,8 +226,6 @@ class Packer:
             used += len(data)
         if fragment:
             self._blocks.add(b"".join(fragment))
-        self._small.clear()
-        self._small_bytes = 0
 
 
 def _size(xattrs: Iterable[tuple[bytes, bytes]]) -> int:

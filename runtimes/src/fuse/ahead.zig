@@ -182,7 +182,7 @@ pub const Ahead = struct {
     pub fn loop(self: *Ahead, decoder: Decoder) void {
         self.anywhere.set();
         self.channel.standAlone(self.reader.image.fd);
-        // It works for the same readers, and has a processor to itself.
+        // Whoever loads the app works for the same reader, on the same processor.
         startup.wait();
         while (true) {
             const changes = self.changes.load(.acquire);

@@ -141,7 +141,7 @@ pub const Blocks = struct {
         _ = self.advance(decoder, slot, everything) catch self.abandon(slot);
     }
 
-    /// Does not.
+    /// Leaves it undecoded: who wants more of the block starts anew.
     pub fn leave(self: *Blocks, slot: *Slot) void {
         slot.publish(@as(u32, @intCast(slot.frame.produced)) | Slot.left);
         self.release(slot);
