@@ -16,7 +16,8 @@ from support import Runner, dockerc
 READERS = """
 cat /usr/lib/*/*.so* >/dev/null &
 tar cf - /usr/bin | cat >/dev/null &
-find / -xdev -type f -exec cat {} + >/dev/null
+find / -xdev -type f -exec cat {} + >/dev/null &
+cat /usr/share/*/*/* /usr/share/*/*/*/* >/dev/null
 wait
 """
 

@@ -26,8 +26,9 @@ pub fn mount(arena: std.mem.Allocator, reader: *Reader, ids: userns.Ids, uid: u3
     const device = try sys.openat(sys.at_fdcwd, "/dev/fuse", .{ .ACCMODE = .RDWR, .CLOEXEC = true }, 0);
     const options = try text.alloc(arena, "fd={d},rootmode=40000,user_id={d},group_id={d},allow_other,default_permissions,max_read={d}", .{ device, mounter.uid, mounter.gid, read_max });
     try sys.mount("dockerc", "lower", "fuse", sys.MS.rdonly | sys.MS.nodev, options);
+    const root = try sys.openat(sys.at_fdcwd, "lower", .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true }, 0);
     const serving = try arena.create(server.Server);
-    serving.* = .{ .reader = reader, .owner = owner, .device = device, .anywhere = anywhere };
+    serving.* = .{ .reader = reader, .owner = owner, .device = device, .root = root, .anywhere = anywhere };
     try serving.start(threadCount());
     log.debug("payload mounted by FUSE", .{});
 }

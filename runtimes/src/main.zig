@@ -273,6 +273,7 @@ test {
     _ = seccomp;
     _ = @import("seccomp_profile.zig");
     _ = @import("fuse/request_test.zig");
+    _ = @import("fuse/scout.zig");
     _ = @import("squashfs/mutation_test.zig");
     _ = signals;
     _ = sys;

@@ -5,6 +5,7 @@ const std = @import("std");
 const sys = @import("../sys.zig");
 const squashfs = struct {
     const data = @import("../squashfs/data.zig");
+    const directory = @import("../squashfs/directory.zig");
     const inode = @import("../squashfs/inode.zig");
     const Reader = @import("../squashfs/reader.zig").Reader;
 };
@@ -12,7 +13,10 @@ const Affinity = @import("../affinity.zig").Affinity;
 const Channel = @import("channel.zig").Channel;
 const Decoder = @import("../zstd.zig").Decoder;
 const Operations = @import("operations.zig").Operations;
-const read_max = @import("operations.zig").read_max;
+const Scout = @import("scout.zig").Scout;
+const Walk = @import("walk.zig").Walk;
+const Walks = @import("walk.zig").Walks;
+const small_max = @import("walk.zig").small_max;
 const startup = @import("startup.zig");
 const Reference = squashfs.inode.Reference;
 
@@ -22,34 +26,15 @@ const whole_max = 8 << 20;
 const window_max = 8 << 20;
 
 /// Blocks of a file, the first of which the reader has had from `seen_from` to `seen_to`.
-const Job = struct {
+const Part = struct {
     reference: Reference,
     first: u64,
     count: u64,
     seen_from: u64 = 0,
     seen_to: u64 = 0,
-    /// Instead: the small files behind this one.
-    walk: ?*Walk = null,
 };
 
-/// A reader that may be going through the small files of directories, in their order.
-const Walk = struct {
-    /// What he has, and what has been put into the cache behind it.
-    last: Reference = std.math.maxInt(Reference),
-    /// How many more files.
-    window: u32 = 0,
-    under_way: bool = false,
-
-    /// Metadata blocks have 8 KiB, and are compressed.
-    const near = 16 << 10;
-
-    fn leadsTo(self: *const Walk, reference: Reference) bool {
-        return reference >= self.last and (reference >> 16) - (self.last >> 16) <= near;
-    }
-};
-
-/// Of files, at a time.
-const walk_max = 64;
+const Job = union(enum) { part: Part, walk: *Walk, names: Reference };
 
 /// Who has missed so many fragment blocks goes through many small files, of which neighbours tend
 /// to be wanted together; programs that start read only a few.
@@ -61,6 +46,7 @@ const Run = struct { reference: Reference = std.math.maxInt(u64), next: u64 = 0,
 pub const Ahead = struct {
     reader: *squashfs.Reader,
     channel: Channel,
+    scout: Scout,
     /// Where these threads may run.
     anywhere: Affinity = .{},
     mutex: sys.Mutex = .{},
@@ -69,26 +55,27 @@ pub const Ahead = struct {
     jobs: [64]Job = undefined,
     head: usize = 0,
     count: usize = 0,
-    /// Fragment blocks that may be wanted; done when there is nothing surer to do.
-    guesses: [8]u32 = undefined,
-    guess_count: usize = 0,
+    /// A fragment block that may be wanted; done when there is nothing surer to do.
+    guess: ?u32 = null,
     misses: usize = 0,
     runs: [16]Run = @splat(.{}),
     run_next: usize = 0,
-    walks: [4]Walk = @splat(.{}),
-    walk_next: usize = 0,
+    walks: Walks = .{},
     /// Blocks that were asked for lately: a hash of file and block. Those that collide forget
     /// each other, which costs work, not correctness.
     asked: [2048]u32 = @splat(0),
 
     /// A request for this part of a file has been answered.
     pub fn touched(self: *Ahead, reference: Reference, file: *const squashfs.inode.Inode, from: u64, to: u64) void {
-        const log = self.reader.superblock.block_log;
-        if (from == 0 and to == file.size) return self.walked(reference);
-        const block = (to - 1) >> log;
-        const blocks = ((file.size - 1) >> log) + 1;
         self.mutex.lock();
         defer self.mutex.unlock();
+        if (from == 0 and file.size <= small_max) if (self.walks.reached(reference)) |walk| {
+            walk.under_way = self.push(.{ .walk = walk });
+        };
+        if (from == 0 and to == file.size) return;
+        const log = self.reader.superblock.block_log;
+        const block = (to - 1) >> log;
+        const blocks = ((file.size - 1) >> log) + 1;
         // Else they would count as asked for.
         if (self.count == self.jobs.len) return;
         var last = block + 1;
@@ -101,26 +88,16 @@ pub const Ahead = struct {
         }
         var first = from >> log;
         while (first < last and !self.ask(reference, first)) first += 1;
-        if (first < last) _ = self.push(.{ .reference = reference, .first = first, .count = last - first, .seen_from = from, .seen_to = to });
+        if (first < last) _ = self.push(.{ .part = .{ .reference = reference, .first = first, .count = last - first, .seen_from = from, .seen_to = to } });
         if (file.size <= whole_max and from >> log > 0 and self.ask(reference, 0))
-            _ = self.push(.{ .reference = reference, .first = 0, .count = from >> log });
+            _ = self.push(.{ .part = .{ .reference = reference, .first = 0, .count = from >> log } });
     }
 
-    /// A small file has been read that nobody had put into the cache.
-    fn walked(self: *Ahead, reference: Reference) void {
+    /// A name has been found in a directory.
+    pub fn named(self: *Ahead, directory: Reference, entry: squashfs.directory.Entry) void {
         self.mutex.lock();
         defer self.mutex.unlock();
-        for (&self.walks) |*walk| {
-            if (!walk.leadsTo(reference)) continue;
-            if (walk.under_way) return;
-            walk.last = reference;
-            walk.window = @min(walk_max, @max(2, walk.window * 2));
-            walk.under_way = self.push(.{ .reference = reference, .first = 0, .count = walk.window, .walk = walk });
-            return;
-        }
-        const walk = &self.walks[self.walk_next];
-        self.walk_next = (self.walk_next + 1) % self.walks.len;
-        if (!walk.under_way) walk.* = .{ .last = reference };
+        if (self.scout.found(directory, entry)) |start| _ = self.push(.{ .names = start });
     }
 
     /// A fragment block had to be decoded for a reader. Whether he goes through many of them.
@@ -129,15 +106,10 @@ pub const Ahead = struct {
         defer self.mutex.unlock();
         self.misses += 1;
         if (self.misses < misses_before_guesses) return false;
-        self.guess_count = 0;
-        // The last is the first to be done.
-        for ([_]i64{ 2, -1, 1 }) |distance| {
-            const index = fragment + distance;
-            if (index < 0 or index >= self.reader.superblock.fragment_count) continue;
-            self.guesses[self.guess_count] = @intCast(index);
-            self.guess_count += 1;
+        if (fragment + 1 < self.reader.superblock.fragment_count) {
+            self.guess = fragment + 1;
+            self.announce();
         }
-        self.announce();
         return true;
     }
 
@@ -181,7 +153,7 @@ pub const Ahead = struct {
 
     pub fn loop(self: *Ahead, decoder: Decoder) void {
         self.anywhere.set();
-        self.channel.standAlone(self.reader.image.fd);
+        self.channel.standAlone(2, .{ self.reader.image.fd, self.scout.root });
         // Whoever loads the app works for the same reader, on the same processor.
         startup.wait();
         while (true) {
@@ -198,57 +170,35 @@ pub const Ahead = struct {
             const job = self.jobs[self.head];
             self.head = (self.head + 1) % self.jobs.len;
             self.count -= 1;
+            // The reader may have gone on since.
+            const walk_now: Walk = if (job == .walk) job.walk.* else .{};
             self.mutex.unlock();
-            if (job.walk) |walk| {
-                const last = self.goOn(decoder, job) catch job.reference;
-                self.mutex.lock();
-                walk.last = last;
-                walk.under_way = false;
-                self.mutex.unlock();
-            } else self.work(decoder, job) catch {};
+            switch (job) {
+                .part => |part| self.work(decoder, part) catch {},
+                .names => |start| self.scout.go(decoder, start, self.channel.answer) catch {},
+                .walk => |walk| {
+                    const last = walk_now.goOn(self.reader, &self.channel, decoder) catch walk_now.last;
+                    self.mutex.lock();
+                    walk.last = @max(walk.last, last);
+                    walk.under_way = false;
+                    self.mutex.unlock();
+                },
+            }
             return true;
         }
-        if (self.guess_count > 0) {
-            self.guess_count -= 1;
-            const index = self.guesses[self.guess_count];
-            self.mutex.unlock();
-            self.guess(decoder, index) catch {};
-            return true;
-        }
+        const guess = self.guess;
+        self.guess = null;
         self.mutex.unlock();
-        return false;
+        self.decode(decoder, guess orelse return false) catch {};
+        return true;
     }
 
-    fn guess(self: *Ahead, decoder: Decoder, index: u32) !void {
+    fn decode(self: *Ahead, decoder: Decoder, index: u32) !void {
         const stored = try self.reader.fragment(decoder, index);
         self.reader.blocks.release(try self.reader.blocks.get(decoder, stored));
     }
 
-    /// Puts the small files behind one into the cache, as far as the kernel knows them: it does
-    /// when their directory has been listed. Returns the last one.
-    fn goOn(self: *Ahead, decoder: Decoder, job: Job) !Reference {
-        var reference = job.reference;
-        var file = try squashfs.inode.read(self.reader, decoder, reference);
-        var position: squashfs.data.Position = .{};
-        for (0..@intCast(job.count)) |_| {
-            const next = try squashfs.inode.behind(self.reader, decoder, &file) orelse break;
-            file = try squashfs.inode.read(self.reader, decoder, next);
-            if (file.kind == .directory) break;
-            reference = next;
-            if (file.kind != .file or file.size == 0 or file.size > read_max) continue;
-            const extent = try squashfs.data.extent(self.reader, decoder, reference, &file, 0, &position);
-            const stored = extent.stored orelse continue;
-            if (extent.len < file.size) continue;
-            // All of a fragment: the next files are in it, too.
-            const slot = try self.reader.blocks.get(decoder, stored);
-            defer self.reader.blocks.release(slot);
-            if (slot.len < extent.start + extent.len) return error.Corrupt;
-            if (!self.channel.store(reference + Operations.first_id, 0, slot.data()[extent.start..][0..extent.len])) break;
-        }
-        return reference;
-    }
-
-    fn work(self: *Ahead, decoder: Decoder, job: Job) !void {
+    fn work(self: *Ahead, decoder: Decoder, job: Part) !void {
         const file = try squashfs.inode.read(self.reader, decoder, job.reference);
         var position: squashfs.data.Position = .{};
         for (0..@intCast(job.count)) |i| {

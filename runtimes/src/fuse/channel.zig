@@ -28,14 +28,14 @@ pub const Channel = struct {
         sys.release(self.request_buffer.ptr[0 .. request_max + answer_max]);
     }
 
-    /// Leaves the calling thread no files but `image`, this device, and the log where one is
+    /// Leaves the calling thread no files but this device, `others`, and the log where one is
     /// written. What else it held would be open as long as the mount: the app's standard streams,
     /// and other threads' devices. Should the runtime be killed while a thread waits for pages that
     /// a request has locked, the device of who answers it must be closed without that thread: that
     /// is what ends the request, and with it the wait.
-    pub fn standAlone(self: *const Channel, image: sys.fd_t) void {
+    pub fn standAlone(self: *const Channel, comptime count: usize, others: [count]sys.fd_t) void {
         sys.do(.unshare, .{sys.CLONE.files}) catch return;
-        var kept = [_]sys.fd_t{ if (log.debugging) 2 else image, image, self.device };
+        var kept = [_]sys.fd_t{ if (log.debugging) 2 else self.device, self.device } ++ others;
         std.mem.sort(sys.fd_t, &kept, {}, std.sort.asc(sys.fd_t));
         var from: sys.fd_t = 0;
         for (kept) |fd| {

@@ -15,6 +15,9 @@ pub const Listings = struct {
     plain: [4]u64 = @splat(0),
     plain_next: usize = 0,
     asked: u32 = 0,
+    /// Directories that are listed for the sake of the attributes.
+    wanted: [4]u64 = @splat(0),
+    wanted_next: usize = 0,
 
     /// Names that are asked for after a listing, until attributes come with it.
     const asked_max = 8;
@@ -32,10 +35,18 @@ pub const Listings = struct {
     pub fn wantsAttributes(self: *Listings, nodeid: u64) bool {
         self.mutex.lock();
         defer self.mutex.unlock();
-        if (self.asked >= asked_max) return true;
+        if (self.asked >= asked_max or std.mem.findScalar(u64, &self.wanted, nodeid) != null) return true;
         self.plain[self.plain_next] = nodeid;
         self.plain_next = (self.plain_next + 1) % self.plain.len;
         return false;
+    }
+
+    /// The next listing of this directory is to come with attributes.
+    pub fn want(self: *Listings, nodeid: u64) void {
+        self.mutex.lock();
+        defer self.mutex.unlock();
+        self.wanted[self.wanted_next] = nodeid;
+        self.wanted_next = (self.wanted_next + 1) % self.wanted.len;
     }
 
     /// A file was found by name.

@@ -159,6 +159,7 @@ pub const Operations = struct {
             .attr = std.mem.zeroes(protocol.Attr),
         };
         self.channel.send(request.header.unique, std.mem.asBytes(&out));
+        if (found) |f| self.ahead.named(try self.reference(request.header.nodeid), f);
     }
 
     fn read(self: *Operations, request: Channel.Request) !void {

@@ -31,7 +31,7 @@ pub const Mount = struct {
         try sys.do(.socketpair, .{ unix, sequenced_packets, 0, &pair });
         self.* = .{ .kernel = pair[0], .device = pair[1], .reader = undefined };
         try self.reader.init(image, superblock);
-        self.ahead = .{ .reader = &self.reader, .channel = try .init(self.device) };
+        self.ahead = .{ .reader = &self.reader, .channel = try .init(self.device), .scout = .{ .reader = &self.reader, .listings = &self.listings, .root = -1 } };
         self.operations = .{
             .channel = try .init(self.device),
             .reader = &self.reader,
@@ -141,7 +141,7 @@ test "requests of all kinds, on whole and damaged images" {
         const image = try file.holds(bytes[0..whole.len]);
         mount.init(&image, superblock) catch |err| if (err == error.Corrupt) continue else return err;
         defer mount.deinit();
-        var nodes = [_]u64{ protocol.root_id, 2, try mount.lookup("file") orelse 0, try mount.lookup("link") orelse 0, try mount.lookup("dev") orelse 0, 0 };
+        var nodes = [_]u64{ protocol.root_id, 2, try mount.lookup("file") orelse 0, try mount.lookup("link") orelse 0, try mount.lookup("dev") orelse 0, try mount.lookup("dir") orelse 0, 0 };
         for (0..100) |_| {
             nodes[nodes.len - 1] = anyNumber(random);
             var body: [512]u8 = undefined;
@@ -156,6 +156,7 @@ test "requests of all kinds, on whole and damaged images" {
             try std.testing.expect(answer.err <= 0 and answer.err > -4096);
             if (opcode == .read and answer.err == 0) try std.testing.expect(answer.body.len <= std.mem.readInt(u32, body[16..20], .little));
             if (random.uintLessThan(u8, 8) == 0) try mount.workAhead();
+            mount.ahead.scout.go(mount.operations.decoder, nodes[random.uintLessThan(usize, nodes.len)] -| Operations.first_id, &.{}) catch {};
         }
     }
 }

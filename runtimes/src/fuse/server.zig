@@ -18,26 +18,28 @@ const startup = @import("startup.zig");
 /// cannot map it cannot copy up.
 pub const Owner = struct { uid: u32, gid: u32 };
 
-/// The mount's devices.
-var devices: [2 + blocks.threads_max]sys.fd_t = undefined;
-var device_count: usize = 0;
+/// The mount's devices, and its root.
+var files: [3 + blocks.threads_max]sys.fd_t = undefined;
+var file_count: usize = 0;
 
 /// For all that is not a server, this process's first thread and what it forks: as long as they
 /// held the devices, the mount would outlive the servers, and a request of their own, made when the
 /// runtime is killed, would wait for ever.
 fn forget() void {
-    for (devices[0..device_count]) |device| sys.close(device);
+    for (files[0..file_count]) |file| sys.close(file);
 }
 
-fn remember(device: sys.fd_t) void {
-    devices[device_count] = device;
-    device_count += 1;
+fn remember(file: sys.fd_t) void {
+    files[file_count] = file;
+    file_count += 1;
 }
 
 pub const Server = struct {
     reader: *Reader,
     owner: ?Owner,
     device: sys.fd_t,
+    /// Of the mount.
+    root: sys.fd_t,
     /// Where threads may run when the app has started; until then they are bound, as who starts them is.
     anywhere: Affinity,
     listings: Listings = .{},
@@ -47,7 +49,13 @@ pub const Server = struct {
     /// least, works ahead.
     pub fn start(self: *Server, count: usize) !void {
         remember(self.device);
-        self.ahead = .{ .reader = self.reader, .anywhere = self.anywhere, .channel = try .init(try self.clone()) };
+        remember(self.root);
+        self.ahead = .{
+            .reader = self.reader,
+            .anywhere = self.anywhere,
+            .channel = try .init(try self.clone()),
+            .scout = .{ .reader = self.reader, .listings = &self.listings, .root = self.root },
+        };
         var first = try self.operations(self.device);
         _ = try first.serveOne();
         for (0..@max(count - 1, 1)) |_| try spawn(Ahead.loop, .{ &self.ahead, try self.reader.newDecoder() });
@@ -96,7 +104,7 @@ pub const Server = struct {
     fn serve(worker: Operations, anywhere: Affinity) void {
         var own = worker;
         var bound = true;
-        own.channel.standAlone(own.reader.image.fd);
+        own.channel.standAlone(1, .{own.reader.image.fd});
         while (true) {
             const opcode = own.serveOne() catch |err| {
                 // The mount is gone, and so is the work.

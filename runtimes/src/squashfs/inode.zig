@@ -140,6 +140,17 @@ pub fn behind(reader: *const Reader, decoder: Decoder, self: *const Inode) metad
             cursor = self.body.symlink;
             rest = self.size + @as(u64, if (self.xattr == none) 0 else 4);
         },
+        .directory => {
+            cursor = self.body.directory.index;
+            for (0..self.body.directory.index_count) |_| {
+                var head: [12]u8 = undefined;
+                try reader.metadata.read(decoder, &cursor, &head);
+                const name_len = @as(u64, bytes.u32At(&head, 8)) + 1;
+                if (name_len > 256) return error.Corrupt;
+                try reader.metadata.skip(decoder, &cursor, name_len);
+            }
+            rest = 0;
+        },
         else => return null,
     }
     // A list of sizes is a part of the table.

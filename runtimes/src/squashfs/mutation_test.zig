@@ -50,7 +50,8 @@ const Builder = struct {
     }
 };
 
-/// A root with a file of a hole, a block and a fragment, a link, a device and an attribute.
+/// A root with a file of a hole, a block and a fragment, a link, a device, an empty directory and an
+/// attribute.
 pub fn example(buf: []u8) []u8 {
     var b: Builder = .{ .bytes = .initBuffer(buf) };
     b.bytes.appendSliceAssumeCapacity(&Superblock.example);
@@ -72,9 +73,14 @@ pub fn example(buf: []u8) []u8 {
     const device = b.at() - start;
     b.head(5, 4);
     for ([_]u32{ 1, 0x103 }) |value| b.int(u32, value);
+    const empty = b.at() - start;
+    b.head(1, 5);
+    for ([_]u32{ 0, 2 }) |value| b.int(u32, value);
+    for ([_]u16{ 3, 0 }) |value| b.int(u16, value);
+    b.int(u32, 1);
     const root = b.at() - start;
     b.head(8, 1);
-    const listing = 12 + 3 * 8 + "devfilelink".len;
+    const listing = 12 + 4 * 8 + "devdirfilelink".len;
     for ([_]u32{ 2, listing + 3, 0, 5 }) |value| b.int(u32, value);
     for ([_]u16{ 1, 0 }) |value| b.int(u16, value);
     b.int(u32, 0xffff_ffff);
@@ -84,8 +90,9 @@ pub fn example(buf: []u8) []u8 {
 
     const directories = b.at();
     start = b.begin();
-    for ([_]u32{ 2, 0, 1 }) |value| b.int(u32, value);
+    for ([_]u32{ 3, 0, 1 }) |value| b.int(u32, value);
     b.entry(device, 3, 5, "dev");
+    b.entry(empty, 4, 1, "dir");
     b.entry(file, 1, 2, "file");
     b.entry(link, 2, 3, "link");
     b.end(start);
@@ -97,6 +104,13 @@ pub fn example(buf: []u8) []u8 {
     b.end(start);
     const fragment_table = b.at();
     b.int(u64, fragments);
+
+    const references = b.at();
+    start = b.begin();
+    for ([_]u64{ root, file, link, device, empty }) |value| b.int(u64, value);
+    b.end(start);
+    const export_table = b.at();
+    b.int(u64, references);
 
     const ids = b.at();
     start = b.begin();
@@ -123,10 +137,11 @@ pub fn example(buf: []u8) []u8 {
     b.int(u64, attributes);
 
     const out = b.bytes.items;
+    std.mem.writeInt(u32, out[4..8], 5, .little);
     std.mem.writeInt(u32, out[12..16], block_size, .little);
     std.mem.writeInt(u32, out[16..20], 1, .little);
     std.mem.writeInt(u16, out[22..24], 12, .little);
-    for ([_]u64{ root, out.len, id_table, xattr_table, inodes, directories, fragment_table }, 4..) |value, i|
+    for ([_]u64{ root, out.len, id_table, xattr_table, inodes, directories, fragment_table, export_table }, 4..) |value, i|
         std.mem.writeInt(u64, out[i * 8 ..][0..8], value, .little);
     return out;
 }
@@ -140,7 +155,7 @@ pub fn damage(image: []u8, random: std.Random) void {
     }
 }
 
-const Seen = struct { entries: usize = 0, bytes: u64 = 0, attributes: usize = 0, neighbours: usize = 0 };
+const Seen = struct { entries: usize = 0, bytes: u64 = 0, attributes: usize = 0, neighbours: usize = 0, numbered: usize = 0 };
 
 /// Reads all that there is to read; directories no deeper than an honest image has them.
 fn walk(reader: *Reader, decoder: Decoder, reference: inode.Reference, depth: usize, seen: *Seen) anyerror!void {
@@ -154,6 +169,7 @@ fn walk(reader: *Reader, decoder: Decoder, reference: inode.Reference, depth: us
     if (try inode.behind(reader, decoder, &node)) |next| {
         if ((try inode.read(reader, decoder, next)).number == node.number +% 1) seen.neighbours += 1;
     }
+    if ((reader.numbered(decoder, node.number) catch 0) == reference) seen.numbered += 1;
     switch (node.kind) {
         .directory => {
             var it = try directory.Iterator.init(reader, &node);
@@ -210,7 +226,7 @@ test "an image, whole and damaged" {
     const fd: sys.fd_t = @intCast(try sys.call(.memfd_create, .{ "image", 0 }));
     defer sys.close(fd);
     const seen = try readWhole(whole, fd);
-    try std.testing.expectEqual(Seen{ .entries = 3, .bytes = 2 * block_size + 8, .attributes = 1, .neighbours = 2 }, seen);
+    try std.testing.expectEqual(Seen{ .entries = 4, .bytes = 2 * block_size + 8, .attributes = 1, .neighbours = 2, .numbered = 5 }, seen);
 
     var prng = std.Random.DefaultPrng.init(fuzzing.seed());
     var damaged: [16384]u8 = undefined;

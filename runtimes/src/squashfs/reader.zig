@@ -26,6 +26,7 @@ pub const Reader = struct {
     const ids_kept = 64;
     const ids_per_block = metadata.block_size / 4;
     const fragments_per_block = metadata.block_size / 16;
+    const references_per_block = metadata.block_size / 8;
 
     pub fn init(self: *Reader, image: *const Image, superblock: Superblock) !void {
         self.* = .{
@@ -71,6 +72,16 @@ pub const Reader = struct {
         var buf: [16]u8 = undefined;
         try self.metadata.read(decoder, &cursor, &buf);
         return .{ .at = try self.position(bytes.u64At(&buf, 0)), .word = bytes.u32At(&buf, 8) };
+    }
+
+    /// Where the inode of a number stands, in an image that tells.
+    pub fn numbered(self: *const Reader, decoder: Decoder, number: u32) metadata.Error!inode.Reference {
+        if (self.superblock.export_table == Superblock.absent) return error.NOENT;
+        if (number == 0 or number > self.superblock.inode_count) return error.Corrupt;
+        var cursor = try self.tableEntry(self.superblock.export_table, number - 1, references_per_block, 8);
+        var buf: [8]u8 = undefined;
+        try self.metadata.read(decoder, &cursor, &buf);
+        return bytes.u64At(&buf, 0);
     }
 
     /// A table is a list of positions of metadata blocks, which hold so many entries each.

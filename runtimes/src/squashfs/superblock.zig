@@ -18,6 +18,7 @@ pub const Superblock = struct {
     inode_table: u64,
     directory_table: u64,
     fragment_table: u64,
+    export_table: u64,
 
     pub const length = 96;
     /// What a table's position is when there is no such table.
@@ -58,6 +59,7 @@ pub const Superblock = struct {
             .inode_table = u64At(bytes, 64),
             .directory_table = u64At(bytes, 72),
             .fragment_table = u64At(bytes, 80),
+            .export_table = u64At(bytes, 88),
         };
         // Tables stand in this order; positions are kept below 2^48, as the format's own
         // references are, so that sums of them cannot overflow.
@@ -65,7 +67,7 @@ pub const Superblock = struct {
         if (self.inode_table >= self.directory_table or self.directory_table >= self.bytes_used) return error.Corrupt;
         if (self.id_table >= self.bytes_used or self.id_count == 0) return error.Corrupt;
         if (self.fragment_count != 0 and self.fragment_table >= self.bytes_used) return error.Corrupt;
-        if (self.xattr_table != absent and self.xattr_table >= self.bytes_used) return error.Corrupt;
+        for ([_]u64{ self.xattr_table, self.export_table }) |table| if (table != absent and table >= self.bytes_used) return error.Corrupt;
         return self;
     }
 
