@@ -15,6 +15,9 @@ from rivals import Rivals
 
 ROUNDS, BATCH = 5, 6
 """In turn, each contender starts so often, after once more that does not count."""
+_BWRAP = "bwrap --unshare-all, unpacked"
+_KERNEL = "kernel squashfs + overlay + crun, root"
+_OLD_CHAIN = "squashfuse + fuse-overlayfs + crun"
 CASES = [
     ("tiny", ["true"]),
     ("debian", ["true"]),
@@ -23,13 +26,21 @@ CASES = [
     ("python", ["python3", "-c", "import numpy"]),
 ]
 """`large` is debian and a gigabyte that does not compress."""
+BARS = {
+    ("true", _BWRAP): 1.5,
+    ("python3 -c pass", _KERNEL): 0.7,
+    ("python3 -c import numpy", _KERNEL): 0.7,
+    ("python3 -c pass", _OLD_CHAIN): 1 / 15,
+    ("python3 -c import numpy", _OLD_CHAIN): 1 / 15,
+}
+"""Our time as a multiple of the contender's, at most."""
 
 
 def bench_startup(images: dict[str, Path], work: Path, dockerc: str) -> None:
     """Print milliseconds of warm starts, a fresh mount each."""
     root, uid = User(None), pwd.getpwnam(str(ORDINARY.name)).pw_uid
     print(f"\nstart-up in ms, by an ordinary user unless said, warm, {ROUNDS} rounds of {BATCH}")
-    print(f"{'contender':52} {'median':>8} {'min':>8} {'max':>8} {'ours is':>8}")
+    print(f"{'contender':68} {'median':>8} {'min':>8} {'max':>8} {'ours is':>8} {'bar':>8}")
     images = images | {
         "large": with_file(images["debian"], work / "large", "large", os.urandom(1 << 30))
     }
@@ -45,12 +56,12 @@ def bench_startup(images: dict[str, Path], work: Path, dockerc: str) -> None:
         }
         if rival := rivals.get(name):
             contenders |= {
-                "bwrap --unshare-all, unpacked": (ORDINARY, rival.bwrap(args)),
+                _BWRAP: (ORDINARY, rival.bwrap(args)),
                 "crun, unpacked": (ORDINARY, rival.crun(args, uid)),
-                "kernel squashfs + overlay + crun, root": (root, rival.kernel(args)),
-                "squashfuse + fuse-overlayfs + crun": (ORDINARY, rival.old_chain(args)),
+                _KERNEL: (root, rival.kernel(args)),
+                _OLD_CHAIN: (ORDINARY, rival.old_chain(args)),
             }
-        _compare(f"{name}: {args[-1]}", contenders)
+        _compare(name, " ".join(args), contenders)
         app.unlink()
         one.unlink()
     shutil.rmtree(work / "large")
@@ -68,16 +79,20 @@ def with_one_id(app: Path) -> Path:
     return copy
 
 
-def _compare(title: str, contenders: dict[str, tuple[User, list[str | Path]]]) -> None:
+def _compare(
+    name: str, command_line: str, contenders: dict[str, tuple[User, list[str | Path]]]
+) -> None:
     times: dict[str, list[float]] = {contender: [] for contender in contenders}
     os.sync()  # what was prepared is not written while somebody starts
     for _ in range(ROUNDS):
         for contender, (user, command) in contenders.items():
             user.timed(*command)
-            count = 1 if contender == "squashfuse + fuse-overlayfs + crun" else BATCH
+            count = 1 if contender == _OLD_CHAIN else BATCH
             times[contender] += [user.timed(*command).wall * 1000 for _ in range(count)]
     ours = statistics.median(next(iter(times.values())))
     for contender, values in times.items():
         median = statistics.median(values)
         figures = f"{median:8.1f} {min(values):8.1f} {max(values):8.1f} {ours / median:7.2f}x"
-        print(f"{f'{title}: {contender}':52} {figures}", flush=True)
+        bar = BARS.get((command_line, contender))
+        bound = f"{bar:7.2f}x" if bar else ""
+        print(f"{f'{name}: {command_line}: {contender}':68} {figures} {bound}", flush=True)

@@ -66,27 +66,49 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     reader.init(image, payload.superblock) catch |err| log.die("the payload is damaged: {s}", .{sys.text(err)});
     if (opts.last(.extract)) |directory| return extract(arena, reader, directory);
     if (opts.has(.inspect)) return write(try readConfig(arena, reader));
-    signals.hearOfChildren();
-    const caller: userns.Caller = .begin(arena, &callers, payload.require_mapped_uids);
-    const config_text = try readConfig(arena, reader);
-    const spec = try arena.create(config.Spec);
-    spec.* = config.parse(arena, config_text) catch |err| switch (err) {
-        error.OutOfMemory => |e| return e,
-        error.Json => log.die("the payload's config.json makes no sense", .{}),
-    };
-    const root_path = rootPath(spec);
-    const beyond = try settings.lay(arena, spec, &opts, .{ .arena = arena, .reader = reader, .root = root_path });
-    const process = &spec.process;
-    const args = config.command(arena, spec, opts.last(.entrypoint), opts.args) catch |err| switch (err) {
-        error.OutOfMemory => |e| return e,
-        error.Json => log.die("the payload's dev.dockerc.entrypoint or dev.dockerc.cmd is not a list of words", .{}),
-    };
-    if (args.len == 0) log.die("the image names no command: give one", .{});
-    const env = try program.environment(arena, process, &opts, &callers);
+    return run(arena, reader, &opts, &callers, payload.require_mapped_uids);
+}
 
-    const group = try cgroup.enter(arena, &opts);
+/// What is to run, as config.json and the caller want it.
+const Plan = struct {
+    config: []const u8,
+    spec: *config.Spec,
+    /// Of the root file system in the payload.
+    root: []const u8,
+    beyond: settings.Beyond,
+    args: []const []const u8,
+    env: Environment,
+
+    fn make(arena: std.mem.Allocator, reader: *Reader, opts: *const options.Options, callers: *const Environment) !Plan {
+        const config_text = try readConfig(arena, reader);
+        const spec = try arena.create(config.Spec);
+        spec.* = config.parse(arena, config_text) catch |err| switch (err) {
+            error.OutOfMemory => |e| return e,
+            error.Json => log.die("the payload's config.json makes no sense", .{}),
+        };
+        const root = rootPath(spec);
+        const beyond = try settings.lay(arena, spec, opts, .{ .arena = arena, .reader = reader, .root = root });
+        const args = config.command(arena, spec, opts.last(.entrypoint), opts.args) catch |err| switch (err) {
+            error.OutOfMemory => |e| return e,
+            error.Json => log.die("the payload's dev.dockerc.entrypoint or dev.dockerc.cmd is not a list of words", .{}),
+        };
+        if (args.len == 0) log.die("the image names no command: give one", .{});
+        const env = try program.environment(arena, &spec.process, opts, callers);
+        return .{ .config = config_text, .spec = spec, .root = root, .beyond = beyond, .args = args, .env = env };
+    }
+};
+
+/// The app, from its container's making to its end; its exit status.
+fn run(arena: std.mem.Allocator, reader: *Reader, opts: *const options.Options, callers: *const Environment, range: bool) !u8 {
+    signals.hearOfChildren();
+    const caller: userns.Caller = .begin(arena, callers, range);
+    const plan: Plan = try .make(arena, reader, opts, callers);
+    const spec = plan.spec;
+    const process = &spec.process;
+
+    const group = try cgroup.enter(arena, opts);
     const wants = &spec.linux;
-    const entered = userns.enter(arena, &callers, caller, payload.require_mapped_uids, .{
+    const entered = userns.enter(arena, callers, caller, range, .{
         .uid = process.user.uid,
         .gid = process.user.gid,
         .ipc = wants.hasNamespace("ipc"),
@@ -97,20 +119,20 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     const mask = try signals.block();
     const anywhere = Affinity.get();
     // Before anything of ours covers a directory of the machine.
-    const machine = try volumes.open(arena, spec, &opts);
+    const machine = try volumes.open(arena, spec, opts);
     const proc = sys.openat(sys.at_fdcwd, "/proc", .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true }, 0) catch |err|
         log.die("/proc cannot be used: {s}", .{sys.text(err)});
     const capabilities = if (process.capabilities) |sets| credentials.capabilitySet(sets.bounding) else 0;
     var container: Container = .{
         .arena = arena,
         .spec = spec,
-        .options = &opts,
-        .args = args,
-        .env = env,
+        .options = opts,
+        .args = plan.args,
+        .env = plan.env,
         .machine = machine,
         .signal_mask = mask,
-        .beyond = beyond,
-        .filter = if (beyond.unconfined) null else try seccomp.prepare(arena, wants.seccomp, capabilities),
+        .beyond = plan.beyond,
+        .filter = if (plan.beyond.unconfined) null else try seccomp.prepare(arena, wants.seccomp, capabilities),
         .wanted = config.list(arena, spec, "dev.dockerc.volumes") catch null orelse &.{},
         .init = opts.has(.init),
         .anywhere = anywhere,
@@ -118,7 +140,7 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     const isolated = entered.ids != .none;
     const early = if (isolated) try container.forkEarly() else null;
     // The kernel needs none of our decoding where it mounts the payload itself.
-    const loading: ?startup.Loading = if (entered.serves()) try .begin(reader, .{ .root = root_path, .command = args[0], .search = env.path() }) else null;
+    const loading: ?startup.Loading = if (entered.serves()) try .begin(reader, .{ .root = plan.root, .command = plan.args[0], .search = plan.env.path() }) else null;
     const memory_is_plenty = memory.isPlenty(arena);
     const ids = entered.settle(arena);
     // Not before: until here newuidmap and newgidmap want the processors.
@@ -130,9 +152,9 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
         .reader = reader,
         .anywhere = anywhere,
         .memory_is_plenty = memory_is_plenty,
-        .callers = &callers,
-        .path = root_path,
-        .config = config_text,
+        .callers = callers,
+        .path = plan.root,
+        .config = plan.config,
         .has_digest = spec.annotation("dev.dockerc.digest") != null,
         .ids = ids,
         .uid = process.user.uid,
