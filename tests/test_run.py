@@ -13,6 +13,9 @@ from layout import directory, file, symlink, tar_of, write_layout
 from leftovers import wait_for
 from support import FIXTURES, Runner, dockerc, need
 
+from toolkit.executable import open_executable
+from toolkit.payload import filesystem_of
+
 
 def test_the_fixture_greets(run: Runner, hello: Path) -> None:
     done = run(hello)
@@ -289,4 +292,40 @@ def test_a_corrupt_block_is_an_error_for_the_reader_only(
     damaged.chmod(0o755)
     done = run_as_user(damaged, "sh", "-c", "cat /usr/bin/* /usr/lib/*/* >/dev/null; echo alive")
     assert "alive" in done.stdout
+    assert "Input/output error" in done.stderr
+
+
+def test_what_stands_before_the_damage_in_a_block_is_read(
+    run_as_user: Runner, shared: Path
+) -> None:
+    """Small files share a block: it is decoded as far as wanted, and to its end afterwards."""
+    words = [
+        f"{number} and {number * number} make {number + number * number}\n"
+        for number in range(60_000)
+    ]
+    early = {f"a{i:02d}": "".join(words[i * 40 : (i + 1) * 40]).encode() for i in range(30)}
+    late = "".join(words[2000:12000]).encode()
+    links = [symlink(name, f"usr/{name}") for name in ("bin", "lib", "lib64")]
+    files = [file(name, data) for name, data in {**early, "z": late}.items()]
+    layout = write_layout(shared / "layout", [tar_of(*links, *files)])
+    app = shared / "damaged"
+    dockerc("build", "--no-cache", f"oci:{layout}", "-o", app)
+    with open_executable(app) as executable:
+        filesystem = filesystem_of(executable)
+        node = filesystem.find(b"rootfs/z")
+        assert node is not None
+        blocks = {
+            filesystem.fragment(each.fragment)
+            for name in ("a00", "a29", "z")
+            if (each := filesystem.find(f"rootfs/{name}".encode()))
+        }
+        start = executable.footer.offset
+    # All in one block.
+    ((at, size),) = blocks
+    with app.open("r+b") as damaged:
+        damaged.seek(start + at + size - size // 8)
+        damaged.write(b"\x55" * (size // 16))
+    script = "for name in /a*; do cat $name >/tmp/${name#/} & done; wait; cat /tmp/a*; cat /z >/dev/null; echo alive"
+    done = run_as_user(app, "-v", "/usr:/usr:ro", "--tmpfs", "/tmp", "/bin/sh", "-c", script)
+    assert done.stdout == "".join(data.decode() for data in early.values()) + "alive\n"
     assert "Input/output error" in done.stderr

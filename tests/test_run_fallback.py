@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from images_support import hello_program
-from layout import entry, file, tar_of, write_layout
+from layout import entry, file, symlink, tar_of, write_layout
 from support import TESTS, Runner, dockerc
 
 HIDE = "for f in /dev/fuse /dev/loop-control; do mount --bind /dev/null $f; done"
@@ -185,6 +185,22 @@ def test_no_pipe_of_the_image_holds_up_a_start_in_a_docker_container(
     dockerc("build", f"oci:{layout}", "-o", shared / "app")
     done = Runner(as_root=True)(*LIKE_DOCKER, shared / "app", "cat", "/etc/hosts", env=environment)
     assert (done.returncode, done.stdout) == (0, Path("/etc/hosts").read_text()), done.stderr
+
+
+def test_no_link_of_the_image_leads_writes_to_the_machine_in_a_docker_container(
+    shared: Path, environment: dict[str, str]
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can install the filter")
+    victim = shared / "victim"
+    victim.write_text("the machine's\n")
+    links = [symlink(name, str(victim)) for name in (".dockerc.hosts", "hosts", "etc/hosts")]
+    layer = tar_of(file("bin/hello", hello_program(), mode=0o755), *links)
+    layout = write_layout(shared / "layout", [layer], {"Entrypoint": ["/bin/hello"]})
+    dockerc("build", f"oci:{layout}", "-o", shared / "app")
+    words = ("--add-host", "a:1.2.3.4", "--", "env")
+    Runner(as_root=True)(*LIKE_DOCKER, shared / "app", *words, env=environment)
+    assert victim.read_text() == "the machine's\n"
 
 
 def test_an_ordinary_user_in_a_docker_container_is_told(hello: Path, run_as_user: Runner) -> None:

@@ -296,6 +296,7 @@ test {
     _ = @import("seccomp_profile.zig");
     _ = @import("fuse/request_test.zig");
     _ = @import("fuse/scout.zig");
+    _ = @import("squashfs/blocks.zig");
     _ = @import("squashfs/mutation_test.zig");
     _ = signals;
     _ = sys;

@@ -206,3 +206,28 @@ pub const Blocks = struct {
         self.mutex.unlock();
     }
 };
+
+test "a block that is damaged behind what its readers want" {
+    // RFC 8878: a frame with a window of 128 KiB, a raw block of 8 bytes, one of a type that there is not.
+    const frame = [_]u8{ 0x28, 0xb5, 0x2f, 0xfd, 0, 0x38 } ++ [_]u8{ 8 << 3, 0, 0 } ++ "is there".* ++ [_]u8{ 3 << 1, 0, 0 };
+    const fd: sys.fd_t = @intCast(try sys.call(.memfd_create, .{ "image", 0 }));
+    defer sys.close(fd);
+    try sys.do(.pwrite64, .{ fd, &frame, frame.len, 0 });
+    const image: Image = .{ .fd = fd, .start = 0, .len = frame.len };
+    const decoder = try Decoder.init(4096);
+    defer sys.release(decoder.memory);
+    var blocks = try Blocks.init(&image, 4096);
+    defer sys.release(blocks.memory);
+    const stored: Stored = .{ .at = 0, .word = frame.len };
+
+    const first = try blocks.begin(decoder, stored, 8);
+    try std.testing.expect(first.unfinished);
+    const second = try blocks.begin(decoder, stored, 4);
+    blocks.finish(decoder, first.slot);
+    // Both keep what they wanted; who wants more is told.
+    try std.testing.expectEqualStrings("is there", first.slot.data());
+    try std.testing.expectEqualStrings("is there", second.slot.data());
+    for ([_]Held{ first, second }) |held| blocks.release(held.slot);
+    try std.testing.expectError(error.Corrupt, blocks.get(decoder, stored));
+    for (blocks.slots[0..blocks.count]) |slot| try std.testing.expectEqual(0, slot.pins);
+}
