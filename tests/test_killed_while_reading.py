@@ -17,7 +17,7 @@ READERS = """
 cat /usr/lib/*/*.so* >/dev/null &
 tar cf - /usr/bin | cat >/dev/null &
 find / -xdev -type f -exec cat {} + >/dev/null &
-cat /usr/share/*/*/* /usr/share/*/*/*/* >/dev/null
+xargs -d '\\n' cat >/dev/null
 wait
 """
 
@@ -40,14 +40,19 @@ def app(images: Path, place: Path) -> Path:
     return place / "killed"
 
 
-def test_killed_while_reading(run_as_user: Runner, app: Path) -> None:
+def test_killed_while_reading(run_as_user: Runner, app: Path, shared: Path) -> None:
     moments = random.Random(1)
+    found = run_as_user(app, "find", "/usr/share", "-type", "f")
+    (shared / "names").write_text(found.stdout)
     for _ in range(60):
         command = run_as_user.command(app, "sh", "-c", READERS)
-        streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
-        with subprocess.Popen(command, **streams) as process:
+        streams = dict.fromkeys(("stdout", "stderr"), subprocess.DEVNULL)
+        with (
+            (shared / "names").open() as names,
+            subprocess.Popen(command, stdin=names, **streams) as process,
+        ):
             # From the container's making to the readers' midst.
-            time.sleep(moments.choice((0.001, 0.01, 0.2)) * moments.random())
+            time.sleep(moments.choice((0.001, 0.01, 0.2, 0.4)) * moments.random())
             process.send_signal(signal.SIGKILL)
             process.wait(timeout=10)
     deadline = time.monotonic() + 10

@@ -325,7 +325,10 @@ def test_what_stands_before_the_damage_in_a_block_is_read(
     with app.open("r+b") as damaged:
         damaged.seek(start + at + size - size // 8)
         damaged.write(b"\x55" * (size // 16))
-    script = "for name in /a*; do cat $name >/tmp/${name#/} & done; wait; cat /tmp/a*; cat /z >/dev/null; echo alive"
+    script = (
+        "for name in /a*; do cat $name >/tmp/${name#/} & done; wait; cat /tmp/a*; "
+        "cat /z >/dev/null; echo alive"
+    )
     done = run_as_user(app, "-v", "/usr:/usr:ro", "--tmpfs", "/tmp", "/bin/sh", "-c", script)
     assert done.stdout == "".join(data.decode() for data in early.values()) + "alive\n"
     assert "Input/output error" in done.stderr

@@ -2,6 +2,7 @@
 //! its namespace, would ignore what a program normally dies or stops of, and reports the end.
 const std = @import("std");
 const linux = std.os.linux;
+const pause = @import("fuse/pause.zig");
 const sys = @import("sys.zig");
 const text = @import("text.zig");
 const log = @import("log.zig");
@@ -132,7 +133,9 @@ pub const App = struct {
         self.kill(SIG.stop);
         // Us too, so that the shell sees the job stop; we go on from here when it continues, or at
         // once where there is nobody to continue us (orphaned process groups, setpgid(2)).
+        pause.begin();
         suffer(signal);
+        pause.end();
         self.kill(SIG.cont);
     }
 

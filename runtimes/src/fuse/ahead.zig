@@ -12,6 +12,7 @@ const squashfs = struct {
 const Affinity = @import("../affinity.zig").Affinity;
 const Channel = @import("channel.zig").Channel;
 const Decoder = @import("../zstd.zig").Decoder;
+const pause = @import("pause.zig");
 const Operations = @import("operations.zig").Operations;
 const Scout = @import("scout.zig").Scout;
 const Walk = @import("walk.zig").Walk;
@@ -97,6 +98,8 @@ pub const Ahead = struct {
     pub fn named(self: *Ahead, directory: Reference, entry: squashfs.directory.Entry) void {
         self.mutex.lock();
         defer self.mutex.unlock();
+        // Else it would count as listed.
+        if (self.count == self.jobs.len) return;
         if (self.scout.found(directory, entry)) |start| _ = self.push(.{ .names = start });
     }
 
@@ -158,7 +161,10 @@ pub const Ahead = struct {
         startup.wait();
         while (true) {
             const changes = self.changes.load(.acquire);
-            if (!self.step(decoder)) sys.futexWait(&self.changes, changes);
+            pause.enter();
+            const busy = self.step(decoder);
+            pause.leave();
+            if (!busy) sys.futexWait(&self.changes, changes);
         }
     }
 
@@ -175,7 +181,11 @@ pub const Ahead = struct {
             self.mutex.unlock();
             switch (job) {
                 .part => |part| self.work(decoder, part) catch {},
-                .names => |start| self.scout.go(decoder, start, self.channel.answer) catch {},
+                .names => |start| self.scout.go(decoder, start) catch |err| {
+                    self.mutex.lock();
+                    defer self.mutex.unlock();
+                    self.scout.failed(err);
+                },
                 .walk => |walk| {
                     const last = walk_now.goOn(self.reader, &self.channel, decoder) catch walk_now.last;
                     self.mutex.lock();
@@ -198,18 +208,18 @@ pub const Ahead = struct {
         self.reader.blocks.release(try self.reader.blocks.get(decoder, stored));
     }
 
-    fn work(self: *Ahead, decoder: Decoder, job: Part) !void {
-        const file = try squashfs.inode.read(self.reader, decoder, job.reference);
+    fn work(self: *Ahead, decoder: Decoder, part: Part) !void {
+        const file = try squashfs.inode.read(self.reader, decoder, part.reference);
         var position: squashfs.data.Position = .{};
-        for (0..@intCast(job.count)) |i| {
-            const block = job.first + i;
+        for (0..@intCast(part.count)) |i| {
+            const block = part.first + i;
             if (i > 0) {
                 self.mutex.lock();
-                const fresh = self.ask(job.reference, block);
+                const fresh = self.ask(part.reference, block);
                 self.mutex.unlock();
                 if (!fresh) continue;
             }
-            const extent = try squashfs.data.extent(self.reader, decoder, job.reference, &file, block, &position);
+            const extent = try squashfs.data.extent(self.reader, decoder, part.reference, &file, block, &position);
             if (extent.stored == null) continue;
             const slot = try self.reader.load(decoder, extent);
             // A fragment is shared with other files, a block of the file's own is in the kernel's
@@ -218,14 +228,14 @@ pub const Ahead = struct {
             const content = slot.data();
             const start = block << self.reader.superblock.block_log;
             // What the reader has is left out.
-            const cut_from = @min(@max(job.seen_from, start), start + extent.len) - start;
-            const cut_to = @min(@max(job.seen_to, start), start + extent.len) - start;
-            const part = content[extent.start..][0..extent.len];
-            const nodeid = job.reference + Operations.first_id;
+            const cut_from = @min(@max(part.seen_from, start), start + extent.len) - start;
+            const cut_to = @min(@max(part.seen_to, start), start + extent.len) - start;
+            const whole = content[extent.start..][0..extent.len];
+            const nodeid = part.reference + Operations.first_id;
             if (cut_from < cut_to) {
-                if (cut_from > 0 and !self.channel.store(nodeid, start, part[0..@intCast(cut_from)])) return;
-                if (cut_to < part.len and !self.channel.store(nodeid, start + cut_to, part[@intCast(cut_to)..])) return;
-            } else if (!self.channel.store(nodeid, start, part)) return;
+                if (cut_from > 0 and !self.channel.store(nodeid, start, whole[0..@intCast(cut_from)])) return;
+                if (cut_to < whole.len and !self.channel.store(nodeid, start + cut_to, whole[@intCast(cut_to)..])) return;
+            } else if (!self.channel.store(nodeid, start, whole)) return;
         }
     }
 };

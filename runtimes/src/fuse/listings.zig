@@ -41,7 +41,7 @@ pub const Listings = struct {
         return false;
     }
 
-    /// The next listing of this directory is to come with attributes.
+    /// Listings of this directory are to come with attributes, until some others are wanted so.
     pub fn want(self: *Listings, nodeid: u64) void {
         self.mutex.lock();
         defer self.mutex.unlock();

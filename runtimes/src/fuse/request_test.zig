@@ -156,7 +156,7 @@ test "requests of all kinds, on whole and damaged images" {
             try std.testing.expect(answer.err <= 0 and answer.err > -4096);
             if (opcode == .read and answer.err == 0) try std.testing.expect(answer.body.len <= std.mem.readInt(u32, body[16..20], .little));
             if (random.uintLessThan(u8, 8) == 0) try mount.workAhead();
-            mount.ahead.scout.go(mount.operations.decoder, nodes[random.uintLessThan(usize, nodes.len)] -| Operations.first_id, &.{}) catch {};
+            mount.ahead.scout.go(mount.operations.decoder, nodes[random.uintLessThan(usize, nodes.len)] -| Operations.first_id) catch {};
         }
     }
 }

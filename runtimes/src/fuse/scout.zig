@@ -25,9 +25,11 @@ const depth_max = 4;
 const height_max = 3;
 /// Entries among which a directory's own name is sought.
 const entries_max = 4096;
-/// Bufferfuls of one directory. The kernel asks for attributes with the first of them only, unless
-/// somebody uses what came with it.
-const bufferfuls_max = 8;
+/// Names of one directory, and bytes at a time.
+const names_max = 4096;
+const buffer_max = 128 << 10;
+/// Times that we go ahead without having seen him in between: all that he asks for may be there.
+const credit_max = 8;
 
 const listed_log = 12;
 
@@ -48,36 +50,49 @@ pub const Scout = struct {
     /// Of the mount.
     root: sys.fd_t,
     places: [4]Place = @splat(.{}),
-    next: usize = 0,
-    /// Somebody seems to be such a reader.
-    wanted: bool = false,
+    oldest: usize = 0,
+    /// How often more we go ahead; 0 as long as nobody seems to be such a reader.
+    credit: u32 = 0,
+    /// How often a name was asked for.
+    asked: std.atomic.Value(u32) = .init(0),
     /// Directories that have been listed. Those that collide forget each other, which costs work,
     /// not correctness.
     listed: [1 << listed_log]std.atomic.Value(Reference) = @splat(.init(none)),
     /// Where this cannot be done.
-    given_up: std.atomic.Value(bool) = .init(false),
+    given_up: bool = false,
 
     /// A name has been found in a directory. Where to go now, if anywhere.
     pub fn found(self: *Scout, directory: Reference, entry: squashfs.directory.Entry) ?Reference {
-        if (self.given_up.load(.monotonic) or self.slotOf(directory).load(.monotonic) == directory) return null;
-        if (isDirectory(entry)) return if (self.wanted) self.fresh(entry.reference) else null;
+        _ = self.asked.fetchAdd(1, .monotonic);
+        if (self.given_up or self.slotOf(directory).load(.monotonic) == directory) return null;
+        if (isDirectory(entry)) return self.next(entry.reference);
         const place = for (&self.places) |*place| {
             if (place.directory == directory) break place;
         } else {
-            self.places[self.next] = .{ .directory = directory, .last = entry.number, .steps = 1 };
-            self.next = (self.next + 1) % self.places.len;
-            return if (self.wanted) self.fresh(directory) else null;
+            self.places[self.oldest] = .{ .directory = directory, .last = entry.number, .steps = 1 };
+            self.oldest = (self.oldest + 1) % self.places.len;
+            return self.next(directory);
         };
         const follows = entry.number > place.last and entry.number - place.last <= stride_max;
         place.last = entry.number;
         place.steps = if (follows) place.steps + 1 else 1;
-        if (place.steps >= steps_min) self.wanted = true;
-        if (!follows) self.wanted = false;
-        return if (self.wanted) self.fresh(directory) else null;
+        if (place.steps >= steps_min) self.credit = credit_max;
+        if (!follows) self.credit = 0;
+        return self.next(directory);
     }
 
-    fn fresh(self: *Scout, directory: Reference) ?Reference {
-        return if (self.isFresh(directory)) directory else null;
+    fn next(self: *Scout, directory: Reference) ?Reference {
+        if (self.credit == 0 or !self.isFresh(directory)) return null;
+        self.credit -= 1;
+        return directory;
+    }
+
+    /// `go` did not come to its end. The kernel may have no openat2(2), or somebody forbid it; all
+    /// else is for whoever reads there to be told of.
+    pub fn failed(self: *Scout, err: anyerror) void {
+        log.debug("names ahead: {s}", .{sys.text(err)});
+        self.credit = 0;
+        self.given_up = self.given_up or err == error.NOSYS or err == error.PERM;
     }
 
     fn slotOf(self: *Scout, directory: Reference) *std.atomic.Value(Reference) {
@@ -88,11 +103,9 @@ pub const Scout = struct {
         return self.slotOf(directory).swap(directory, .monotonic) != directory;
     }
 
-    /// Lists the directory, what is below it, and what comes next to it. `buf` is for the kernel to
-    /// write names to that nobody reads.
-    pub fn go(self: *Scout, decoder: Decoder, start: Reference, buf: []u8) !void {
-        errdefer self.given_up.store(true, .monotonic);
-        var way: Way = .{ .scout = self, .decoder = decoder, .buf = buf };
+    /// Lists the directory, what is below it, and what comes next to it.
+    pub fn go(self: *Scout, decoder: Decoder, start: Reference) !void {
+        var way: Way = .{ .scout = self, .decoder = decoder };
         var here = start;
         var below: ?Reference = null;
         for (0..height_max) |_| {
@@ -100,8 +113,10 @@ pub const Scout = struct {
             const own = try self.pathOf(decoder, here, &path);
             const fd = try open(self.root, own);
             defer sys.close(fd);
-            if (below == null) log.debug("names ahead: {s}", .{own});
-            if (below == null) try way.list(fd, here);
+            if (below == null) {
+                log.debug("names ahead: {s}, {d} asked for", .{ own, self.asked.load(.monotonic) });
+                try way.list(fd, here);
+            }
             try way.visit(fd, here, below, 0);
             if (way.left == 0 or here == self.reader.superblock.root_inode) break;
             const dir = try squashfs.inode.read(self.reader, decoder, here);
@@ -113,7 +128,6 @@ pub const Scout = struct {
     const Way = struct {
         scout: *Scout,
         decoder: Decoder,
-        buf: []u8,
         left: u32 = window,
 
         /// What is in a directory, or stands in it behind an entry.
@@ -132,17 +146,35 @@ pub const Scout = struct {
                 self.left -= 1;
                 if (!isDirectory(entry) or depth == depth_max) continue;
                 name[entry.name.len] = 0;
+                // Before it is opened: that may be a request for its name, and make it somebody's start.
+                const is_fresh = self.scout.isFresh(entry.reference);
                 const below = try open(fd, name[0..entry.name.len :0]);
                 defer sys.close(below);
-                if (self.scout.isFresh(entry.reference)) try self.list(below, entry.reference);
+                if (is_fresh) try self.list(below, entry.reference);
                 try self.visit(below, entry.reference, null, depth + 1);
             }
         }
 
         fn list(self: *Way, fd: sys.fd_t, reference: Reference) !void {
+            const dir = try squashfs.inode.read(self.scout.reader, self.decoder, reference);
             self.scout.listings.want(reference + first_id);
-            for (0..bufferfuls_max) |_| {
-                if (try sys.call(.getdents64, .{ fd, self.buf.ptr, self.buf.len }) <= self.buf.len / 2) break;
+            const buffer = self.decoder.input[0..@min(self.decoder.input.len, buffer_max)];
+            var count: usize = 0;
+            while (count < names_max) {
+                var rest: []u8 = buffer[0..try sys.call(.getdents64, .{ fd, buffer.ptr, buffer.len })];
+                // struct linux_dirent64 (getdents(2)): inode, offset, length, kind, name.
+                var end: u64 = dir.size;
+                var last: ?[*:0]const u8 = null;
+                while (rest.len > 0) : (count += 1) {
+                    end = std.mem.readInt(u64, rest[8..16], .native);
+                    last = @ptrCast(rest[19..].ptr);
+                    rest = rest[std.mem.readInt(u16, rest[16..18], .native)..];
+                }
+                // Offsets are those of operations.zig; the directory's size counts three bytes more.
+                if (end + 3 >= dir.size) return;
+                // The kernel asks for attributes with the next names, too, if somebody uses these
+                // (FUSE_READDIRPLUS_AUTO).
+                if (last) |name| _ = sys.lstat(fd, name) catch {};
             }
         }
     };
@@ -225,7 +257,11 @@ test "who asks for files in their order is gone ahead of" {
     try std.testing.expectEqual(3000, asks.file(3000, 300));
     try std.testing.expectEqual(4000, asks.directory(1000, 4000));
     try std.testing.expectEqual(null, asks.directory(1000, 4000));
-    // Until he does otherwise.
+    // Until he does otherwise,
     try std.testing.expectEqual(null, asks.file(1000, 99));
     try std.testing.expectEqual(null, asks.file(6000, 400));
+    // or is not seen again.
+    for (500..506) |number| _ = asks.file(7000, @intCast(number));
+    for (0..credit_max - 1) |i| try std.testing.expectEqual(8000 + i, asks.file(8000 + i, 600));
+    try std.testing.expectEqual(null, asks.file(9000, 600));
 }

@@ -10,6 +10,7 @@ const Affinity = @import("../affinity.zig").Affinity;
 const Ahead = @import("ahead.zig").Ahead;
 const Operations = @import("operations.zig").Operations;
 const Reader = @import("../squashfs/reader.zig").Reader;
+const Superblock = @import("../squashfs/superblock.zig").Superblock;
 const Channel = @import("channel.zig").Channel;
 const Listings = @import("listings.zig").Listings;
 const startup = @import("startup.zig");
@@ -50,11 +51,18 @@ pub const Server = struct {
     pub fn start(self: *Server, count: usize) !void {
         remember(self.device);
         remember(self.root);
+        const device = try self.clone();
         self.ahead = .{
             .reader = self.reader,
             .anywhere = self.anywhere,
-            .channel = try .init(try self.clone()),
-            .scout = .{ .reader = self.reader, .listings = &self.listings, .root = self.root },
+            .channel = try .init(device),
+            .scout = .{
+                .reader = self.reader,
+                .listings = &self.listings,
+                .root = self.root,
+                // Who waits for the mount must not hold the device of whoever is to answer (channel.zig).
+                .given_up = device == self.device or self.reader.superblock.export_table == Superblock.absent,
+            },
         };
         var first = try self.operations(self.device);
         _ = try first.serveOne();

@@ -123,7 +123,7 @@ pub fn read(reader: *const Reader, decoder: Decoder, reference: Reference) metad
     return self;
 }
 
-/// Where the inode behind a file's or a link's stands; null where that is not known. Those of a
+/// Where the inode behind a file's, a link's or a directory's stands; null where that is not known. Those of a
 /// directory's files follow each other in the order of their names.
 pub fn behind(reader: *const Reader, decoder: Decoder, self: *const Inode) metadata.Error!?Reference {
     const sb = &reader.superblock;

@@ -70,14 +70,14 @@ pub fn example(buf: []u8) []u8 {
     b.head(3, 3);
     for ([_]u32{ 1, 4 }) |value| b.int(u32, value);
     b.bytes.appendSliceAssumeCapacity("file");
-    const device = b.at() - start;
-    b.head(5, 4);
-    for ([_]u32{ 1, 0x103 }) |value| b.int(u32, value);
     const empty = b.at() - start;
-    b.head(1, 5);
+    b.head(1, 4);
     for ([_]u32{ 0, 2 }) |value| b.int(u32, value);
     for ([_]u16{ 3, 0 }) |value| b.int(u16, value);
     b.int(u32, 1);
+    const device = b.at() - start;
+    b.head(5, 5);
+    for ([_]u32{ 1, 0x103 }) |value| b.int(u32, value);
     const root = b.at() - start;
     b.head(8, 1);
     const listing = 12 + 4 * 8 + "devdirfilelink".len;
@@ -91,8 +91,8 @@ pub fn example(buf: []u8) []u8 {
     const directories = b.at();
     start = b.begin();
     for ([_]u32{ 3, 0, 1 }) |value| b.int(u32, value);
-    b.entry(device, 3, 5, "dev");
-    b.entry(empty, 4, 1, "dir");
+    b.entry(device, 4, 5, "dev");
+    b.entry(empty, 3, 1, "dir");
     b.entry(file, 1, 2, "file");
     b.entry(link, 2, 3, "link");
     b.end(start);
@@ -107,7 +107,7 @@ pub fn example(buf: []u8) []u8 {
 
     const references = b.at();
     start = b.begin();
-    for ([_]u64{ root, file, link, device, empty }) |value| b.int(u64, value);
+    for ([_]u64{ root, file, link, empty, device }) |value| b.int(u64, value);
     b.end(start);
     const export_table = b.at();
     b.int(u64, references);
@@ -226,7 +226,7 @@ test "an image, whole and damaged" {
     const fd: sys.fd_t = @intCast(try sys.call(.memfd_create, .{ "image", 0 }));
     defer sys.close(fd);
     const seen = try readWhole(whole, fd);
-    try std.testing.expectEqual(Seen{ .entries = 4, .bytes = 2 * block_size + 8, .attributes = 1, .neighbours = 2, .numbered = 5 }, seen);
+    try std.testing.expectEqual(Seen{ .entries = 4, .bytes = 2 * block_size + 8, .attributes = 1, .neighbours = 3, .numbered = 5 }, seen);
 
     var prng = std.Random.DefaultPrng.init(fuzzing.seed());
     var damaged: [16384]u8 = undefined;
