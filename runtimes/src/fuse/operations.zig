@@ -158,8 +158,9 @@ pub const Operations = struct {
             .attr_valid = forever,
             .attr = std.mem.zeroes(protocol.Attr),
         };
-        self.channel.send(request.header.unique, std.mem.asBytes(&out));
+        // Before the answer: his next name may be found by another thread.
         if (found) |f| self.ahead.named(try self.reference(request.header.nodeid), f);
+        self.channel.send(request.header.unique, std.mem.asBytes(&out));
     }
 
     fn read(self: *Operations, request: Channel.Request) !void {
