@@ -38,7 +38,6 @@ pub const Mount = struct {
             .owner = null,
             .listings = &self.listings,
             .ahead = &self.ahead,
-
             .decoder = try self.reader.newDecoder(),
         };
     }
