@@ -54,10 +54,25 @@ def libzstd(arch: str, zstd: Path, work: Path, cache: Path, *more: str) -> Path:
     return out
 
 
-def modules(arch: str, version: str, zstd_object: Path, work: Path) -> list[str]:
+def launcher(arch: str, work: Path, cache: Path) -> Path:
+    """Build the program that the stub carries in itself (launcher.zig): a kilobyte, without a libc."""
+    binary = work / f"launcher-{arch}"
+    options = ["-O", "ReleaseSmall", "-fstrip", "-fno-unwind-tables", "--gc-sections"]
+    target = ["-target", f"{arch}-linux-none", "-z", "norelro"]
+    source = f"-Mroot={SOURCE / 'launcher.zig'}"
+    zig(["build-exe", f"-femit-bin={binary}", *target, *options, source], cache, work)
+    return binary
+
+
+def modules(arch: str, version: str, work: Path, zstd: Path, cache: Path) -> list[str]:
+    """What the stub is made of, as Zig's arguments."""
+    zstd_object = libzstd(arch, zstd, work, cache)
     options = work / f"build_options-{arch}.zig"
     escaped = version.encode("unicode_escape").decode("ascii").replace('"', '\\"')
-    options.write_text(f'pub const version = "{escaped}";\n')
+    embedded = launcher(arch, work, cache).name
+    options.write_text(
+        f'pub const version = "{escaped}";\npub const launcher = @embedFile("{embedded}");\n'
+    )
     return [
         *["-target", f"{arch}-linux-none", "-O", "ReleaseSafe", "-fstrip", "-fno-unwind-tables"],
         str(zstd_object),
@@ -74,8 +89,7 @@ def build(arch: str, zstd: Path, version: str, out: Path, cache: Path) -> Path:
     # Zig's start-up raises RLIMIT_STACK to what --stack says, and the app would inherit it: stay
     # below every usual limit.
     link = [f"-femit-bin={binary}", "--gc-sections", "--stack", str(256 * 1024)]
-    zstd_object = libzstd(arch, zstd, work, cache)
-    zig(["build-exe", *link, *modules(arch, version, zstd_object, work)], cache, work)
+    zig(["build-exe", *link, *modules(arch, version, work, zstd, cache)], cache, work)
     return binary
 
 
@@ -83,7 +97,7 @@ def test(zstd: Path, cache: Path) -> None:
     work = cache / "work"
     work.mkdir(parents=True, exist_ok=True)
     arch = os.uname().machine
-    zig(["test", *modules(arch, "test", libzstd(arch, zstd, work, cache), work)], cache, work)
+    zig(["test", *modules(arch, "test", work, zstd, cache)], cache, work)
 
 
 def fuzz(zstd: Path, out: Path, cache: Path) -> None:

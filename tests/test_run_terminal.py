@@ -193,6 +193,8 @@ def test_reading_in_the_background_stops_it(run: Runner, deb: Path) -> None:
         tty.until("read line")
         tty.type("words\n")
         tty.until("got words")
+        # What is typed before the program has ended is the program's, as with `docker run -it`.
+        tty.until("$ ")
         tty.type("exit\n")
         assert tty.end() == 0
 

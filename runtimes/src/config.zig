@@ -16,6 +16,11 @@ pub const Spec = struct {
     pub fn annotation(self: *const Spec, name: []const u8) ?[]const u8 {
         return (self.annotations.get(name) orelse return null).text() catch null;
     }
+
+    /// Whether it was built for the machine's root alone.
+    pub fn isRootfull(self: *const Spec) bool {
+        return std.mem.eql(u8, self.annotation("dev.dockerc.rootfull") orelse return false, "true");
+    }
 };
 
 pub const Root = struct {

@@ -82,10 +82,13 @@ pub fn setIds(user: config.User, ids: Ids) sys.Error!void {
     try sys.do(.setresuid, .{ user.uid, user.uid, user.uid });
 }
 
-/// Exactly what config.json says, as far as we have it ourselves; nothing when it says nothing.
-pub fn setCapabilities(wanted: ?config.Capabilities) sys.Error!void {
+/// With these a root directory of chroot(2) alone is left, or the machine's devices are opened.
+pub const out_of_chroot = capabilitySet(&.{ "DAC_READ_SEARCH", "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_ADMIN", "MKNOD", "BPF", "CHECKPOINT_RESTORE" });
+
+/// Exactly what config.json says, but for the capabilities in `without`, as far as we have it ourselves; nothing when it says nothing.
+pub fn setCapabilities(wanted: ?config.Capabilities, without: u64) sys.Error!void {
     const sets = wanted orelse config.Capabilities{};
-    const bounding = capabilitySet(sets.bounding);
+    const bounding = capabilitySet(sets.bounding) & ~without;
     const own = try read();
     // A change from root to another user has cleared the effective set, keepcaps or not
     // (capabilities(7)); dropping from the bounding set needs CAP_SETPCAP in it.
@@ -98,15 +101,20 @@ pub fn setCapabilities(wanted: ?config.Capabilities) sys.Error!void {
             return err;
         };
     }
-    const permitted = capabilitySet(sets.permitted) & own;
+    const permitted = capabilitySet(sets.permitted) & own & ~without;
     const effective = capabilitySet(sets.effective) & permitted;
-    const inheritable = capabilitySet(sets.inheritable);
+    const inheritable = capabilitySet(sets.inheritable) & ~without;
     try write(effective, permitted, inheritable);
     const ambient = capabilitySet(sets.ambient) & permitted & inheritable;
     for (0..names.len) |i| {
         if (ambient & @as(u64, 1) << @intCast(i) == 0) continue;
         try sys.do(.prctl, .{ PR.cap_ambient, PR.cap_ambient_raise, i, 0, 0 });
     }
+}
+
+/// Whether the calling process has any capability.
+pub fn any() bool {
+    return (read() catch return true) != 0;
 }
 
 pub fn noNewPrivileges() sys.Error!void {

@@ -1,13 +1,13 @@
 //! /dev of the container: the six devices that every container has (the runtime specification's
-//! "default devices") and its links. A user namespace may not make device nodes: there they are
-//! the machine's, bound.
+//! "default devices") and its links. They are the machine's, bound: a user namespace may not make device
+//! nodes, and on a mount where root's could be opened, all that its app makes could be, too.
 const std = @import("std");
 const sys = @import("sys.zig");
 const text = @import("text.zig");
 const log = @import("log.zig");
 const jail_path = @import("jail_path.zig");
 const remove = @import("remove.zig");
-const Ids = @import("userns.zig").Ids;
+const MountNamespace = @import("mount_namespace.zig").MountNamespace;
 
 const Device = struct { name: []const u8, major: u32, minor: u32 };
 const devices = [_]Device{
@@ -28,9 +28,10 @@ const links = [_]struct { name: [:0]const u8, target: [:0]const u8 }{
     .{ .name = "ptmx", .target = "pts/ptmx" },
 };
 
-pub fn make(arena: std.mem.Allocator, ids: Ids) !void {
+/// Of the image where nothing can be mounted: `namespace` is null then.
+pub fn make(arena: std.mem.Allocator, namespace: ?MountNamespace) !void {
     const dev = try jail_path.resolve(arena, "/dev", .directory);
-    for (devices) |device| makeOne(arena, dev, device, ids) catch |err|
+    for (devices) |device| makeOne(arena, dev, device, namespace) catch |err|
         log.debug("no /dev/{s}: {s}", .{ device.name, sys.text(err) });
     for (links) |link| {
         const path = try text.alloc(arena, "{s}/{s}", .{ dev, link.name });
@@ -40,7 +41,7 @@ pub fn make(arena: std.mem.Allocator, ids: Ids) !void {
 }
 
 /// The machine's other devices, and its directories of devices (--privileged).
-pub fn showAll(arena: std.mem.Allocator) !void {
+pub fn showAll(arena: std.mem.Allocator, namespace: MountNamespace) !void {
     var list: remove.List = .{ .fd = try sys.openat(sys.at_fdcwd, "dev", .{ .DIRECTORY = true, .CLOEXEC = true }, 0) };
     defer sys.close(list.fd);
     while (try list.next()) |name| {
@@ -48,23 +49,26 @@ pub fn showAll(arena: std.mem.Allocator) !void {
         const st = sys.stat(list.fd, name) catch continue;
         if (st.mode & 0o170000 == 0o120000 or isThere(path)) continue;
         const target = jail_path.resolve(arena, path, if (sys.isDirectory(st.mode)) .directory else .file) catch continue;
-        sys.mount(path[1..], target, null, sys.MS.bind | sys.MS.rec, null) catch |err| log.debug("no {s}: {s}", .{ path, sys.text(err) });
+        if (target.len == 1) continue;
+        namespace.mount(path[1..], target, null, sys.MS.bind | sys.MS.rec, null) catch |err| log.debug("no {s}: {s}", .{ path, sys.text(err) });
     }
 }
 
-fn makeOne(arena: std.mem.Allocator, dev: [:0]const u8, device: Device, ids: Ids) !void {
+/// The machine's node, bound; read-only, so that root's app cannot change its mode or owner, which
+/// keeps nobody from writing to the device. A node of our own would need a mount in which any device
+/// that the app makes can be opened.
+fn makeOne(arena: std.mem.Allocator, dev: [:0]const u8, device: Device, mounts: ?MountNamespace) !void {
     const path = try text.alloc(arena, "{s}/{s}", .{ dev, device.name });
-    if (ids == .host or ids == .none) {
+    const namespace = mounts orelse {
         const char_device = 0o020666;
-        const number = device.major << 8 | device.minor;
-        if (sys.do(.mknodat, .{ sys.at_fdcwd, path.ptr, char_device, number })) |_| {
-            // The mode less the umask is not what is wanted.
-            return sys.do(.fchmodat, .{ sys.at_fdcwd, path.ptr, 0o666 });
-        } else |err| log.debug("no device node: {s}", .{sys.text(err)});
-    }
+        try sys.do(.mknodat, .{ sys.at_fdcwd, path.ptr, char_device, device.major << 8 | device.minor });
+        // The mode less the umask is not what is wanted.
+        return sys.do(.fchmodat, .{ sys.at_fdcwd, path.ptr, 0o666 });
+    };
     const target = try jail_path.resolve(arena, path, .file);
-    const machines = try text.alloc(arena, "dev/{s}", .{device.name});
-    try sys.mount(machines, target, null, sys.MS.bind, null);
+    if (target.len == 1) return error.INVAL;
+    try namespace.mount(try text.alloc(arena, "dev/{s}", .{device.name}), target, null, sys.MS.bind, null);
+    try namespace.restrict(target, sys.MS.rdonly | sys.MS.nosuid | sys.MS.noexec);
 }
 
 fn isThere(path: [*:0]const u8) bool {

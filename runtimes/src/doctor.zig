@@ -2,7 +2,7 @@
 //! would take.
 const std = @import("std");
 const sys = @import("sys.zig");
-const lower = @import("lower.zig");
+const MountNamespace = @import("mount_namespace.zig").MountNamespace;
 const text = @import("text.zig");
 const userns = @import("userns.zig");
 const workspace = @import("workspace.zig");
@@ -16,7 +16,6 @@ const probes = [_]Probe{
     .{ .what = "user.* attributes on tmpfs", .ask = attributes },
     .{ .what = "overlayfs in it", .ask = overlay },
     .{ .what = "/dev/fuse", .ask = fuse },
-    .{ .what = "loop devices", .ask = loop },
     .{ .what = "chroot", .ask = chroot },
 };
 
@@ -29,14 +28,12 @@ pub fn report(arena: std.mem.Allocator) ![]const u8 {
         ok.* = err.len == 0;
         out = try text.alloc(arena, "{s}{s}: {s}\n", .{ out, probe.what, if (ok.*) "yes" else err });
     }
-    const has_root, const has_namespace, const has_tmpfs, _, const has_overlay, const has_fuse, const has_loop, const has_chroot = works;
+    const has_root, const has_namespace, const has_tmpfs, _, const has_overlay, const has_fuse, const has_chroot = works;
     const can_mount = (has_root or has_namespace) and has_tmpfs;
     const way = if (!can_mount)
         (if (has_chroot) "unpacked for every run, in a chroot" else "it cannot run here")
     else if (!has_overlay)
         "unpacked for every run"
-    else if (has_root and has_loop)
-        "the kernel's squashfs on a loop device, under an overlay"
     else if (has_fuse)
         "FUSE, under an overlay"
     else
@@ -56,21 +53,25 @@ fn inChild(arena: std.mem.Allocator, ask: *const fn (std.mem.Allocator) anyerror
 }
 
 fn mountNamespace(_: std.mem.Allocator) !void {
-    try userns.enterMounts();
-    try sys.mount(null, "/", null, sys.MS.private | sys.MS.rec, null);
+    _ = try ofRoot();
 }
 
 fn userNamespace(arena: std.mem.Allocator) !void {
-    return userns.enterPlain(arena);
+    _ = try userns.enterPlain(arena);
 }
 
-fn namespace(arena: std.mem.Allocator) !void {
-    mountNamespace(arena) catch try userNamespace(arena);
+fn ofRoot() !MountNamespace {
+    const own = try MountNamespace.unshare(0);
+    try own.makePrivate();
+    return own;
+}
+
+fn namespace(arena: std.mem.Allocator) !MountNamespace {
+    return ofRoot() catch try userns.enterPlain(arena);
 }
 
 fn tmpfs(arena: std.mem.Allocator) !void {
-    try namespace(arena);
-    try workspace.make();
+    try workspace.make(try namespace(arena));
 }
 
 fn attributes(arena: std.mem.Allocator) !void {
@@ -79,20 +80,18 @@ fn attributes(arena: std.mem.Allocator) !void {
 }
 
 fn overlay(arena: std.mem.Allocator) !void {
-    try tmpfs(arena);
+    const own = try namespace(arena);
+    try workspace.make(own);
     for ([_][:0]const u8{ "changes/upper", "changes/work" }) |dir| try sys.mkdir(dir, 0o755);
-    try sys.mount("dockerc", "root", "overlay", 0, "lowerdir=lower,upperdir=changes/upper,workdir=changes/work,userxattr");
+    try own.mount("dockerc", "root", "overlay", 0, "lowerdir=lower,upperdir=changes/upper,workdir=changes/work,userxattr");
 }
 
 fn fuse(arena: std.mem.Allocator) !void {
-    try namespace(arena);
+    _ = try namespace(arena);
     sys.close(try sys.openat(sys.at_fdcwd, "/dev/fuse", .{ .ACCMODE = .RDWR, .CLOEXEC = true }, 0));
 }
 
-fn loop(_: std.mem.Allocator) !void {
-    sys.close(try sys.openat(sys.at_fdcwd, "/dev/loop-control", .{ .ACCMODE = .RDWR, .CLOEXEC = true }, 0));
-}
-
+/// In this child of ours, to where it is.
 fn chroot(_: std.mem.Allocator) !void {
     try sys.do(.chroot, .{"/"});
 }

@@ -22,7 +22,7 @@ const seccomp = @import("seccomp.zig");
 const settings = @import("settings.zig");
 const signals = @import("signals.zig");
 const startup = @import("fuse/startup.zig");
-const terminal = @import("terminal.zig");
+const standard_input = @import("standard_input.zig");
 const userns = @import("userns.zig");
 const volumes = @import("volumes.zig");
 const Container = @import("container.zig").Container;
@@ -30,8 +30,10 @@ const Environment = @import("environment.zig").Environment;
 const Image = @import("squashfs/image.zig").Image;
 const Reader = @import("squashfs/reader.zig").Reader;
 const Unpacking = @import("unpack.zig").Unpacking;
-const Watcher = @import("watcher.zig").Watcher;
+const Watchdog = @import("watchdog.zig").Watchdog;
 const Superblock = @import("squashfs/superblock.zig").Superblock;
+const Supervisor = @import("supervisor.zig").Supervisor;
+const Terminal = @import("terminal.zig").Terminal;
 
 pub const panic = std.debug.FullPanic(log.panic);
 pub const std_options: std.Options = .{ .enable_segfault_handler = false, .signal_stack_size = null };
@@ -51,6 +53,7 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     for (init.environ.block.slice) |word| try callers.words.append(arena, std.mem.span(word.?));
     if (callers.get("DOCKERC_LOG")) |level| if (std.mem.eql(u8, level, "debug")) log.enableDebug();
 
+    @import("caller.zig").check();
     const opts = try readOptions(arena, &callers, init.args.vector);
     if (opts.has(.version)) return say(arena, "dockerc runtime {s} ({s})\n", .{ version, @tagName(builtin.cpu.arch) });
     if (opts.has(.help)) return say(arena, manual, .{if (init.args.vector.len > 0) std.mem.span(init.args.vector[0]) else "app"});
@@ -116,12 +119,19 @@ fn run(arena: std.mem.Allocator, reader: *Reader, opts: *const options.Options, 
         .network = wants.hasNamespace("network"),
         .optional = !wants.hasNamespace("network"),
     });
+    if (spec.isRootfull() and entered.ids != .host) log.die("this program is for root (it was built with --rootfull): start it with sudo", .{});
     const mask = try signals.block();
     const anywhere = Affinity.get();
     // Before anything of ours covers a directory of the machine.
     const machine = try volumes.open(arena, spec, opts);
     const proc = sys.openat(sys.at_fdcwd, "/proc", .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true }, 0) catch |err|
         log.die("/proc cannot be used: {s}", .{sys.text(err)});
+    const input = try standard_input.guard(entered.mounts, caller.uid);
+    var own_terminal: ?Terminal = .find();
+    if (own_terminal) |*terminal| terminal.makeOwn(entered.mounts) catch |err| {
+        log.debug("no terminal of its own: {s}", .{sys.text(err)});
+        own_terminal = null;
+    };
     const capabilities = if (process.capabilities) |sets| credentials.capabilitySet(sets.bounding) else 0;
     var container: Container = .{
         .arena = arena,
@@ -136,11 +146,13 @@ fn run(arena: std.mem.Allocator, reader: *Reader, opts: *const options.Options, 
         .wanted = config.list(arena, spec, "dev.dockerc.volumes") catch null orelse &.{},
         .init = opts.has(.init),
         .anywhere = anywhere,
+        .mounts = entered.mounts,
+        .terminal = if (own_terminal) |*terminal| terminal else null,
+        .lifeline = try .open(),
     };
-    const isolated = entered.ids != .none;
-    const early = if (isolated) try container.forkEarly() else null;
-    // The kernel needs none of our decoding where it mounts the payload itself.
-    const loading: ?startup.Loading = if (entered.serves()) try .begin(reader, .{ .root = plan.root, .command = plan.args[0], .search = plan.env.path() }) else null;
+    const watchdog: Watchdog = try .start(container.role(), entered.mounts, container.terminal);
+    if (entered.mounts != null) try watchdog.cloneApp(container.namespaces()[0] | sys.CLONE.fs);
+    const loading: ?startup.Loading = if (entered.mounts != null) try .begin(reader, .{ .root = plan.root, .command = plan.args[0], .search = plan.env.path() }) else null;
     const memory_is_plenty = memory.isPlenty(arena);
     const ids = entered.settle(arena);
     // Not before: until here newuidmap and newgidmap want the processors.
@@ -157,25 +169,40 @@ fn run(arena: std.mem.Allocator, reader: *Reader, opts: *const options.Options, 
         .config = plan.config,
         .has_digest = spec.annotation("dev.dockerc.digest") != null,
         .ids = ids,
+        .mounts = entered.mounts,
         .uid = process.user.uid,
         .gid = process.user.gid,
         .caller = caller.uid,
         .kept = if (opts.last(.overlay)) |path| try openKept(arena, path) else null,
     };
     const kind = root.make() catch |err| log.die("cannot prepare a place to run in: {s}", .{sys.text(err)});
-    const watched = !process.noNewPrivileges or root.written != null;
-    const watcher: ?Watcher = if (watched) try .start(root.written, if (early) |child| child.lifeline else null) else null;
-    const child = early orelse try container.forkLate(isolated);
-    here.setOf(child.pid);
-    if (watcher) |w| try w.watchOver(child.pid);
-    child.goOn(.{ .ids = ids, .rootfs = kind });
-    if (!log.debugging) sys.closeStandard();
-    var app: signals.App = .{ .pid = child.pid, .proc = proc, .init = container.init };
-    const end = app.supervise();
+    const leftovers = root.leftovers();
+    try watchdog.willRemove(leftovers);
+    if (entered.mounts == null) try watchdog.cloneApp(0);
+    const app = try watchdog.app() orelse blk: {
+        const late = try container.forkLate();
+        try watchdog.watchOver(late);
+        own_terminal = null;
+        break :blk late;
+    };
+    here.setOf(app.pid);
+    if (input) |given| try given.begin();
+    if (own_terminal) |*terminal| sys.close(terminal.slave);
+    container.lifeline.goOn(.{ .ids = ids, .rootfs = kind });
+    var supervisor: Supervisor = .{
+        .app = app,
+        .proc = proc,
+        .init = container.init,
+        .watchdog = watchdog,
+        .terminal = if (own_terminal) |*terminal| terminal else null,
+        .queue = try .open(),
+        .lifeline = container.lifeline.ours,
+    };
+    const end = supervisor.supervise();
     log.debug("app ended, status {d}", .{end.status});
-    terminal.takeBack();
-    root.discard(proc);
-    if (watcher) |w| w.dismiss();
+    if (input) |given| given.giveBack();
+    leftovers.discard();
+    watchdog.dismiss();
     if (group) |g| g.leave();
     farewell.leaveMounts(proc);
     end.imitate();
@@ -279,6 +306,7 @@ fn readConfig(arena: std.mem.Allocator, reader: *Reader) ![]const u8 {
 
 test {
     _ = @import("bytes.zig");
+    _ = @import("caller.zig");
     _ = @import("cdi.zig");
     _ = config;
     _ = @import("config_test.zig");
@@ -298,9 +326,11 @@ test {
     _ = @import("fuse/scout.zig");
     _ = @import("squashfs/blocks.zig");
     _ = @import("squashfs/mutation_test.zig");
-    _ = signals;
+    _ = @import("socket.zig");
+    _ = @import("supervisor.zig");
     _ = sys;
     _ = userns;
+    _ = @import("volumes.zig");
     _ = @import("yaml.zig");
     _ = Superblock;
 }

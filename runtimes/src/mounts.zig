@@ -6,6 +6,8 @@ const text = @import("text.zig");
 const log = @import("log.zig");
 const config = @import("config.zig");
 const jail_path = @import("jail_path.zig");
+const MountNamespace = @import("mount_namespace.zig").MountNamespace;
+const restrictions = @import("mount_namespace.zig").restrictions;
 const Ids = @import("userns.zig").Ids;
 const MS = sys.MS;
 
@@ -13,18 +15,20 @@ const MS = sys.MS;
 pub const Source = struct {
     fd: sys.fd_t,
     directory: bool,
+    /// A device that was asked for by its own name: only such a mount lets devices be opened.
+    device: bool,
 
     pub fn open(path: [*:0]const u8) sys.Error!Source {
         const fd = try sys.openat(sys.at_fdcwd, path, .{ .PATH = true, .CLOEXEC = true }, 0);
-        return .{ .fd = fd, .directory = sys.isDirectory(try sys.fdMode(fd)) };
+        const bits = try sys.fdMode(fd);
+        const format = bits & 0o170000;
+        return .{ .fd = fd, .directory = sys.isDirectory(bits), .device = format == 0o020000 or format == 0o060000 };
     }
 
     /// Through /proc of the machine: a mount point as long as the machine's root is our working
     /// directory.
     fn machinePath(self: Source, buf: *[32:0]u8) [*:0]const u8 {
-        const path = text.print(buf, "proc/self/fd/{d}", .{self.fd});
-        buf[path.len] = 0;
-        return buf;
+        return sys.fdPath(buf, self.fd) + 1;
     }
 };
 
@@ -38,11 +42,32 @@ pub const Volume = struct {
     }
 };
 
-pub fn bind(arena: std.mem.Allocator, source: Source, destination: []const u8, flags: usize) !void {
-    const target = try jail_path.resolve(arena, destination, if (source.directory) .directory else .file);
+/// Where something is to be mounted. A mount on the root would not be seen, but for `/..`, which
+/// would lead through it to what is below: the machine.
+fn targetOf(arena: std.mem.Allocator, destination: []const u8, make_it: jail_path.Make) ![:0]const u8 {
+    const path = try jail_path.resolve(arena, destination, make_it);
+    if (path.len == 1) log.die("cannot mount on {s}: it is the container's root, or leads there", .{destination});
+    return path;
+}
+
+/// The same for what a caller or an image names. What is mounted in /proc could have the runtime
+/// write its own settings to another file (CVE-2019-16884, CVE-2019-19921).
+fn freeTarget(arena: std.mem.Allocator, destination: []const u8, make_it: jail_path.Make) ![:0]const u8 {
+    const path = try targetOf(arena, destination, make_it);
+    const inside = std.mem.cutPrefix(u8, path, "/proc") orelse return path;
+    if (inside.len > 0 and inside[0] != '/') return path;
+    if (isOneOf(inside, &proc_files)) return path;
+    log.die("cannot mount on {s}: it is in /proc, or leads there", .{destination});
+}
+
+/// Those that show numbers only, and that runc lets be covered (lxcfs does that).
+const proc_files = [_][]const u8{ "/cpuinfo", "/diskstats", "/meminfo", "/stat", "/swaps", "/uptime", "/loadavg", "/slabinfo" };
+
+pub fn bind(arena: std.mem.Allocator, namespace: MountNamespace, source: Source, destination: []const u8, flags: usize) !void {
+    const path = try freeTarget(arena, destination, if (source.directory) .directory else .file);
     var buf: [32:0]u8 = undefined;
-    try sys.mount(source.machinePath(&buf), target, null, MS.bind | MS.rec, null);
-    if (flags & restrictions != 0) try restrict(target, flags & restrictions);
+    try namespace.mount(source.machinePath(&buf), path, null, MS.bind | MS.rec, null);
+    return namespace.restrict(path, (flags & restrictions) | if (source.device) 0 else @as(usize, MS.nodev));
 }
 
 /// Where nothing can be mounted: the file's content, as it is now.
@@ -56,23 +81,6 @@ pub fn copy(arena: std.mem.Allocator, source: Source, destination: []const u8) !
     const fd = try sys.openat(sys.at_fdcwd, target, .{ .ACCMODE = .WRONLY, .CREAT = true, .EXCL = true, .CLOEXEC = true }, 0o644);
     defer sys.close(fd);
     try sys.do(.write, .{ fd, content.ptr, content.len });
-}
-
-/// What a mount takes away, in mount(2) as in mount_setattr(2).
-const restrictions = MS.rdonly | MS.nosuid | MS.nodev | MS.noexec;
-
-/// The whole tree under a mount point.
-fn restrict(target: [*:0]const u8, flags: usize) sys.Error!void {
-    const MountAttr = extern struct { set: u64, clear: u64 = 0, propagation: u64 = 0, userns: u64 = 0 };
-    const at_recursive = 0x8000;
-    const attr: MountAttr = .{ .set = flags };
-    if (sys.do(.mount_setattr, .{ sys.at_fdcwd, target, at_recursive, &attr, @sizeOf(MountAttr) })) |_| return else |err| {
-        if (err != error.NOSYS) return err;
-    }
-    // Before Linux 5.12 only the mount itself, and flags that came with it have to be named.
-    const again = MS.remount | MS.bind | flags;
-    sys.mount(null, target, null, again, null) catch
-        try sys.mount(null, target, null, again | restrictions & ~@as(usize, MS.rdonly), null);
 }
 
 const Parsed = struct { flags: usize = 0, bind: bool = false, data: []const u8 };
@@ -126,34 +134,73 @@ pub fn openSource(arena: std.mem.Allocator, mount: config.Mount) !?Source {
     };
 }
 
-pub fn make(arena: std.mem.Allocator, mount: config.Mount, source: ?Source, ids: Ids, cgroup_namespace: bool) !void {
-    if (mount.destination.len == 0 or mount.destination[0] != '/') return error.INVAL;
-    const options = try parseOptions(arena, mount.options);
-    const kind = mount.type;
-    if (options.bind) return if (source) |s| bind(arena, s, mount.destination, options.flags);
-    if (std.mem.eql(u8, kind, "cgroup") or std.mem.eql(u8, kind, "cgroup2")) return mountCgroup(arena, mount.destination, options, cgroup_namespace);
+/// What is mounted anew, by its name: nothing that could read a device or change the machine.
+const kinds = [_][]const u8{ "proc", "sysfs", "tmpfs", "devpts", "mqueue" };
 
-    const target = try jail_path.resolve(arena, mount.destination, .directory);
-    const fstype = try arena.dupeSentinel(u8, kind, 0);
-    const first = sys.mount(fstype, target, fstype, options.flags, try arena.dupeSentinel(u8, options.data, 0));
-    log.debug("mounted {s}", .{mount.destination});
-    if (first) |_| return else |err| {
+/// Makes the mounts that config.json lists.
+pub const Maker = struct {
+    arena: std.mem.Allocator,
+    namespace: MountNamespace,
+    ids: Ids,
+    cgroup_namespace: bool,
+    /// One that is there already, with the app's terminal on it.
+    devpts: ?sys.fd_t,
+
+    pub fn make(self: *const Maker, mount: config.Mount, source: ?Source) !void {
+        if (mount.destination.len == 0 or mount.destination[0] != '/') return error.INVAL;
+        const options = try parseOptions(self.arena, mount.options);
+        const kind = mount.type;
+        if (options.bind) return if (source) |s| bind(self.arena, self.namespace, s, mount.destination, options.flags);
+        if (isOneOf(kind, &.{ "cgroup", "cgroup2" })) return mountCgroup(self.arena, self.namespace, mount.destination, options, self.cgroup_namespace);
+        if (!isOneOf(kind, &kinds)) return error.NODEV;
+        const path = try kernelTarget(self.arena, kind, mount.destination);
+        if (isOneOf(kind, &.{"devpts"})) if (self.devpts) |mounted| return self.namespace.attach(mounted, path);
+        self.mountNew(kind, path, options) catch |err| try self.substitute(kind, path, options, err);
+        log.debug("mounted {s}", .{mount.destination});
+    }
+
+    fn mountNew(self: *const Maker, kind: []const u8, path: [*:0]const u8, options: Parsed) !void {
+        const fstype = try self.arena.dupeSentinel(u8, kind, 0);
+        return self.namespace.mount(fstype, path, fstype, flagsOf(kind, options), try self.arena.dupeSentinel(u8, options.data, 0));
+    }
+
+    fn substitute(self: *const Maker, kind: []const u8, path: [*:0]const u8, options: Parsed, err: anyerror) !void {
         // A user namespace that lacks an id (devpts' group 5), or a kernel that lacks an option.
-        if (err == error.INVAL) if (try withoutIds(arena, options.data)) |data|
-            return sys.mount(fstype, target, fstype, options.flags, data);
+        if (err == error.INVAL) if (try withoutIds(self.arena, options.data)) |data|
+            return self.mountNew(kind, path, .{ .flags = options.flags, .data = data });
         const refused = err == error.PERM or err == error.ACCES;
         // A fresh sysfs belongs to a network namespace of its own, a fresh proc is refused where
         // an outer container masks parts of its own: show the machine's.
-        if (std.mem.eql(u8, kind, "sysfs") and refused) {
-            try sys.mount("sys", target, null, MS.bind | MS.rec, null);
-            return restrict(target, MS.rdonly);
+        if (refused and isOneOf(kind, &.{ "sysfs", "proc" })) {
+            const own: [*:0]const u8 = if (kind[0] == 's') "sys" else "proc";
+            try self.namespace.mount(own, path, null, MS.bind | MS.rec, null);
+            return self.namespace.restrict(path, MS.nodev | if (kind[0] == 's') @as(usize, MS.rdonly) else 0);
         }
-        if (std.mem.eql(u8, kind, "proc") and refused) return sys.mount("proc", target, null, MS.bind | MS.rec, null);
         // Kernels are built without it, and few programs ask.
-        if (std.mem.eql(u8, kind, "mqueue")) return log.debug("no mqueue: {s}", .{sys.text(err)});
-        if (ids != .host and err == error.ACCES) @import("userns.zig").explainAppArmor();
+        if (isOneOf(kind, &.{"mqueue"})) return log.debug("no mqueue: {s}", .{sys.text(err)});
+        if (self.ids != .host and err == error.ACCES) @import("userns.zig").explainAppArmor();
         return err;
     }
+};
+
+/// Devices are opened where they were bound, and not where an app could make them.
+fn flagsOf(kind: []const u8, options: Parsed) usize {
+    return options.flags | if (isOneOf(kind, &.{"tmpfs"})) @as(usize, MS.nodev) else 0;
+}
+
+fn isOneOf(word: []const u8, list: []const []const u8) bool {
+    for (list) |known| if (std.mem.eql(u8, word, known)) return true;
+    return false;
+}
+
+/// The kernel's own file systems stand where they are named, and not where a link of the image
+/// leads: what is masked in /proc and /sys would be masked elsewhere (CVE-2019-19921).
+fn kernelTarget(arena: std.mem.Allocator, kind: []const u8, destination: []const u8) ![:0]const u8 {
+    if (std.mem.eql(u8, kind, "tmpfs")) return freeTarget(arena, destination, .directory);
+    const path = try targetOf(arena, destination, .directory);
+    if (!std.mem.eql(u8, path, std.mem.trimEnd(u8, destination, "/")))
+        log.die("cannot mount {s} on {s}: a link of the image leads elsewhere", .{ kind, destination });
+    return path;
 }
 
 fn withoutIds(arena: std.mem.Allocator, data: []const u8) !?[:0]const u8 {
@@ -169,28 +216,32 @@ fn withoutIds(arena: std.mem.Allocator, data: []const u8) !?[:0]const u8 {
 
 /// With a cgroup namespace the container's own view, where the machine has cgroup v2 and lets us;
 /// else what the machine shows, which /sys may have brought already.
-fn mountCgroup(arena: std.mem.Allocator, destination: []const u8, options: Parsed, own: bool) !void {
-    const target = jail_path.resolve(arena, destination, .directory) catch return;
+fn mountCgroup(arena: std.mem.Allocator, namespace: MountNamespace, destination: []const u8, options: Parsed, own: bool) !void {
+    const path = freeTarget(arena, destination, .directory) catch return;
     if (own) {
-        if (sys.mount("cgroup2", target, "cgroup2", options.flags, null)) |_| return else |err| log.debug("no cgroup mount: {s}", .{sys.text(err)});
+        if (namespace.mount("cgroup2", path, "cgroup2", options.flags | MS.nodev, null)) |_| return else |err| log.debug("no cgroup mount: {s}", .{sys.text(err)});
     }
-    sys.mount("sys/fs/cgroup", target, null, MS.bind | MS.rec, null) catch return;
-    try restrict(target, MS.rdonly);
+    namespace.mount("sys/fs/cgroup", path, null, MS.bind | MS.rec, null) catch return;
+    try namespace.restrict(path, MS.rdonly | MS.nodev);
 }
 
-/// Hidden from the app: a directory under an empty one, a file under /dev/null.
-pub fn mask(arena: std.mem.Allocator, path: []const u8) !void {
-    const target = jail_path.resolve(arena, path, .nothing) catch return;
-    const st = sys.stat(sys.at_fdcwd, target) catch return;
+/// Hidden from the app: a directory under an empty one, a file under /dev/null of the machine, for the
+/// image's could be anything (CVE-2025-31133).
+pub fn mask(arena: std.mem.Allocator, namespace: MountNamespace, destination: []const u8) !void {
+    const path = targetOf(arena, destination, .nothing) catch return;
+    const st = sys.stat(sys.at_fdcwd, path) catch return;
     if (sys.isDirectory(st.mode)) {
-        try sys.mount("tmpfs", target, "tmpfs", MS.rdonly, "size=0k");
-    } else try sys.mount("dev/null", target, null, MS.bind, null);
+        try namespace.mount("tmpfs", path, "tmpfs", MS.rdonly | MS.nosuid | MS.nodev | MS.noexec, "size=0k");
+    } else {
+        try namespace.mount("dev/null", path, null, MS.bind, null);
+        try namespace.restrict(path, MS.rdonly);
+    }
 }
 
-pub fn protect(arena: std.mem.Allocator, path: []const u8) !void {
-    const target = jail_path.resolve(arena, path, .nothing) catch return;
-    try sys.mount(target, target, null, MS.bind | MS.rec, null);
-    try restrict(target, MS.rdonly);
+pub fn protect(arena: std.mem.Allocator, namespace: MountNamespace, destination: []const u8) !void {
+    const path = targetOf(arena, destination, .nothing) catch return;
+    try namespace.mount(path, path, null, MS.bind | MS.rec, null);
+    try namespace.restrict(path, MS.rdonly);
 }
 
 test "mount options" {

@@ -11,13 +11,16 @@ pub fn directory(dir: sys.fd_t, name: [*:0]const u8) sys.Error!void {
     return sys.do(.unlinkat, .{ dir, name, at_removedir });
 }
 
+/// What somebody has mounted on it or in it stays, and with it the directories above.
 pub fn tree(dir: sys.fd_t, name: [*:0]const u8) sys.Error!void {
-    return level(dir, name, null);
+    return level(dir, name, null, (try sys.stat(dir, "")).mnt_id);
 }
 
 /// A directory in `dir`, which is `top`, the tree's own, unless it is the tree itself. What is deeper
-/// is moved up first: descending to it could take more descriptors and memory than there are.
-fn level(dir: sys.fd_t, name: [*:0]const u8, top: ?sys.fd_t) sys.Error!void {
+/// is moved up first: descending to it could take more descriptors and memory than there are. Only
+/// what is on the same mount is listed, as the open directory tells: a bind mount may be of the same
+/// file system.
+fn level(dir: sys.fd_t, name: [*:0]const u8, top: ?sys.fd_t, mount: u64) sys.Error!void {
     if (directory(dir, name)) |_| return else |err| switch (err) {
         error.NOENT => return,
         error.NOTDIR => return sys.do(.unlinkat, .{ dir, name, 0 }),
@@ -26,12 +29,14 @@ fn level(dir: sys.fd_t, name: [*:0]const u8, top: ?sys.fd_t) sys.Error!void {
     }
     const fd = sys.openat(dir, name, .{ .DIRECTORY = true, .NOFOLLOW = true, .CLOEXEC = true }, 0) catch |err| blk: {
         if (err != error.ACCES) return err;
+        if ((try sys.lstat(dir, name)).mnt_id != mount) return error.XDEV;
         try sys.do(.fchmodat, .{ dir, name, 0o700 });
         break :blk try sys.openat(dir, name, .{ .DIRECTORY = true, .NOFOLLOW = true, .CLOEXEC = true }, 0);
     };
     defer sys.close(fd);
+    if ((try sys.stat(fd, "")).mnt_id != mount) return error.XDEV;
     // Removing what was listed does not disturb the listing, but one pass may not see all.
-    while (try pass(fd, top)) {}
+    while (try pass(fd, top, mount)) {}
     return directory(dir, name);
 }
 
@@ -81,7 +86,9 @@ pub fn abandoned(parent: sys.fd_t, prefix: []const u8) void {
     var list: List = .{ .fd = sys.openat(parent, ".", .{ .DIRECTORY = true, .CLOEXEC = true }, 0) catch return };
     defer sys.close(list.fd);
     while (list.next() catch return) |name| {
-        if (!std.mem.startsWith(u8, std.mem.span(name), prefix)) continue;
+        // As `make` names them: what somebody else has put here under a like name is theirs.
+        const number = std.mem.cutPrefix(u8, std.mem.span(name), prefix) orelse continue;
+        _ = std.fmt.parseInt(u64, number, 10) catch continue;
         const dead = Tree.open(parent, std.mem.span(name), .exclusive) catch continue;
         defer sys.close(dead.fd);
         log.debug("removing {s}", .{dead.name});
@@ -89,14 +96,14 @@ pub fn abandoned(parent: sys.fd_t, prefix: []const u8) void {
     }
 }
 
-fn pass(fd: sys.fd_t, top: ?sys.fd_t) sys.Error!bool {
+fn pass(fd: sys.fd_t, top: ?sys.fd_t, mount: u64) sys.Error!bool {
     var list: List = .{ .fd = fd };
     try sys.do(.lseek, .{ fd, 0, 0 });
     var any = false;
     while (try list.next()) |name| {
         sys.do(.unlinkat, .{ fd, name, 0 }) catch |err| switch (err) {
             // The second one is what unlink(2) says of a directory on some file systems.
-            error.ISDIR, error.PERM => if (top) |t| try raise(fd, name, t) else try level(fd, name, fd),
+            error.ISDIR, error.PERM => if (top) |t| try raise(fd, name, t) else try level(fd, name, fd, mount),
             else => return err,
         };
         any = true;

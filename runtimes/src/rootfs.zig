@@ -1,5 +1,5 @@
 //! The root file system of the container, by the first way that this machine allows, found by
-//! trying: the payload mounted (by the kernel or by ourselves) under an overlay; unpacked once into
+//! trying: the payload mounted by our FUSE server under an overlay; unpacked once into
 //! a cache, under an overlay; a copy of this run's own, without an overlay; the same, without any
 //! mount at all. What a slower way needs is only looked for when a faster one has failed.
 const std = @import("std");
@@ -8,6 +8,7 @@ const log = @import("log.zig");
 const Affinity = @import("affinity.zig").Affinity;
 const lower = @import("lower.zig");
 const text = @import("text.zig");
+const MountNamespace = @import("mount_namespace.zig").MountNamespace;
 const userns = @import("userns.zig");
 const workspace = @import("workspace.zig");
 const cache = @import("cache.zig");
@@ -32,6 +33,8 @@ pub const Rootfs = struct {
     config: []const u8,
     has_digest: bool,
     ids: userns.Ids,
+    /// Null where nothing can be mounted.
+    mounts: ?MountNamespace,
     uid: u32,
     gid: u32,
     /// The caller's, outside of all namespaces of ours.
@@ -42,75 +45,63 @@ pub const Rootfs = struct {
     /// Where threads may run that the start is not waiting for.
     anywhere: Affinity,
 
-    /// The payload, unpacked for this run.
+    /// The payload, unpacked for this run, and the root that is mounted from it.
     own: ?Tree = null,
+    own_root: ?sys.fd_t = null,
     /// What the run writes, on a disk.
     written: ?Tree = null,
 
     pub fn make(self: *Rootfs) !Kind {
-        if (self.ids == .none) {
+        const namespace = self.mounts orelse {
             const tree = try self.copy();
             try sys.do(.fchdir, .{try self.rootOf(tree)});
             return .directory;
-        }
+        };
         if (self.kept == null) try self.findDisk();
-        try workspace.make();
+        try workspace.make(namespace);
         if (self.kept == null and self.written == null and !self.memoryServes()) {
             // Places for a cache may be covered by the workspace.
-            try workspace.leave();
+            try workspace.leave(namespace);
             try self.writeToCache();
-            try workspace.make();
+            try workspace.make(namespace);
         }
-        self.mountLower() catch |err| {
+        self.mountLower(namespace) catch |err| {
             log.debug("the payload cannot be mounted: {s}", .{sys.text(err)});
-            try self.bindUnpacked();
+            try self.bindUnpacked(namespace);
         };
-        self.mountOverlay() catch |err| {
+        self.mountOverlay(namespace) catch |err| {
             if (self.kept != null) log.die("cannot mount an overlayfs that keeps what is written: {s}", .{sys.text(err)});
             log.debug("no overlay: {s}", .{sys.text(err)});
-            try workspace.leave();
+            try workspace.leave(namespace);
             const tree = try self.copy();
-            try workspace.make();
-            try bind(try self.rootOf(tree), "root");
+            try workspace.make(namespace);
+            try namespace.bindFd(try self.rootOf(tree), "root");
+            // It is on a file system of the machine, and the image may hold device nodes.
+            try namespace.restrict("root", sys.MS.nodev);
+            self.own_root = try sys.openat(sys.at_fdcwd, "root", .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true }, 0);
         };
         return .mounted;
     }
 
-    /// After the app's end. `proc` is the machine's.
-    pub fn discard(self: *Rootfs, proc: sys.fd_t) void {
-        if (self.written) |tree| tree.discard();
-        const tree = self.own orelse return;
-        self.unmountAll(proc) catch |err| log.debug("mounts: {s}", .{sys.text(err)});
-        tree.discard();
+    /// What has to be removed when the app has ended.
+    pub fn leftovers(self: *const Rootfs) Leftovers {
+        return .{ .trees = .{ self.written, self.own }, .root = self.own_root, .mounts = self.mounts };
     }
 
-    /// What is mounted on directories keeps them from being removed.
-    fn unmountAll(self: *Rootfs, proc: sys.fd_t) !void {
-        var rest: []const u8 = try sys.readLarge(proc, "self/mountinfo", 1 << 20);
-        while (std.mem.findScalarLast(u8, std.mem.trimEnd(u8, rest, "\n"), '\n')) |at| {
-            var fields = std.mem.splitScalar(u8, rest[at + 1 ..], ' ');
-            rest = rest[0..at];
-            // proc_pid_mountinfo(5): the fifth is where.
-            for (0..4) |_| _ = fields.next();
-            const target = fields.next() orelse continue;
-            if (!std.mem.eql(u8, target, "/")) sys.unmount(try self.arena.dupeSentinel(u8, target, 0)) catch {};
-        }
-    }
-
-    fn mountLower(self: *Rootfs) !void {
+    fn mountLower(self: *Rootfs, namespace: MountNamespace) !void {
         if (self.forced("unpack")) return error.NOSYS;
-        return lower.mount(self.arena, self.reader, self.ids, self.uid, self.gid, self.anywhere);
+        return lower.mount(self.arena, namespace, self.reader, self.ids, self.uid, self.gid, self.anywhere);
     }
 
-    fn bindUnpacked(self: *Rootfs) !void {
+    fn bindUnpacked(self: *Rootfs, namespace: MountNamespace) !void {
         // All processors are wanted for this.
         self.anywhere.set();
-        try workspace.leave();
+        try workspace.leave(namespace);
         var store = try cache.Cache.open(self.arena, self.callers);
         const key = try cache.keyOf(self.arena, self.reader, self.config, self.has_digest, @tagName(self.ids));
         const tree = store.shared(self.reader, self.topName(), self.ids != .single, key) catch |err| cannotUnpack(err);
-        try workspace.make();
-        try bind(tree.fd, "lower");
+        try workspace.make(namespace);
+        try namespace.bindFd(tree.fd, "lower");
         log.debug("payload unpacked in the cache", .{});
     }
 
@@ -142,24 +133,24 @@ pub const Rootfs = struct {
         return std.mem.eql(u8, self.callers.get("DOCKERC_FORCE") orelse return false, way);
     }
 
-    fn mountOverlay(self: *Rootfs) !void {
+    fn mountOverlay(self: *Rootfs, namespace: MountNamespace) !void {
         if (self.forced("copy")) return error.NODEV;
         if (self.kept) |fd| {
-            try bind(fd, "changes");
-            return self.mountOver("");
+            try namespace.bindFd(fd, "changes");
+            return self.mountOver(namespace, "");
         }
-        const tree = self.written orelse return self.mountOver("");
-        try bind(tree.fd, "changes");
+        const tree = self.written orelse return self.mountOver(namespace, "");
+        try namespace.bindFd(tree.fd, "changes");
         // Nothing of it outlives the run, and so nothing has to reach the disk: else the end would
         // write out all of that disk's file system.
-        if (self.mountOver(",volatile")) |_| return else |err| log.debug("no overlay with changes on the disk: {s}", .{sys.text(err)});
-        try sys.unmount("changes");
+        if (self.mountOver(namespace, ",volatile")) |_| return else |err| log.debug("no overlay with changes on the disk: {s}", .{sys.text(err)});
+        try namespace.unmount("changes");
         tree.discard();
         self.written = null;
-        return self.mountOver("");
+        return self.mountOver(namespace, "");
     }
 
-    fn mountOver(self: *Rootfs, more: []const u8) !void {
+    fn mountOver(self: *Rootfs, namespace: MountNamespace, more: []const u8) !void {
         for ([_][:0]const u8{ "changes/upper", "changes/work" }) |dir| sys.mkdir(dir, 0o755) catch |err| if (err != error.EXIST) return err;
         try self.dress();
         const options = try text.alloc(self.arena, "lowerdir=lower/{s},upperdir=changes/upper,workdir=changes/work{s}{s}", .{
@@ -168,7 +159,7 @@ pub const Rootfs = struct {
             if (self.ids == .host) "" else ",userxattr",
             more,
         });
-        try sys.mount("dockerc", "root", "overlay", sys.MS.nodev, options);
+        try namespace.mount("dockerc", "root", "overlay", sys.MS.nodev, options);
         log.debug("overlay mounted", .{});
     }
 
@@ -213,9 +204,19 @@ pub const Rootfs = struct {
     }
 };
 
-fn bind(fd: sys.fd_t, target: [*:0]const u8) !void {
-    var buf: [32:0]u8 = undefined;
-    const source = text.print(&buf, "/proc/self/fd/{d}", .{fd});
-    buf[source.len] = 0;
-    return sys.mount(&buf, target, null, sys.MS.bind | sys.MS.rec, null);
-}
+/// Directories of this run, to be removed when its app is gone.
+pub const Leftovers = struct {
+    trees: [2]?Tree = .{ null, null },
+    /// The root that is mounted from one of them, and the mounts in it, keep its directories from
+    /// being removed.
+    root: ?sys.fd_t = null,
+    mounts: ?MountNamespace = null,
+
+    pub fn discard(self: Leftovers) void {
+        if (self.root) |fd| if (self.mounts) |namespace| {
+            namespace.abandon(fd) catch |err| log.debug("mounts: {s}", .{sys.text(err)});
+            sys.close(fd);
+        };
+        for (self.trees) |tree| if (tree) |t| t.discard();
+    }
+};

@@ -170,6 +170,18 @@ pub fn closeRange(first: fd_t, last: fd_t) void {
     };
 }
 
+/// Leaves four descriptors open at most, which may be the same.
+pub fn closeAllBut(kept: *const [4]fd_t) void {
+    var sorted = kept.*;
+    std.mem.sort(fd_t, &sorted, {}, std.sort.asc(fd_t));
+    var from: fd_t = 0;
+    for (sorted) |fd| {
+        if (from < fd) closeRange(from, fd - 1);
+        from = fd + 1;
+    }
+    closeRange(from, std.math.maxInt(fd_t));
+}
+
 /// Whatever else holds the app's standard streams open keeps their other ends from seeing it end.
 pub fn closeStandard() void {
     for (0..3) |fd| close(@intCast(fd));
@@ -223,21 +235,31 @@ pub fn fdMode(fd: fd_t) Error!u32 {
     return (try stat(fd, "")).mode;
 }
 
+/// statx(2), of the open file itself where the path is empty.
 pub fn stat(dir: fd_t, path: [*:0]const u8) Error!linux.Statx {
     const at_empty_path: u32 = 0x1000;
-    const basic = 0x7ff;
-    var st: linux.Statx = undefined;
-    try do(.statx, .{ dir, path, if (path[0] == 0) at_empty_path else @as(u32, 0), basic, &st });
-    return st;
+    return statx(dir, path, if (path[0] == 0) at_empty_path else 0);
 }
 
 /// The same, of a symbolic link itself.
 pub fn lstat(dir: fd_t, path: [*:0]const u8) Error!linux.Statx {
     const at_symlink_nofollow = 0x100;
-    const basic = 0x7ff;
-    var st: linux.Statx = undefined;
-    try do(.statx, .{ dir, path, at_symlink_nofollow, basic, &st });
+    return statx(dir, path, at_symlink_nofollow);
+}
+
+fn statx(dir: fd_t, path: [*:0]const u8, flags: u32) Error!linux.Statx {
+    const basic_and_mount = 0x7ff | 0x1000;
+    // Emulators leave fields out that the kernel gives.
+    var st = std.mem.zeroes(linux.Statx);
+    try do(.statx, .{ dir, path, flags, basic_and_mount, &st });
     return st;
+}
+
+/// The name of an open file in /proc of the machine.
+pub fn fdPath(buf: *[32:0]u8, fd: fd_t) [*:0]const u8 {
+    const path = @import("text.zig").print(buf, "/proc/self/fd/{d}", .{fd});
+    buf[path.len] = 0;
+    return buf;
 }
 
 pub fn isDirectory(bits: u32) bool {
@@ -256,21 +278,12 @@ pub const MS = struct {
     pub const private = 1 << 18;
 };
 
-pub fn unmount(target: [*:0]const u8) Error!void {
-    const detach = 2;
-    return do(.umount2, .{ target, detach });
-}
-
 /// An advisory lock on the open file, held until its last descriptor is closed.
 pub const Lock = enum(u8) { shared = 1, exclusive = 2 };
 
 pub fn tryLock(fd: fd_t, lock: Lock) Error!void {
     const nonblocking = 4;
     return do(.flock, .{ fd, @backingInt(lock) | nonblocking });
-}
-
-pub fn mount(source: ?[*:0]const u8, target: [*:0]const u8, fstype: ?[*:0]const u8, flags: usize, data: ?[*:0]const u8) Error!void {
-    return do(.mount, .{ source, target, fstype, flags, data });
 }
 
 pub fn mkdir(path: [*:0]const u8, bits: u32) Error!void {
@@ -292,6 +305,7 @@ pub fn release(memory: []const u8) void {
 // linux/sched.h
 pub const CLONE = struct {
     pub const fs: u32 = 0x200;
+    pub const parent: u32 = 0x8000;
     pub const files: u32 = 0x400;
     pub const newns: u32 = 0x0002_0000;
     pub const newcgroup: u32 = 0x0200_0000;

@@ -7,6 +7,7 @@ const text = @import("text.zig");
 const log = @import("log.zig");
 const CLONE = sys.CLONE;
 const Environment = @import("environment.zig").Environment;
+const MountNamespace = @import("mount_namespace.zig").MountNamespace;
 
 pub const Ids = enum(u8) {
     /// No namespace at all: root of a container that may neither mount nor make namespaces.
@@ -45,18 +46,20 @@ pub const Caller = struct {
     pub fn begin(arena: std.mem.Allocator, environment: *const Environment, range: bool) Caller {
         var self: Caller = .{ .uid = @intCast(sys.raw(.geteuid, .{})), .gid = @intCast(sys.raw(.getegid, .{})) };
         // `enter` tries again, and says what is wrong.
-        if (self.uid != 0) self.enterUser(arena, environment, range, 0) catch {};
+        if (self.uid != 0) _ = self.enterUser(arena, environment, range, null) catch null;
         return self;
     }
 
-    /// With other namespaces at once: all, or none.
-    fn enterUser(self: *Caller, arena: std.mem.Allocator, environment: *const Environment, range: bool, others: u32) sys.Error!void {
+    /// With a mount namespace and `others` at once, all or none; without, where they are null.
+    fn enterUser(self: *Caller, arena: std.mem.Allocator, environment: *const Environment, range: bool, others: ?u32) sys.Error!?MountNamespace {
         self.mapper = if (range) Mapper.prepare(arena, environment, self.uid, self.gid, &self.missing) else null;
         errdefer if (self.mapper) |mapper| sys.close(mapper.start);
-        try sys.do(.unshare, .{CLONE.newuser | others});
+        const mounts: ?MountNamespace = if (others) |flags| try .unshare(CLONE.newuser | flags) else null;
+        if (others == null) try sys.do(.unshare, .{CLONE.newuser});
         log.debug("user namespace entered", .{});
         if (self.mapper) |mapper| mapper.begin();
         self.entered = true;
+        return mounts;
     }
 };
 
@@ -65,6 +68,8 @@ pub const Entered = struct {
     ids: ?Ids = null,
     wanted: Wanted,
     caller: Caller,
+    /// Null where we have no namespace at all.
+    mounts: ?MountNamespace = null,
 
     /// Waits for the ids. Nothing can be created before.
     pub fn settle(self: *const Entered, arena: std.mem.Allocator) Ids {
@@ -82,17 +87,10 @@ pub const Entered = struct {
         writeSingle(arena, wanted.uid, wanted.gid, caller.uid, caller.gid) catch |err| log.die("cannot map your id to {d}:{d} in a user namespace: {s}", .{ wanted.uid, wanted.gid, sys.text(err) });
         return .single;
     }
-
-    /// Whether the payload is for us to serve: the machine's root has the kernel's own driver.
-    pub fn serves(self: *const Entered) bool {
-        const ids = self.ids orelse return true;
-        return ids != .host and ids != .none;
-    }
 };
 
 pub fn enter(arena: std.mem.Allocator, environment: *const Environment, caller: Caller, range: bool, wanted: Wanted) Entered {
-    const flags: u32 = CLONE.newns |
-        (if (wanted.ipc) CLONE.newipc else 0) |
+    const flags: u32 = (if (wanted.ipc) CLONE.newipc else 0) |
         (if (wanted.uts) CLONE.newuts else 0) |
         (if (wanted.network) CLONE.newnet else 0);
     var entered: Entered = .{ .wanted = wanted, .caller = caller };
@@ -100,27 +98,27 @@ pub fn enter(arena: std.mem.Allocator, environment: *const Environment, caller: 
     // An outer namespace that has one id only cannot give the image's user another.
     const usable = if (outer) |map| map.isAll() or map.count > 1 or wanted.uid == 0 else false;
     if (usable) {
-        if (sys.do(.unshare, .{flags})) |_| {
-            // Mounts of ours must not spread to the machine.
-            sys.mount(null, "/", null, sys.MS.private | sys.MS.rec, null) catch |err|
-                log.die("cannot make the mounts private: {s}", .{sys.text(err)});
+        if (MountNamespace.unshare(flags)) |mounts| {
+            mounts.makePrivate() catch |err| log.die("cannot make the mounts private: {s}", .{sys.text(err)});
             log.debug("root: no user namespace", .{});
+            entered.mounts = mounts;
             entered.ids = if (outer.?.isAll()) .host else if (outer.?.count > 1) .outer else .single;
             return entered;
         } else |err| log.debug("root without a mount namespace: {s}", .{sys.text(err)});
     }
 
-    enterOwn(arena, environment, &entered.caller, range, flags) catch |err| {
+    entered.mounts = enterOwn(arena, environment, &entered.caller, range, flags) catch |err| blk: {
         if (!wanted.optional or caller.uid != 0 or !canChroot()) refused(err);
         log.debug("no namespaces: {s}", .{sys.text(err)});
         entered.ids = .none;
+        break :blk null;
     };
     return entered;
 }
 
-fn enterOwn(arena: std.mem.Allocator, environment: *const Environment, caller: *Caller, range: bool, flags: u32) sys.Error!void {
-    if (caller.entered) return sys.do(.unshare, .{flags});
-    return caller.enterUser(arena, environment, range, flags);
+fn enterOwn(arena: std.mem.Allocator, environment: *const Environment, caller: *Caller, range: bool, flags: u32) sys.Error!MountNamespace {
+    if (caller.entered) return MountNamespace.unshare(flags);
+    return (try caller.enterUser(arena, environment, range, flags)).?;
 }
 
 /// To where we are, which changes nothing.
@@ -129,15 +127,12 @@ fn canChroot() bool {
 }
 
 /// A user namespace of the caller's id alone, with mounts of its own.
-pub fn enterPlain(arena: std.mem.Allocator) !void {
+pub fn enterPlain(arena: std.mem.Allocator) !MountNamespace {
     const uid: u32 = @intCast(sys.raw(.geteuid, .{}));
     const gid: u32 = @intCast(sys.raw(.getegid, .{}));
-    try sys.do(.unshare, .{CLONE.newuser | CLONE.newns});
-    return writeSingle(arena, 0, 0, uid, gid);
-}
-
-pub fn enterMounts() sys.Error!void {
-    return sys.do(.unshare, .{CLONE.newns});
+    const mounts = try MountNamespace.unshare(CLONE.newuser);
+    try writeSingle(arena, 0, 0, uid, gid);
+    return mounts;
 }
 
 fn writeSingle(arena: std.mem.Allocator, inner_uid: u32, inner_gid: u32, uid: u32, gid: u32) !void {

@@ -1,22 +1,26 @@
 //! The private place of a run: a tmpfs that only our mount namespace has, so that it vanishes with
 //! us whatever ends us. In it: lower (the payload), changes (what the run writes), root.
-const std = @import("std");
 const sys = @import("sys.zig");
 const log = @import("log.zig");
+const Identity = @import("mount_namespace.zig").Identity;
+const MountNamespace = @import("mount_namespace.zig").MountNamespace;
 const userns = @import("userns.zig");
 
 /// Some directory that every machine has; it is covered in our namespace only.
 const places = [_][:0]const u8{ "/tmp", "/run", "/var/tmp", "/mnt", "/var", "/usr" };
 
 /// Mounts it and goes there.
-pub fn make() !void {
+pub fn make(namespace: MountNamespace) !void {
     var last: sys.Error = error.NOENT;
     for (places) |place| {
-        sys.mount("dockerc", place, "tmpfs", sys.MS.nosuid | sys.MS.nodev, "mode=755") catch |err| {
+        const before = Identity.of(place) catch continue;
+        namespace.mount("dockerc", place, "tmpfs", sys.MS.nosuid | sys.MS.nodev, "mode=755") catch |err| {
             last = err;
             continue;
         };
         try sys.do(.chdir, .{place.ptr});
+        // Nothing is made in a directory of the machine, whatever mount(2) said.
+        if ((try Identity.of(".")).is(before)) return error.PERM;
         for ([_][:0]const u8{ "lower", "changes", "root" }) |dir| try sys.mkdir(dir, 0o755);
         log.debug("workspace over {s}", .{place});
         return;
@@ -25,11 +29,9 @@ pub fn make() !void {
     log.die("cannot mount a tmpfs: {s}", .{sys.text(last)});
 }
 
-/// Back to the machine as it was, with what was mounted in the workspace gone.
-pub fn leave() !void {
-    var buf: [std.posix.PATH_MAX:0]u8 = undefined;
-    const len = try sys.call(.getcwd, .{ &buf, buf.len });
-    std.debug.assert(buf[len - 1] == 0);
+/// Back to the machine as it was, with what was mounted in the workspace, which is our working
+/// directory, gone.
+pub fn leave(namespace: MountNamespace) !void {
+    try namespace.unmountWorkingDirectory();
     try sys.do(.chdir, .{"/"});
-    try sys.unmount(&buf);
 }

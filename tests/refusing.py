@@ -1,0 +1,59 @@
+"""Execute a command with some system calls refused: `refusing.py CALL=ERRNO,... COMMAND...`.
+
+The filter (seccomp(2)) answers with the error, or with ERRNO 0, as if the call had been made.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import struct
+import sys
+
+LOAD, JUMP_EQUAL, RETURN = 0x20, 0x15, 0x06
+ALLOW, FAIL = 0x7FFF0000, 0x00050000
+PR_SET_SECCOMP, FILTER_MODE = 22, 2
+CLONE_NEWPID, CLONE_PARENT = 0x20000000, 0x8000
+NUMBERS = {
+    "x86_64": {
+        "clone": 56, "chroot": 161, "setpgid": 109, "setsid": 112, "setresuid": 117,
+        "capset": 126, "pivot_root": 155, "prctl": 157, "mount": 165, "umount2": 166,
+        "socketpair": 53, "mknodat": 259, "unshare": 272, "setns": 308, "memfd_create": 319,
+        "execveat": 322, "statx": 332, "open_tree": 428, "move_mount": 429, "fsopen": 430,
+        "pidfd_open": 434, "clone3": 435, "mount_setattr": 442, "landlock_create_ruleset": 444,
+    },
+}[platform.machine()]  # fmt: skip
+ARGUMENT = 16
+
+
+def refuse(call: str, error: int) -> list[tuple[int, int, int, int]]:
+    """The instructions; clone(2) is refused where it makes a namespace, for all else is a fork."""
+    verdict = (RETURN, 0, 0, FAIL | error)
+    if call != "clone":
+        return [(JUMP_EQUAL, 0, 1, NUMBERS[call]), verdict]
+    return [
+        (JUMP_EQUAL, 0, 4, NUMBERS[call]),
+        (LOAD, 0, 0, ARGUMENT),
+        (0x45, 0, 1, CLONE_NEWPID),
+        verdict,
+        (LOAD, 0, 0, 0),
+    ]
+
+
+def main() -> None:
+    code = [(LOAD, 0, 0, 0)]
+    for word in sys.argv[1].split(","):
+        call, _, name = word.partition("=")
+        code += refuse(call, int(name) if name.isdigit() else getattr(errno, name))
+    code += [(RETURN, 0, 0, ALLOW)]
+    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *each) for each in code))
+    pointer = struct.pack("HxxxxxxQ", len(code), ctypes.addressof(program))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_SECCOMP, FILTER_MODE, ctypes.create_string_buffer(pointer), 0, 0) != 0:
+        sys.exit(f"no filter: {os.strerror(ctypes.get_errno())}")
+    os.execvp(sys.argv[2], sys.argv[2:])
+
+
+main()

@@ -1,0 +1,240 @@
+"""Nothing of the machine's is touched, whatever an image holds or a kernel refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from images_support import hello_program
+from layout import directory, file, symlink, tar_of, write_layout
+from support import TESTS, Runner, dockerc
+
+REFUSING = [sys.executable, str(TESTS / "refusing.py")]
+"""Runs a command whose system calls are refused: refusing.py CALL[=ERRNO],... COMMAND."""
+
+PRIVATE = ["unshare", "-m", "--propagation", "private"]
+"""Where root tries what could harm the machine."""
+
+
+def private(run: Runner) -> list[str]:
+    return PRIVATE if run.as_root else []
+
+
+def built(place: Path, *entries: object, name: str = "app", **config: object) -> Path:
+    """An executable of the fixture's program and these entries."""
+    layer = tar_of(
+        directory("bin"),
+        file("bin/hello", hello_program(), mode=0o755),
+        *entries,  # type: ignore[arg-type]
+    )
+    layout = write_layout(
+        place / f"{name}-layout", [layer], {"Entrypoint": ["/bin/hello"], **config}
+    )
+    dockerc("build", f"oci:{layout}", "-o", place / name)
+    return place / name
+
+
+@pytest.fixture
+def secret(shared: Path) -> Path:
+    """A file of the machine, by a path from its root."""
+    (shared / "secret").write_text("of the machine")
+    (shared / "secret").chmod(0o666)
+    return shared / "secret"
+
+
+ROOTS = {
+    "root": "/",
+    "parents": "../../../..",
+    "proc": "/proc/self/root",
+    "far": "/usr/../..",
+    "chain": "/second",
+}
+"""Links of an image that are its root, or lead there."""
+
+
+@pytest.mark.parametrize("link", ROOTS)
+@pytest.mark.parametrize("option", ["volume", "tmpfs", "mount", "baked", "deep"])
+def test_nothing_is_mounted_over_the_root(
+    run: Runner, shared: Path, secret: Path, link: str, option: str
+) -> None:
+    (shared / "volume").mkdir()
+    entries = [symlink("data", ROOTS[link]), symlink("second", "third/.."), directory("third")]
+    app = built(shared, directory("usr"), *entries)
+    target = "/data/../data/." if option == "deep" else "/data"
+    volume = f"{shared}/volume:{target}"
+    options = {
+        "volume": ["-v", volume], "deep": ["-v", volume], "tmpfs": ["--tmpfs", target],
+        "mount": ["--mount", f"type=bind,source={shared}/volume,target={target}"], "baked": [],
+    }[option]  # fmt: skip
+    if option == "baked":
+        dockerc("edit", app, shared / "baked", "-v", volume)
+        app = shared / "baked"
+    done = run(*private(run), app, *options, "cat", f"/..{secret}")
+    assert "of the machine" not in done.stdout
+    assert done.returncode == 125
+    assert "the container's root, or leads there" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("target", ["/", "/.", "/..", "/../..", "//"])
+def test_the_root_itself_is_no_target(run: Runner, shared: Path, secret: Path, target: str) -> None:
+    app = built(shared)
+    for options in (["-v", f"{shared}:{target}"], ["--tmpfs", target]):
+        done = run(*private(run), app, *options, "cat", f"/..{secret}")
+        assert (done.returncode, done.stdout) == (125, ""), done.stderr
+        assert "the container's root" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["proc", "dev", "sys", "etc", "etc/hosts", "dev/pts", "tmp"])
+@pytest.mark.parametrize("where", ["/", "../../..", "/proc/self/root"])
+def test_no_link_of_the_image_uncovers_the_machine(
+    run: Runner, shared: Path, secret: Path, name: str, where: str
+) -> None:
+    parents = [directory(name.split("/")[0])] if "/" in name else []
+    app = built(shared, *parents, symlink(name, where))
+    done = run(*private(run), app, "cat", f"/..{secret}")
+    assert "of the machine" not in done.stdout
+    assert done.returncode != 0
+    options = ["--add-host", "a:1.2.3.4", "-w", "/tmp/x", "--hostname", "h"]
+    assert "of the machine" not in run(*private(run), app, *options, "cat", f"/..{secret}").stdout
+    assert secret.read_text() == "of the machine"
+
+
+def test_what_config_json_masks_or_protects_is_not_the_root(
+    run: Runner, shared: Path, secret: Path
+) -> None:
+    app = built(shared, symlink("data", "/"))
+    for key in ("maskedPaths", "readonlyPaths"):
+        changed = with_linux(app, shared / key, {key: ["/data", "/"]})
+        done = run(*private(run), changed, "cat", f"/..{secret}")
+        assert done.returncode == 125 and "the container's root" in done.stderr
+
+
+def with_linux(app: Path, output: Path, linux: dict[str, object]) -> Path:
+    """The executable with other members of config.json's `linux`."""
+    from support import with_config
+
+    config = json.loads(dockerc("inspect", "--config", app).stdout)
+    config["linux"].update(linux)
+    return with_config(app, config, output)
+
+
+@pytest.mark.parametrize("target", ["/proc", "/proc/sys/kernel", "/data/self/attr", "/proc/self"])
+def test_nothing_is_mounted_in_proc(run: Runner, shared: Path, target: str) -> None:
+    app = built(shared, directory("proc"), symlink("data", "/proc"))
+    done = run(app, "-v", f"{shared}:{target}", "env")
+    assert done.returncode == 125 and "in /proc, or leads there" in done.stderr
+
+
+# What the kernel refuses.
+
+WATCHED = textwrap.dedent("""
+    import json, os, subprocess, sys
+    def state():
+        # A mount's number and place; options and counters of the kernel may change.
+        mounts = [line.split()[:5] for line in open("/proc/self/mountinfo")]
+        return [mounts, sorted(os.listdir("/dev")), sorted(os.listdir("/tmp")),
+                sorted(os.listdir("/var/tmp")), sorted(os.listdir("/run")), os.getcwd()]
+    before = state()
+    done = subprocess.run(sys.argv[1:], capture_output=True, text=True, timeout=60,
+                          stdin=subprocess.DEVNULL)
+    after = state()
+    mine = lambda names: [n for n in names if n.startswith("dockerc-") and "test" not in n]
+    print(json.dumps({
+        "same": before[0] == after[0] and before[1] == after[1] and before[5] == after[5],
+        "left": [sorted(set(mine(a)) - set(mine(b))) for a, b in zip(after[2:5], before[2:5])],
+        "difference": [m for m in before[0] if m not in after[0]],
+        "status": done.returncode, "stdout": done.stdout, "stderr": done.stderr}))
+""")
+"""Runs a command and tells whether the caller's mounts and directories are as they were."""
+
+CALLS = ["unshare", "mount", "umount2", "pivot_root", "chroot", "mknodat", "setns",
+         "open_tree", "move_mount", "fsopen", "clone", "clone3", "setsid", "setpgid",
+         "memfd_create", "execveat", "mount_setattr", "statx", "pidfd_open", "prctl",
+         "setresuid", "capset", "socketpair", "landlock_create_ruleset"]  # fmt: skip
+"""Each is refused alone, in pairs those that decide where a start acts."""
+
+PAIRS = [(one, other) for at, one in enumerate(CALLS[:9]) for other in CALLS[at + 1 : 9]]
+
+
+@pytest.mark.parametrize("errno", ["EPERM", "ENOSYS", "0"])
+@pytest.mark.parametrize("call", CALLS)
+def test_a_refused_call_does_not_reach_the_machine(
+    run: Runner, deb: Path, shared: Path, call: str, errno: str
+) -> None:
+    assert_untouched(run, deb, shared, f"{call}={errno}")
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: "-".join(pair))
+def test_two_refused_calls_do_not_reach_the_machine(
+    run: Runner, deb: Path, shared: Path, pair: tuple[str, str]
+) -> None:
+    assert_untouched(run, deb, shared, ",".join(f"{call}=EPERM" for call in pair))
+
+
+def assert_untouched(run: Runner, app: Path, shared: Path, refused: str) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("the filter of these tests wants root")
+    command = [*REFUSING, refused, *run.command(app, "sh", "-c", "echo ran")]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(shared)}
+    # In its own mount namespace, should it fail.
+    watched = subprocess.run(
+        [*PRIVATE, sys.executable, "-c", WATCHED, *command],
+        env=environment, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert watched.returncode == 0, watched.stderr
+    told = json.loads(watched.stdout)
+    assert told["same"], told
+    assert told["left"] == [[], [], []], told
+    if told["status"] == 0:
+        assert told["stdout"] == "ran\n", told
+    else:
+        assert told["stdout"] == "", told
+        assert told["status"] in (125, 126, 127, 137), told
+        assert "Traceback" not in told["stderr"] and "internal error" not in told["stderr"], told
+
+
+def test_root_without_namespaces_is_kept_in_its_directory(
+    deb: Path, shared: Path, secret: Path
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root starts without any namespace")
+    done = subprocess.run(
+        [*PRIVATE, *REFUSING, "unshare=EPERM", str(deb), "sh", "-c",
+         "grep Cap[BE] /proc/self/status; mknod /tmp/disk b 254 0 && echo made;"
+         f" chroot /tmp /bin/true 2>&1; cat /proc/1/root{secret} /../..{secret}"],
+        env={**os.environ, "XDG_CACHE_HOME": str(shared)},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert "made" not in done.stdout and "of the machine" not in done.stdout, done.stdout
+
+
+def test_a_tree_with_a_mount_in_it_loses_nothing_of_it(
+    run: Runner, deb: Path, shared: Path
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root mounts something into another run's tree")
+    victim = shared / "victim"
+    victim.mkdir()
+    (victim / "file").write_text("kept")
+    victim.chmod(0o777)
+    left = shared / "dockerc/run/run-7"
+    assert run("mkdir", "-p", left / "deep/er", left / "plain").returncode == 0
+    subprocess.run([*PRIVATE, "sh", "-c",
+        f"mount --bind {victim} {left}/deep/er && exec \"$@\"", "-", *run.command(deb, "true")],
+        env={**os.environ, "XDG_CACHE_HOME": str(shared), "DOCKERC_FORCE": "copy"},
+        check=True, timeout=60)  # fmt: skip
+    assert (victim / "file").read_text() == "kept"
+    # A name that only looks like one of ours is somebody's.
+    other = Path("/var/tmp") / f"dockerc-{os.getuid()}-backup-{os.getpid()}"
+    other.mkdir()
+    try:
+        Runner(as_root=True)(deb, "true", env={**os.environ, "TMPDIR": "/var/tmp"})
+        assert other.is_dir()
+    finally:
+        other.rmdir()
