@@ -136,6 +136,8 @@ def facts(text: str) -> set[str]:
             if target in DEVICES:
                 options = ""  # of the file system that the machine's node is bound from
             kept = {o for o in options.split(",") if not o.startswith(("size=", "inode64", "uid="))}
+            if target == "/dev":
+                kept.add("nodev")  # ours alone: devices are opened where they were bound
             line = f"mount {target} {filesystem} {','.join(sorted(kept))}"
         if line.startswith(("env TERM=", "env _=", "env PWD=", "env SHLVL=", "env OLDPWD=")):
             continue

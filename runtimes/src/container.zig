@@ -186,7 +186,7 @@ pub const Container = struct {
             try self.mount(namespace);
         } else {
             if (self.machine.volumes.len > 0) log.die("volumes cannot be mounted here: this container may neither mount nor make a user namespace", .{});
-            try devices.make(arena, null);
+            try devices.make(arena, null, self.ids);
             for (self.spec.mounts, self.machine.sources) |each, source| if (source) |s| self.copy(s, each.destination);
             for (self.shown) |file| self.copy(file.source, file.destination);
         }
@@ -241,7 +241,7 @@ pub const Container = struct {
         };
         for (self.spec.mounts, self.machine.sources) |each, source| maker.make(each, source) catch |err|
             log.die("cannot mount {s} on {s}: {s}", .{ each.type, each.destination, sys.text(err) });
-        try devices.make(arena, namespace);
+        try devices.make(arena, namespace, self.ids);
         if (self.beyond.all_devices) try devices.showAll(arena, namespace);
         for (self.shown) |file| mounts.bind(arena, namespace, file.source, file.destination, file.flags()) catch |err|
             log.debug("no {s}: {s}", .{ file.destination, sys.text(err) });

@@ -21,4 +21,3 @@ pub const Kind = enum(u8) {
 };
 
 pub const Message = extern struct { kind: Kind, value: i32 = 0 };
-

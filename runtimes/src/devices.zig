@@ -7,6 +7,7 @@ const text = @import("text.zig");
 const log = @import("log.zig");
 const jail_path = @import("jail_path.zig");
 const remove = @import("remove.zig");
+const Ids = @import("userns.zig").Ids;
 const MountNamespace = @import("mount_namespace.zig").MountNamespace;
 
 const Device = struct { name: []const u8, major: u32, minor: u32 };
@@ -29,9 +30,9 @@ const links = [_]struct { name: [:0]const u8, target: [:0]const u8 }{
 };
 
 /// Of the image where nothing can be mounted: `namespace` is null then.
-pub fn make(arena: std.mem.Allocator, namespace: ?MountNamespace) !void {
+pub fn make(arena: std.mem.Allocator, namespace: ?MountNamespace, ids: Ids) !void {
     const dev = try jail_path.resolve(arena, "/dev", .directory);
-    for (devices) |device| makeOne(arena, dev, device, namespace) catch |err|
+    for (devices) |device| makeOne(arena, dev, device, namespace, ids) catch |err|
         log.debug("no /dev/{s}: {s}", .{ device.name, sys.text(err) });
     for (links) |link| {
         const path = try text.alloc(arena, "{s}/{s}", .{ dev, link.name });
@@ -57,7 +58,7 @@ pub fn showAll(arena: std.mem.Allocator, namespace: MountNamespace) !void {
 /// The machine's node, bound; read-only, so that root's app cannot change its mode or owner, which
 /// keeps nobody from writing to the device. A node of our own would need a mount in which any device
 /// that the app makes can be opened.
-fn makeOne(arena: std.mem.Allocator, dev: [:0]const u8, device: Device, mounts: ?MountNamespace) !void {
+fn makeOne(arena: std.mem.Allocator, dev: [:0]const u8, device: Device, mounts: ?MountNamespace, ids: Ids) !void {
     const path = try text.alloc(arena, "{s}/{s}", .{ dev, device.name });
     const namespace = mounts orelse {
         const char_device = 0o020666;
@@ -68,7 +69,8 @@ fn makeOne(arena: std.mem.Allocator, dev: [:0]const u8, device: Device, mounts: 
     const target = try jail_path.resolve(arena, path, .file);
     if (target.len == 1) return error.INVAL;
     try namespace.mount(try text.alloc(arena, "dev/{s}", .{device.name}), target, null, sys.MS.bind, null);
-    try namespace.restrict(target, sys.MS.rdonly | sys.MS.nosuid | sys.MS.noexec);
+    // In a user namespace of ours the machine's root is not there.
+    if (ids == .host or ids == .outer) try namespace.restrict(target, sys.MS.rdonly);
 }
 
 fn isThere(path: [*:0]const u8) bool {

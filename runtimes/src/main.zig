@@ -205,6 +205,7 @@ fn run(arena: std.mem.Allocator, reader: *Reader, opts: *const options.Options, 
     watchdog.dismiss();
     if (group) |g| g.leave();
     farewell.leaveMounts(proc);
+    watchdog.waitForEnd();
     end.imitate();
     return end.status;
 }

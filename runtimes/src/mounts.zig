@@ -15,14 +15,10 @@ const MS = sys.MS;
 pub const Source = struct {
     fd: sys.fd_t,
     directory: bool,
-    /// A device that was asked for by its own name: only such a mount lets devices be opened.
-    device: bool,
 
     pub fn open(path: [*:0]const u8) sys.Error!Source {
         const fd = try sys.openat(sys.at_fdcwd, path, .{ .PATH = true, .CLOEXEC = true }, 0);
-        const bits = try sys.fdMode(fd);
-        const format = bits & 0o170000;
-        return .{ .fd = fd, .directory = sys.isDirectory(bits), .device = format == 0o020000 or format == 0o060000 };
+        return .{ .fd = fd, .directory = sys.isDirectory(try sys.fdMode(fd)) };
     }
 
     /// Through /proc of the machine: a mount point as long as the machine's root is our working
@@ -67,7 +63,9 @@ pub fn bind(arena: std.mem.Allocator, namespace: MountNamespace, source: Source,
     const path = try freeTarget(arena, destination, if (source.directory) .directory else .file);
     var buf: [32:0]u8 = undefined;
     try namespace.mount(source.machinePath(&buf), path, null, MS.bind | MS.rec, null);
-    return namespace.restrict(path, (flags & restrictions) | if (source.device) 0 else @as(usize, MS.nodev));
+    // A file holds no devices.
+    const without = (flags & restrictions) | if (source.directory) @as(usize, MS.nodev) else 0;
+    if (without != 0) try namespace.restrict(path, without);
 }
 
 /// Where nothing can be mounted: the file's content, as it is now.

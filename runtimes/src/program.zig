@@ -75,8 +75,8 @@ pub fn exec(arena: std.mem.Allocator, path: [:0]const u8, args: []const []const 
     log.debug("starting {s}", .{path});
     try socket.send(lifeline, try std.mem.concat(arena, u8, &.{ "p", path }), &.{});
     if (how == .emulated) {
-        const err = sys.do(.execve, .{ path.ptr, argv.ptr + own, block });
-        try socket.send(lifeline, &.{ 'e', sys.errorNumber(if (err) |_| unreachable else |e| e) }, &.{});
+        const failure: anyerror = if (sys.do(.execve, .{ path.ptr, argv.ptr + own, block })) |_| error.NOEXEC else |err| err;
+        try socket.send(lifeline, &.{ 'e', sys.errorNumber(failure) }, &.{});
         sys.exit(not_found);
     }
     try launch(argv, block, lifeline);
@@ -90,7 +90,8 @@ fn launch(argv: [*:null]const ?[*:0]const u8, env: [*:null]const ?[*:0]const u8,
     try sys.do(.fcntl, .{ lifeline, set_descriptor_flags, 0 });
     const empty_path = 0x1000;
     try sys.do(.execveat, .{ launcher_fd, "", argv, env, empty_path });
-    unreachable;
+    // A filter may say so.
+    return error.NOEXEC;
 }
 
 /// Where the launcher expects the lifeline and itself.

@@ -127,4 +127,3 @@ pub fn admit(signal: u32) void {
     restore(&all_others) catch {};
     _ = block() catch {};
 }
-

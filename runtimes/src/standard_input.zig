@@ -106,7 +106,7 @@ fn feed(from: sys.fd_t, to: sys.fd_t) void {
         const got = sys.call(.read, .{ from, buf.ptr, buf.len }) catch break;
         if (got == 0) break;
         var rest: []const u8 = buf[0..got];
-        while (rest.len > 0) rest = rest[sys.call(.write, .{ to, rest.ptr, rest.len }) catch return..];
+        while (rest.len > 0) rest = rest[sys.call(.write, .{ to, rest.ptr, rest.len }) catch return ..];
     }
     sys.close(to);
 }

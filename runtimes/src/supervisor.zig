@@ -49,7 +49,8 @@ pub const Supervisor = struct {
             const terminals = if (self.terminal) |terminal| terminal.interests() else .{ nobody, nobody };
             var polled = [5]linux.pollfd{
                 .{ .fd = self.queue.fd, .events = POLL.IN, .revents = 0 },
-                .{ .fd = self.lifeline orelse -1, .events = POLL.IN, .revents = 0 },
+                // That its other end is closed is told in any case; what was said before can wait.
+                .{ .fd = self.lifeline orelse -1, .events = if (self.terminal == null) 0 else POLL.IN, .revents = 0 },
                 .{ .fd = self.watchdog.control, .events = POLL.IN, .revents = 0 },
                 terminals[0],
                 terminals[1],
@@ -58,7 +59,7 @@ pub const Supervisor = struct {
             while (self.queue.next()) |signal| {
                 if (signal.number != SIG.chld) self.pass(signal) else if (self.reap()) |end| return self.finish(end);
             }
-            if (polled[1].revents != 0) _ = self.follow();
+            if (polled[1].revents != 0) while (self.lifeline != null and self.follow()) {};
             if (polled[2].revents != 0) self.listen();
             if (self.terminal) |terminal| terminal.relay(polled[3..5].*);
         }

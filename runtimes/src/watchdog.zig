@@ -100,10 +100,14 @@ pub const Watchdog = struct {
         return if (got.bytes.len == @sizeOf(Message)) message else error.IO;
     }
 
-    /// When nothing is left to be done. It must not outlive us: our file would still be in use, and
-    /// there may be nobody to reap it (the first process of a container).
+    /// When nothing is left to be done.
     pub fn dismiss(self: Watchdog) void {
         self.tell(.{ .kind = .dismiss }, &.{}) catch {};
+    }
+
+    /// It must not outlive us: our file would still be in use, and there may be nobody to reap it (the
+    /// first process of a container).
+    pub fn waitForEnd(self: Watchdog) void {
         _ = sys.wait(self.pid, 0) catch {};
     }
 };
@@ -179,10 +183,13 @@ const Dog = struct {
         const cloned = own_process.clone(flags | sys.CLONE.parent) catch |err|
             return self.answer(.{ .kind = .clone, .value = -@as(i32, sys.errorNumber(err)) });
         switch (cloned) {
-            .child => |child| self.role.run(self.role.context, child),
+            .child => |child| {
+                sys.close(self.control);
+                self.role.run(self.role.context, child);
+            },
             .parent => |process| {
                 self.letGo();
-                try self.follow(process.pid);
+                self.follow(process.pid) catch |err| return self.answer(.{ .kind = .clone, .value = -@as(i32, sys.errorNumber(err)) });
                 return self.answer(.{ .kind = .clone, .value = process.pid });
             },
         }
