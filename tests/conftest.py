@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hostile_support import NoElf, sound_executables
 from images_support import Layout, LyingRegistry, isolate, lying_registry, on
+from leftovers import adopt_orphans
 from registry_support import Authority
 from support import FIXTURES, TESTS, Runner, dockerc
 
@@ -24,6 +25,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  
         report.outcome = "failed"
         report.longrepr = f"skipped, which CI does not allow: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_processes() -> None:
+    """What the tests start can be told from other processes of the machine."""
+    adopt_orphans()
 
 
 @pytest.fixture(scope="session", autouse=True)
