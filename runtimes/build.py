@@ -102,6 +102,14 @@ def fuzz(zstd: Path, out: Path, cache: Path) -> None:
     subprocess.run(["c++", *objects, "-lpthread", "-o", out / "fuzz"], check=True)
 
 
+def filter_dump(arch: str, out: Path, cache: Path) -> None:
+    """Build OUT, which writes the system call filters of that architecture's stub (tests)."""
+    cache.mkdir(parents=True, exist_ok=True)
+    target = ["-target", f"{arch}-linux-none", "-O", "ReleaseSafe", "-fstrip"]
+    source = f"-Mroot={SOURCE / 'filter_dump.zig'}"
+    zig(["build-exe", f"-femit-bin={out}", *target, source], cache, cache)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -208,6 +208,18 @@ pub fn readLarge(dir: fd_t, path: [*:0]const u8, max: usize) Error![]u8 {
     return readFile(dir, path, try anonymous(max));
 }
 
+/// The whole, or an error.
+pub fn writeAll(fd: fd_t, content: []const u8) Error!void {
+    var rest = content;
+    while (rest.len > 0) {
+        const n = call(.write, .{ fd, rest.ptr, rest.len }) catch |err| {
+            if (err == error.INTR) continue;
+            return err;
+        };
+        rest = rest[n..];
+    }
+}
+
 pub fn writeFile(dir: fd_t, path: [*:0]const u8, content: []const u8) Error!void {
     const fd = try openat(dir, path, .{ .ACCMODE = .WRONLY, .CLOEXEC = true }, 0);
     defer close(fd);
