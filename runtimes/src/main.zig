@@ -235,8 +235,7 @@ fn say(arena: std.mem.Allocator, comptime format: []const u8, args: anytype) !u8
 }
 
 fn write(all: []const u8) !u8 {
-    var rest = all;
-    while (rest.len > 0) rest = rest[try sys.call(.write, .{ 1, rest.ptr, rest.len })..];
+    try sys.writeAll(1, all);
     return 0;
 }
 

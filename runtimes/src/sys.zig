@@ -189,21 +189,39 @@ pub fn preadAll(fd: fd_t, buf: []u8, offset: u64) Error!usize {
     return done;
 }
 
-/// Reads a small file whole; what does not fit is cut off.
+/// Reads a file whole; FBIG where it does not fit.
 pub fn readFile(dir: fd_t, path: [*:0]const u8, buf: []u8) Error![]u8 {
     const fd = try openat(dir, path, .{ .CLOEXEC = true }, 0);
     defer close(fd);
+    const got = try readAll(fd, buf);
+    var more: [1]u8 = undefined;
+    if (got.len == buf.len and (try readAll(fd, &more)).len > 0) return error.FBIG;
+    return got;
+}
+
+/// As much of a file as fits, for files of which the beginning is enough.
+pub fn readStart(dir: fd_t, path: [*:0]const u8, buf: []u8) Error![]u8 {
+    const fd = try openat(dir, path, .{ .CLOEXEC = true }, 0);
+    defer close(fd);
+    return readAll(fd, buf);
+}
+
+/// Fills `buf` as far as the file goes.
+pub fn readAll(fd: fd_t, buf: []u8) Error![]u8 {
     var done: usize = 0;
     while (done < buf.len) {
-        const n = try call(.read, .{ fd, buf.ptr + done, buf.len - done });
+        const n = call(.read, .{ fd, buf.ptr + done, buf.len - done }) catch |err| {
+            if (err == error.INTR) continue;
+            return err;
+        };
         if (n == 0) break;
         done += n;
     }
     return buf[0..done];
 }
 
-/// Reads as much of a file as `max`, into pages that cost nothing as long as nothing is in them;
-/// memory of an allocator would be filled first, as Zig's safe modes do.
+/// Reads a file of at most `max` bytes whole, into pages that cost nothing as long as nothing is in
+/// them; memory of an allocator would be filled first, as Zig's safe modes do.
 pub fn readLarge(dir: fd_t, path: [*:0]const u8, max: usize) Error![]u8 {
     return readFile(dir, path, try anonymous(max));
 }
