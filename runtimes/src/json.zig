@@ -52,11 +52,12 @@ pub const Value = union(enum) {
 
     pub fn integer(self: Value, comptime T: type) error{Json}!T {
         if (self != .number) return error.Json;
-        const negative = @typeInfo(T).int.signedness == .signed and std.mem.startsWith(u8, self.number, "-");
+        const signed = @typeInfo(T).int.signedness == .signed;
+        const negative = signed and std.mem.startsWith(u8, self.number, "-");
         const digits = self.number[@intFromBool(negative)..];
         if (digits.len > 1 and digits[0] == '0') return error.Json;
-        const value: i128 = quantity.number(u64, digits) orelse return error.Json;
-        return std.math.cast(T, if (negative) -value else value) orelse error.Json;
+        const value = quantity.number(T, digits) orelse return error.Json;
+        return if (negative) -value else value;
     }
 
     /// Fields that T has no place for are left out; a missing one (or null) has its default.

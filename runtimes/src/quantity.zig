@@ -8,7 +8,7 @@ pub fn number(comptime T: type, given: []const u8) ?T {
     return std.math.cast(T, decimal(given) orelse return null);
 }
 
-fn decimal(given: []const u8) ?u64 {
+noinline fn decimal(given: []const u8) ?u64 {
     if (given.len == 0) return null;
     var value: u64 = 0;
     for (given) |digit| {

@@ -15,6 +15,8 @@ pub const Error = error{ Json, TooLong, OutOfMemory };
 fn Names(comptime SYS: type) type {
     return struct {
         const fields = @typeInfo(SYS).@"enum";
+        /// 32-bit ARM has private calls with large numbers.
+        const Number = if (@hasField(SYS, "set_tls")) u32 else u16;
         const text = blk: {
             @setEvalBranchQuota(100_000);
             var all: []const u8 = "";
@@ -23,7 +25,7 @@ fn Names(comptime SYS: type) type {
         };
         const numbers = blk: {
             @setEvalBranchQuota(100_000);
-            var all: [fields.field_names.len]u32 = undefined;
+            var all: [fields.field_names.len]Number = undefined;
             for (&all, fields.field_names) |*number, name| number.* = @backingInt(@field(SYS, name));
             break :blk all;
         };
