@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -19,6 +20,9 @@ from pathlib import Path
 
 PLACES = ("/tmp", "/var/tmp", "/dev/shm", "/run")
 """Where programs put files for a while."""
+
+NOT_SHOWN = re.compile(r"dockerc-(own-.*|[0-9]+)")
+"""Directories of other tests like this, and what the runtime unpacked to where it has no cache."""
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_SET_CHILD_SUBREAPER = 36
@@ -114,8 +118,8 @@ def _cover(made: list[tuple[str, str]]) -> None:
     for place, own in made:
         Path(own).chmod(Path(place).stat().st_mode & 0o7777)
         for entry in Path(place).iterdir():
-            # Programs and caches of the tests, sockets of services. No mount point is lost.
-            if entry.is_dir() and not entry.is_symlink() and str(entry) != own:
+            # Programs of the tests, sockets of services. No mount point is lost.
+            if entry.is_dir() and not entry.is_symlink() and not NOT_SHOWN.fullmatch(entry.name):
                 (Path(own) / entry.name).mkdir()
                 _mount(str(entry), f"{own}/{entry.name}", _MS_BIND | _MS_REC)
         _mount(own, place, _MS_BIND | _MS_REC)

@@ -253,7 +253,7 @@ def test_about_the_file(run: Runner, deb: Path, shared: Path) -> None:
     assert inspected["root"]["path"] == "rootfs"
     manual = said(run, deb, "--dockerc-help")
     assert manual.startswith("Usage: ") and "--cap-add" in manual
-    said(run, deb, "--dockerc-extract", shared / "out")
+    said(run, deb, "--dockerc-privileged-files", "--dockerc-extract", shared / "out")
     assert json.loads((shared / "out/config.json").read_text()) == inspected
     assert (shared / "out/rootfs/bin/ls").exists()
     assert "out" in refused(run, deb, "--dockerc-extract", shared / "out")

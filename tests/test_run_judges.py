@@ -83,7 +83,8 @@ def bundle(run: Runner, deb: Path, place: Path) -> Path:
     if not parent.exists():
         parent.mkdir()
         parent.chmod(0o777)
-        assert run(deb, "--dockerc-extract", parent / "bundle").returncode == 0
+        words = ["--dockerc-privileged-files", "--dockerc-extract", parent / "bundle"]
+        assert run(deb, *words).returncode == 0
     return parent / "bundle"
 
 

@@ -7,9 +7,11 @@ const text = @import("text.zig");
 const log = @import("log.zig");
 const cgroup = @import("cgroup.zig");
 const Affinity = @import("affinity.zig").Affinity;
+const changes = @import("changes.zig");
 const config = @import("config.zig");
 const credentials = @import("credentials.zig");
 const doctor = @import("doctor.zig");
+const extraction = @import("extraction.zig");
 const farewell = @import("farewell.zig");
 const footer = @import("footer.zig");
 const json = @import("json.zig");
@@ -29,7 +31,6 @@ const Container = @import("container.zig").Container;
 const Environment = @import("environment.zig").Environment;
 const Image = @import("squashfs/image.zig").Image;
 const Reader = @import("squashfs/reader.zig").Reader;
-const Unpacking = @import("unpack.zig").Unpacking;
 const Watcher = @import("watcher.zig").Watcher;
 const Superblock = @import("squashfs/superblock.zig").Superblock;
 
@@ -64,14 +65,16 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     image.* = .{ .fd = self, .start = payload.offset, .len = payload.superblock.bytes_used };
     const reader = try arena.create(Reader);
     reader.init(image, payload.superblock) catch |err| log.die("the payload is damaged: {s}", .{sys.text(err)});
-    if (opts.last(.extract)) |directory| return extract(arena, reader, directory);
+    if (opts.last(.extract)) |directory| {
+        try extraction.run(arena, reader, directory, opts.has(.privileged_files));
+        return 0;
+    }
     if (opts.has(.inspect)) return write(try readConfig(arena, reader));
     return run(arena, reader, &opts, &callers, payload.require_mapped_uids);
 }
 
 /// What is to run, as config.json and the caller want it.
 const Plan = struct {
-    config: []const u8,
     spec: *config.Spec,
     /// Of the root file system in the payload.
     root: []const u8,
@@ -94,7 +97,7 @@ const Plan = struct {
         };
         if (args.len == 0) log.die("the image names no command: give one", .{});
         const env = try program.environment(arena, &spec.process, opts, callers);
-        return .{ .config = config_text, .spec = spec, .root = root, .beyond = beyond, .args = args, .env = env };
+        return .{ .spec = spec, .root = root, .beyond = beyond, .args = args, .env = env };
     }
 };
 
@@ -154,13 +157,11 @@ fn run(arena: std.mem.Allocator, reader: *Reader, opts: *const options.Options, 
         .memory_is_plenty = memory_is_plenty,
         .callers = callers,
         .path = plan.root,
-        .config = plan.config,
-        .has_digest = spec.annotation("dev.dockerc.digest") != null,
         .ids = ids,
         .uid = process.user.uid,
         .gid = process.user.gid,
         .caller = caller.uid,
-        .kept = if (opts.last(.overlay)) |path| try openKept(arena, path) else null,
+        .kept = if (opts.last(.overlay)) |path| try changes.openKept(arena, path) else null,
     };
     const kind = root.make() catch |err| log.die("cannot prepare a place to run in: {s}", .{sys.text(err)});
     const watched = !process.noNewPrivileges or root.written != null;
@@ -200,22 +201,6 @@ fn readOptions(arena: std.mem.Allocator, callers: *const Environment, vector: []
             .not_a_switch => log.die("{s}: the option is on or off: write it alone, or with =true or =false", .{problem.word}),
         },
     };
-}
-
-fn openKept(arena: std.mem.Allocator, path: []const u8) !sys.fd_t {
-    const name = try arena.dupeSentinel(u8, path, 0);
-    sys.mkdir(name, 0o755) catch |err| if (err != error.EXIST) log.die("--overlay {s}: {s}", .{ path, sys.text(err) });
-    return sys.openat(sys.at_fdcwd, name, .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true }, 0) catch |err|
-        log.die("--overlay {s}: {s}", .{ path, sys.text(err) });
-}
-
-fn extract(arena: std.mem.Allocator, reader: *Reader, path: []const u8) !u8 {
-    const name = try arena.dupeSentinel(u8, path, 0);
-    sys.mkdir(name, 0o755) catch |err| log.die("cannot make {s}: {s}", .{ path, sys.text(err) });
-    const into = try sys.openat(sys.at_fdcwd, name, .{ .DIRECTORY = true, .CLOEXEC = true }, 0);
-    var unpacking: Unpacking = .{ .arena = arena, .reader = reader, .into = into, .owners = sys.raw(.geteuid, .{}) == 0 };
-    unpacking.run("") catch |err| log.die("cannot unpack to {s}: {s}", .{ path, sys.text(err) });
-    return 0;
 }
 
 fn rootPath(spec: *const config.Spec) []const u8 {
@@ -292,6 +277,7 @@ test {
     _ = options;
     _ = @import("passwd.zig");
     _ = seccomp;
+    _ = @import("sha256.zig");
     _ = @import("seccomp_profile.zig");
     _ = @import("fuse/request_test.zig");
     _ = @import("fuse/scout.zig");
