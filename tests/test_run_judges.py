@@ -32,7 +32,10 @@ echo fds $(ls /proc/self/fd)
 mkdir /tmp/new 2>&1
 """
 
-HIDDEN = ("/proc/kcore", "/proc/timer_list", "/proc/latency_stats", "/proc/sched_debug")
+HIDDEN = (
+    *("/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats"),
+    *("/proc/sched_debug", "/proc/timer_list"),
+)
 
 DEVICES = tuple(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty"))
 
