@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from images_support import hello_program
-from layout import directory, file, symlink, tar_of, write_layout
+from layout import directory, file, hard_link, symlink, tar_of, write_layout
 from support import Runner, dockerc, with_config
 
 SECRET = "of the machine"
@@ -142,6 +142,49 @@ def test_tables_of_users_that_lead_elsewhere_are_not_followed(
     for words in ([], ["-u", "0"], ["-u", "1000:1000"]):
         assert run(app, *words, "env", timeout=20).returncode in (0, 125)
     assert run(app, "-u", "daemon", "env", timeout=20).returncode == 125
+
+
+def test_no_entry_of_a_layer_is_written_through_a_link(
+    run: Runner, shared: Path, victim: Path
+) -> None:
+    """Neither where it is merged nor where it is unpacked, by the tool or by the executable."""
+    outside = f"../../../../../..{victim}"
+    entries = [
+        symlink("out", str(victim)), file("out/planted", b"x"),
+        symlink("up", outside), file("up/planted", b"x"), file(f"{outside}/planted", b"x"),
+        symlink("secret", f"{victim}/secret"), file("secret", b"overwritten"),
+        hard_link("linked", f"{outside}/secret"),
+    ]  # fmt: skip
+    before = state(victim)
+    for number, entry in enumerate(entries):
+        place = shared / str(number)
+        place.mkdir()
+        before_it = [entries[number - 1]] if number % 2 == 1 or number == 4 else []
+        layout = write_layout(place / "layout", [tar_of(*before_it, entry)], {"Cmd": ["/x"]})
+        built = dockerc("build", f"oci:{layout}", "-o", place / "app", check=False)
+        assert "Traceback" not in built.stderr and state(victim) == before, number
+        if built.returncode == 0:
+            place.chmod(0o777)
+            dockerc("extract", place / "app", "--rootfs", place / "tree", check=False)
+            run(place / "app", "--dockerc-extract", place / "out")
+            assert state(victim) == before, number
+            trees = [place / "tree", place / "out"]
+            for path in (path for tree in trees for path in tree.rglob("*")):
+                shown = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+                assert SECRET.encode() not in shown, path
+
+
+def test_a_user_has_the_groups_of_the_image(run: Runner, shared: Path) -> None:
+    tables = [
+        file("etc/passwd", b"me:x:7:8::/:\n"),
+        file("etc/group", b"mine:x:8:\ndenied:x:44:you,me\nother:x:45:you\n"),
+    ]
+    app = build(shared, directory("etc"), directory("proc"), *tables)
+    config = json.loads(dockerc("inspect", "--config", app).stdout)
+    several = with_config(app, config, shared / "several")
+    status = run(several, "-u", "me", "cat", "/proc/self/status").stdout
+    (groups,) = [line for line in status.splitlines() if line.startswith("Groups:")]
+    assert "44" in groups.split() and "45" not in groups.split()
 
 
 def test_hooks_and_sysctls_of_a_payload_are_not_for_the_machine(
