@@ -5,10 +5,10 @@ const std = @import("std");
 const sys = @import("sys.zig");
 const log = @import("log.zig");
 const ownership = @import("ownership.zig");
+const payload_digest = @import("payload_digest.zig");
 const quantity = @import("quantity.zig");
 const remove = @import("remove.zig");
 const text = @import("text.zig");
-const Sha256 = @import("sha256.zig").Sha256;
 const Tree = remove.Tree;
 const Environment = @import("environment.zig").Environment;
 const Reader = @import("squashfs/reader.zig").Reader;
@@ -188,17 +188,7 @@ fn isOurs(name: []const u8) bool {
 /// What tells a payload from every other: all of it, data, metadata and config.json. `kind` tells
 /// apart what whose ids made.
 pub fn keyOf(arena: std.mem.Allocator, reader: *const Reader, kind: []const u8) ![:0]const u8 {
-    const image = reader.image;
-    var hash: Sha256 = .{};
-    const buf = try sys.anonymous(1 << 20);
-    defer sys.release(buf);
-    var at: u64 = 0;
-    while (at < image.len) {
-        const got = try image.read(buf, at);
-        if (got.len == 0) return error.IO;
-        hash.update(got);
-        at += got.len;
-    }
-    const hex = std.fmt.bytesToHex(hash.final(), .lower);
+    const digest = try payload_digest.of(arena, reader.image);
+    const hex = std.fmt.bytesToHex(digest, .lower);
     return text.alloc(arena, "{s}-{s}", .{ @as([]const u8, &hex), kind });
 }
