@@ -39,7 +39,10 @@ const Candidate = struct {
         var fd = try sys.openat(sys.at_fdcwd, try arena.dupeSentinel(u8, base, 0), flags, 0);
         errdefer sys.close(fd);
         for ([_][:0]const u8{ self.name, "run" }) |name| {
-            sys.do(.mkdirat, .{ fd, name.ptr, 0o700 }) catch |err| if (err != error.EXIST) return err;
+            sys.do(.mkdirat, .{ fd, name.ptr, 0o700 }) catch |err| switch (err) {
+                error.EXIST => {},
+                else => return err,
+            };
             const inside: sys.O = .{ .DIRECTORY = true, .NOFOLLOW = true, .CLOEXEC = true };
             const next = try sys.openat(fd, name, inside, 0);
             sys.close(fd);
@@ -48,7 +51,8 @@ const Candidate = struct {
         }
         const writable = 2;
         try sys.do(.faccessat, .{ fd, ".", writable });
-        // Without locks, which some network file systems lack, the living are not told from the dead.
+        // Without locks, which some network file systems lack, directories in use are not told from
+        // abandoned ones.
         try sys.tryLock(fd, .shared);
         return fd;
     }
@@ -64,7 +68,8 @@ fn machineId(uid: u32) u32 {
     while (lines.next()) |line| {
         var words = std.mem.tokenizeScalar(u8, line, ' ');
         const inside = words.next() orelse continue;
-        if (std.mem.eql(u8, inside, "0")) return quantity.number(u32, words.next() orelse "") orelse uid;
+        if (!std.mem.eql(u8, inside, "0")) continue;
+        return quantity.number(u32, words.next() orelse "") orelse uid;
     }
     return uid;
 }

@@ -1,4 +1,4 @@
-//! --dockerc-extract: the payload as ordinary files in a new directory, which nobody else may enter.
+//! --dockerc-extract: the payload as ordinary files in a new directory that nobody else may enter.
 const std = @import("std");
 const log = @import("log.zig");
 const ownership = @import("ownership.zig");
@@ -32,6 +32,6 @@ pub fn run(arena: std.mem.Allocator, reader: *Reader, path: []const u8, privileg
         log.die("cannot unpack to {s}: {s}", .{ path, sys.text(err) });
     };
     const left_out = unpacking.left_out.load(.monotonic);
-    if (left_out > 0) log.note("{s} is without {d} device nodes, set-id bits and security attributes " ++
-        "of the image; --dockerc-privileged-files keeps them", .{ path, left_out });
+    if (left_out > 0) log.note("{s} is without {d} device nodes, set-id bits and security " ++
+        "attributes of the image; --dockerc-privileged-files keeps them", .{ path, left_out });
 }

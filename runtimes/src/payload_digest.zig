@@ -39,7 +39,8 @@ pub fn of(arena: std.mem.Allocator, image: *const Image) ![32]u8 {
     var parts: Parts = .{ .image = image, .digests = try arena.alloc([32]u8, count) };
     var threads: [blocks.threads_max]std.Thread = undefined;
     const running = threads[0..@min(sys.processors(), threads.len)];
-    for (running) |*thread| thread.* = try std.Thread.spawn(.{ .stack_size = 64 * 1024 }, Parts.work, .{&parts});
+    for (running) |*thread|
+        thread.* = try std.Thread.spawn(.{ .stack_size = 64 * 1024 }, Parts.work, .{&parts});
     for (running) |thread| thread.join();
     const failed = parts.failure.load(.acquire);
     if (failed != 0) return @errorFromInt(failed);

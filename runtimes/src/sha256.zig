@@ -75,7 +75,8 @@ pub const Sha256 = struct {
 
     fn round(self: *Sha256) void {
         var schedule: [64]u32 = undefined;
-        for (schedule[0..16], 0..) |*word, i| word.* = std.mem.readInt(u32, self.block[4 * i ..][0..4], .big);
+        for (schedule[0..16], 0..) |*word, i|
+            word.* = std.mem.readInt(u32, self.block[4 * i ..][0..4], .big);
         for (16..64) |i| {
             const a = schedule[i - 15];
             const b = schedule[i - 2];

@@ -115,18 +115,28 @@ pub const Unpacking = struct {
             i -= 1;
             const item = self.directories.items[i];
             const fd = try here.go(self.into, item.path);
-            try self.dress(decoder, fd, item, &try inode.read(self.reader, decoder, item.reference));
+            const found = try inode.read(self.reader, decoder, item.reference);
+            try self.dress(decoder, fd, item, &found);
         }
     }
 
     /// `only` is the one name to take, or empty. What a directory holds has distinct plain names.
-    fn walk(self: *Unpacking, decoder: Decoder, place: *Place, reference: inode.Reference, path: []const u8, only: []const u8) !void {
+    fn walk(
+        self: *Unpacking,
+        decoder: Decoder,
+        place: *Place,
+        reference: inode.Reference,
+        path: []const u8,
+        only: []const u8,
+    ) !void {
         const dir = try inode.read(self.reader, decoder, reference);
         var it = try directory.Iterator.init(self.reader, &dir);
         var name: [directory.name_max]u8 = undefined;
         while (try it.next(self.reader, decoder, &name)) |entry| {
             if (only.len > 0 and !std.mem.eql(u8, only, entry.name)) continue;
-            const here = try std.mem.concatWithSentinel(self.arena, u8, &.{ path, if (path.len > 0) "/" else "", entry.name }, 0);
+            const between = if (path.len > 0) "/" else "";
+            const parts = [_][]const u8{ path, between, entry.name };
+            const here = try std.mem.concatWithSentinel(self.arena, u8, &parts, 0);
             if (here.len >= std.posix.PATH_MAX) return error.NAMETOOLONG;
             const found = try inode.read(self.reader, decoder, entry.reference);
             const item: Item = .{ .path = here, .reference = entry.reference };
@@ -186,7 +196,13 @@ pub const Unpacking = struct {
         const name = item.name();
         switch (file.kind) {
             .file => {
-                const flags: sys.O = .{ .ACCMODE = .WRONLY, .CREAT = true, .EXCL = true, .NOFOLLOW = true, .CLOEXEC = true };
+                const flags: sys.O = .{
+                    .ACCMODE = .WRONLY,
+                    .CREAT = true,
+                    .EXCL = true,
+                    .NOFOLLOW = true,
+                    .CLOEXEC = true,
+                };
                 const fd = try sys.openat(dir, name, flags, 0o600);
                 defer sys.close(fd);
                 try self.copy(decoder, item.reference, &file, fd);
@@ -199,14 +215,16 @@ pub const Unpacking = struct {
                 try sys.do(.symlinkat, .{ &buf, dir, name.ptr });
             },
             else => {
-                if ((file.kind == .char_device or file.kind == .block_device) and !self.privileged) return self.leaveOut();
+                const device = file.kind == .char_device or file.kind == .block_device;
+                if (device and !self.privileged) return self.leaveOut();
                 // Whoever may not make device nodes could not open them either. They are not
                 // opened here, which could set a device going.
                 sys.do(.mknodat, .{ dir, name.ptr, file.mode(), file.rdev }) catch |err|
                     return log.debug("no {s}: {s}", .{ item.path, sys.text(err) });
             },
         }
-        if (self.owners) try sys.do(.fchownat, .{ dir, name.ptr, file.uid, file.gid, at_symlink_nofollow });
+        if (self.owners)
+            try sys.do(.fchownat, .{ dir, name.ptr, file.uid, file.gid, at_symlink_nofollow });
         const times = timesOf(&file);
         try sys.do(.utimensat, .{ dir, name.ptr, &times, at_symlink_nofollow });
     }
@@ -235,7 +253,13 @@ pub const Unpacking = struct {
 
     /// Owner, attributes, mode and time, in this order: a change of owner takes set-id bits and
     /// capabilities away, and user.* attributes want write permission.
-    fn dress(self: *Unpacking, decoder: Decoder, fd: sys.fd_t, item: Item, file: *const inode.Inode) !void {
+    fn dress(
+        self: *Unpacking,
+        decoder: Decoder,
+        fd: sys.fd_t,
+        item: Item,
+        file: *const inode.Inode,
+    ) !void {
         if (self.owners) try sys.do(.fchown, .{ fd, file.uid, file.gid });
         if (file.xattr != inode.none) try self.attributes(decoder, fd, item, file);
         var permissions = file.permissions;
@@ -249,7 +273,13 @@ pub const Unpacking = struct {
     }
 
     /// As far as we may set them, and the file system keeps them.
-    fn attributes(self: *Unpacking, decoder: Decoder, fd: sys.fd_t, item: Item, file: *const inode.Inode) !void {
+    fn attributes(
+        self: *Unpacking,
+        decoder: Decoder,
+        fd: sys.fd_t,
+        item: Item,
+        file: *const inode.Inode,
+    ) !void {
         var buf: [xattr.value_max]u8 = undefined;
         var it = try xattr.Iterator.init(self.reader, decoder, file.xattr);
         while (try it.next(self.reader, decoder)) |attribute| {
