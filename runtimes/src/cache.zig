@@ -63,7 +63,7 @@ const Candidate = struct {
 fn machineId(uid: u32) u32 {
     if (uid != 0) return uid;
     var buf: [4096]u8 = undefined;
-    const map = sys.readFile(sys.at_fdcwd, "/proc/self/uid_map", &buf) catch return uid;
+    const map = sys.readStart(sys.at_fdcwd, "/proc/self/uid_map", &buf) catch return uid;
     var lines = std.mem.tokenizeScalar(u8, map, '\n');
     while (lines.next()) |line| {
         var words = std.mem.tokenizeScalar(u8, line, ' ');

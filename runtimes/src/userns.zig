@@ -151,7 +151,8 @@ fn writeSingle(arena: std.mem.Allocator, inner_uid: u32, inner_gid: u32, uid: u3
 
 /// What ids are in the user namespace that we were started in.
 fn outerMap() ?Map {
-    var buf: [4096]u8 = undefined;
+    // The kernel takes 340 lines at most (user_namespaces(7)).
+    var buf: [340 * 33 + 1]u8 = undefined;
     return Map.parse(sys.readFile(sys.at_fdcwd, "/proc/self/uid_map", &buf) catch return null);
 }
 
