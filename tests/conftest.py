@@ -17,6 +17,11 @@ from registry_support import Authority
 from support import FIXTURES, TESTS, Runner, dockerc
 
 
+def pytest_configure() -> None:
+    """What the tests start can be told from other processes of the machine."""
+    adopt_orphans()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  # type: ignore[no-untyped-def]
     """Where CI runs, everything is installed: a skipped test is one that did not prove a thing."""
@@ -25,12 +30,6 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  
         report.outcome = "failed"
         report.longrepr = f"skipped, which CI does not allow: {report.longrepr}"
     return report
-
-
-@pytest.fixture(scope="session", autouse=True)
-def own_processes() -> None:
-    """What the tests start can be told from other processes of the machine."""
-    adopt_orphans()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,9 +1,9 @@
 """What a run could leave behind, and waiting until it is gone.
 
 Other work goes on beside the tests, so that only what is the tests' own counts. Processes: those
-that descend from this one, which adopts orphans (`adopt_orphans`). Mounts and files in the places
-for temporary ones: those in a mount namespace of the test's own, where these places are empty
-directories of its own (`own_machine`).
+that descend from the one that was called, which adopts orphans (`adopt_orphans`). Mounts, and files
+in the places for temporary ones: those in a mount namespace of the test's own, where these places
+are new directories (`own_machine`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import ctypes
 import os
 import re
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ NOT_SHOWN = re.compile(r"dockerc-(own-.*|[0-9]+)")
 """Directories of other tests like this, and what the runtime unpacked to where it has no cache."""
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _CLONE_NEWNS, _CLONE_NEWNET = 0x20000, 0x40000000
 _MS_BIND, _MS_REC, _MS_PRIVATE, _MS_SHARED = 4096, 16384, 1 << 18, 1 << 20
 
@@ -41,16 +42,29 @@ def wait_for(condition: Callable[[], bool], seconds: float = 10) -> bool:
 
 
 def adopt_orphans() -> None:
-    """From now on a process whose parent ends becomes a child of this one, not of pid 1.
+    """From now on this is a child of the process that was called, which adopts and reaps.
 
-    So whatever a test started can be told from the machine's other processes (prctl(2),
-    PR_SET_CHILD_SUBREAPER).
+    A process whose parent ends becomes a child of that one, not of pid 1, so that whatever a test
+    started can be told from the machine's other processes (prctl(2), PR_SET_CHILD_SUBREAPER).
     """
     _checked(_LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+    child = os.fork()
+    if child == 0:
+        _checked(_LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0))
+        return
+    # The keyboard's goes to both.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: os.kill(child, number))
+    while True:
+        pid, status = os.wait()
+        if pid == child:
+            code = os.waitstatus_to_exitcode(status)
+            os._exit(code if code >= 0 else 128 - code)
 
 
 def descendants() -> set[int]:
-    """Pids of the living processes that this one has started, directly or not."""
+    """Pids of the living processes that the tests have started, directly or not."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -59,16 +73,16 @@ def descendants() -> set[int]:
             if state not in "ZX":
                 children.setdefault(int(parent), []).append(int(entry.name))
     found: set[int] = set()
-    waiting = [os.getpid()]
+    waiting = [os.getppid()]
     while waiting:
         mine = children.get(waiting.pop(), [])
         found.update(mine)
         waiting += mine
-    return found
+    return found - {os.getpid()}
 
 
 def processes_with(marker: str) -> list[int]:
-    """Pids of the test's processes that carry the marker on their command line."""
+    """Pids of the tests' processes that carry the marker on their command line."""
     found = []
     for pid in descendants():
         with contextlib.suppress(OSError):
