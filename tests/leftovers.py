@@ -155,7 +155,9 @@ def traces() -> set[str]:
 
     Inside `own_machine` all is the test's; who is not root goes by names.
     """
-    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    # A mount's number and where it is; others may remove the directory that it shows.
+    lines = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    mounts = [f"mount {words[0]} {words[4]}" for words in lines]
     files = [str(path) for place in PLACES for path in Path(place).iterdir()]
     if os.geteuid() != 0:
         mounts, files = ([name for name in names if "dockerc" in name] for names in (mounts, files))

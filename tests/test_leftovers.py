@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -35,9 +36,15 @@ def test_what_a_test_leaves_is_seen(leaving: list[str]) -> None:
 def test_what_others_do_is_not_seen(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root has a machine of its own")
-    script = "read line; f=$(mktemp /var/tmp/dockerc-other-XXXXXX); echo made; read line; rm $f"
+    script = (
+        "read line; f=$(mktemp /var/tmp/dockerc-other-XXXXXX); rmdir $0; echo made;"
+        " read line; rm $f"
+    )
     pipe = subprocess.PIPE
-    with subprocess.Popen(["sh", "-c", script], stdin=pipe, stdout=pipe, text=True) as other:
+    of_another = Path(tempfile.mkdtemp(prefix="dockerc-test-"))
+    with subprocess.Popen(
+        ["sh", "-c", script, of_another], stdin=pipe, stdout=pipe, text=True
+    ) as other:
         assert other.stdin is not None and other.stdout is not None
         with leaving_nothing():
             other.stdin.write("\n")
