@@ -23,7 +23,7 @@ bench: .venv
 
 # The runtime's parsers, for as long as you like; wants a C++ compiler and libFuzzer (libfuzzer-14-dev).
 fuzz: .venv
-	.venv/bin/pip install -q hatchling "$$(grep -o 'ziglang==[0-9.]*' pyproject.toml)"
+	.venv/bin/pip install -q hatchling "$$(grep -m 1 -o 'ziglang==[0-9.]*' pyproject.toml)"
 	$(python) runtimes/build.py --fuzz --out .cache/fuzz --cache .cache/zig \
 	    --zstd "$$($(python) -c 'import hatch_build; print(hatch_build.libzstd())')"
 	mkdir -p .cache/fuzz/corpus

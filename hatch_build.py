@@ -25,6 +25,8 @@ MACHINES = ("x86_64", "aarch64")
 STUB = "dockerc-runtime-{}"
 ZSTANDARD = "zstandard==0.25.0"
 ZSTANDARD_HASH = "sha256:7713e1179d162cf5c7906da876ec2ccb9c3a9dcbdffef0cc7f70c3667a205f0b"
+MADE = frozenset({"__pycache__", ".zig-cache", "zig-out"})
+"""Names of what is made beside the sources; see .gitignore."""
 ZSTANDARD_FILES = ("zstd.c", "zstd.h", "zstd_errors.h")
 
 
@@ -94,8 +96,13 @@ def _cache() -> Path:
 
 
 def _key(sources: Path, version: str) -> str:
+    """Stands for all that goes into the stubs: every file, for any of them may be embedded."""
     parts = [version, importlib.metadata.version("ziglang"), ZSTANDARD_HASH]
     digest = hashlib.sha256("\n".join(parts).encode())
-    for file in sorted([*sources.rglob("*.zig"), sources / "build.py"]):
-        digest.update(file.relative_to(sources).as_posix().encode() + b"\0" + file.read_bytes())
+    for file in sorted(path for path in sources.rglob("*") if path.is_file()):
+        name = file.relative_to(sources)
+        if not MADE.isdisjoint(name.parts) or name.suffix == ".pyc":
+            continue
+        content = file.read_bytes()
+        digest.update(f"\0{name.as_posix()}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()[:32]

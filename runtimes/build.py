@@ -48,6 +48,7 @@ def libzstd(arch: str, zstd: Path, work: Path, cache: Path, *more: str) -> Path:
         "-DZSTD_DISABLE_ASM=1",
         "-DZSTD_STRIP_ERROR_STRINGS=1",
         "-DZSTD_FORCE_DECOMPRESS_SEQUENCES_SHORT=1",
+        "-DHUF_FORCE_DECOMPRESS_X1=1",
     ]
     target = ["-target", f"{arch}-linux-musl", *defines, "-g0"]
     zig(["cc", "-c", *target, *flags, *more, "-o", str(out), str(zstd / "zstd.c")], cache, work)
@@ -114,6 +115,14 @@ def fuzz(zstd: Path, out: Path, cache: Path) -> None:
     zig(["build-obj", *options, f"-femit-bin={target}", str(SOURCE / "fuzz.zig")], cache, work)
     objects = [target, zstd_object, archives[-1]]
     subprocess.run(["c++", *objects, "-lpthread", "-o", out / "fuzz"], check=True)
+
+
+def filter_dump(arch: str, out: Path, cache: Path) -> None:
+    """Build OUT, which writes the system call filters of that architecture's stub (tests)."""
+    cache.mkdir(parents=True, exist_ok=True)
+    target = ["-target", f"{arch}-linux-none", "-O", "ReleaseSafe", "-fstrip"]
+    source = f"-Mroot={SOURCE / 'filter_dump.zig'}"
+    zig(["build-exe", f"-femit-bin={out}", *target, source], cache, cache)
 
 
 def main() -> None:

@@ -12,8 +12,14 @@ from pathlib import Path
 import pytest
 from hostile_support import NoElf, sound_executables
 from images_support import Layout, LyingRegistry, isolate, lying_registry, on
+from leftovers import adopt_orphans
 from registry_support import Authority
 from support import FIXTURES, TESTS, Runner, dockerc
+
+
+def pytest_configure() -> None:
+    """What the tests start can be told from other processes of the machine."""
+    adopt_orphans()
 
 
 @pytest.hookimpl(wrapper=True)

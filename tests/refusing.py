@@ -23,6 +23,15 @@ NUMBERS = {
         "socketpair": 53, "mknodat": 259, "unshare": 272, "setns": 308, "memfd_create": 319,
         "execveat": 322, "statx": 332, "open_tree": 428, "move_mount": 429, "fsopen": 430,
         "pidfd_open": 434, "clone3": 435, "mount_setattr": 442, "landlock_create_ruleset": 444,
+        "seccomp": 317,
+    },
+    "aarch64": {
+        "clone": 220, "chroot": 51, "setpgid": 154, "setsid": 157, "setresuid": 147,
+        "capset": 91, "pivot_root": 41, "prctl": 167, "mount": 40, "umount2": 39,
+        "socketpair": 199, "mknodat": 33, "unshare": 97, "setns": 268, "memfd_create": 279,
+        "execveat": 281, "statx": 291, "open_tree": 428, "move_mount": 429, "fsopen": 430,
+        "pidfd_open": 434, "clone3": 435, "mount_setattr": 442, "landlock_create_ruleset": 444,
+        "seccomp": 277,
     },
 }[platform.machine()]  # fmt: skip
 ARGUMENT = 16

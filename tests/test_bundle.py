@@ -157,6 +157,9 @@ def adapted(theirs: Json, ours: Json, image: Any, rootfull: bool) -> Json:
     linux["namespaces"] = kinds + [
         n for n in linux["namespaces"] if n["type"] not in ("network", "cgroup")
     ]
+    # Docker's masked and read-only paths, which tests/test_run_masked.py compares with docker's.
+    linux["maskedPaths"] = ours["linux"]["maskedPaths"]
+    linux["readonlyPaths"] = ours["linux"]["readonlyPaths"]
     # Id maps are the runtime's, which alone knows who runs it; umoci writes the builder's ids.
     linux.pop("uidMappings", None)
     linux.pop("gidMappings", None)

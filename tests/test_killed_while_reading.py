@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from leftovers import descendants
 from support import Runner, dockerc
 
 READERS = """
@@ -23,13 +24,14 @@ wait
 
 
 def stuck(program: str) -> list[str]:
-    """Processes of that name that wait in the kernel, threads and children without exec too."""
+    """The tests' processes of that name that wait in the kernel, and threads of that name."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/task/[0-9]*/stat"):
+    for pid in descendants():
         with contextlib.suppress(OSError):
-            name, _, rest = path.read_text().partition(" (")[2].rpartition(") ")
-            if name == program and rest.startswith("D"):
-                found.append(str(path))
+            for path in Path(f"/proc/{pid}/task").glob("[0-9]*/stat"):
+                name, _, rest = path.read_text().partition(" (")[2].rpartition(") ")
+                if name == program and rest.startswith("D"):
+                    found.append(str(path))
     return found
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,27 +25,19 @@ def environment(shared: Path) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "XDG_CACHE_HOME": str(shared), "DOCKERC_LOG": "debug"}
 
 
-def without_fuse(run: Runner, app: Path, *words: str, env: dict[str, str], **options: object):  # type: ignore[no-untyped-def]
-    """Run with neither FUSE nor loop devices."""
-    if run.as_root:
-        return run(
-            "unshare", "-m", "sh", "-c", f'{HIDE}; exec "$@"', "-", app, *words, env=env, **options
-        )
-    with no_fuse_for_users():
-        return run(app, *words, env=env, **options)
+def fuseless(run: Runner, app: Path, *words: str | Path) -> list[str]:
+    """The command that runs the app where there are neither FUSE nor loop devices.
 
-
-@contextlib.contextmanager
-def no_fuse_for_users() -> Iterator[None]:
+    Only for it: others on the machine keep theirs.
+    """
     if os.geteuid() != 0:
         pytest.skip("only root can take /dev/fuse from others")
-    device = Path("/dev/fuse")
-    before = device.stat().st_mode & 0o777
-    device.chmod(0o600)
-    try:
-        yield
-    finally:
-        device.chmod(before)
+    return ["unshare", "-m", "sh", "-c", f'{HIDE}; exec "$@"', "-", *run.command(app, *words)]
+
+
+def without_fuse(run: Runner, app: Path, *words: str, env: dict[str, str], **options: object):  # type: ignore[no-untyped-def]
+    """Run with neither FUSE nor loop devices."""
+    return Runner(as_root=True)(*fuseless(run, app, *words), env=env, **options)
 
 
 def trees(shared: Path) -> list[Path]:
@@ -93,15 +83,14 @@ def test_what_is_unpacked_is_the_image(
 def test_many_first_starts_at_once(
     deb: Path, run_as_user: Runner, shared: Path, environment: dict[str, str]
 ) -> None:
-    with no_fuse_for_users():
-        running = [
-            subprocess.Popen(
-                run_as_user.command(deb, "sh", "-c", "ls /usr/bin | wc -l"),
-                env={**environment, "DOCKERC_LOG": ""}, stdout=subprocess.PIPE, text=True,
-            )
-            for _ in range(4)
-        ]  # fmt: skip
-        told = {process.communicate(timeout=120)[0] for process in running}
+    running = [
+        subprocess.Popen(
+            fuseless(run_as_user, deb, "sh", "-c", "ls /usr/bin | wc -l"),
+            env={**environment, "DOCKERC_LOG": ""}, stdout=subprocess.PIPE, text=True,
+        )
+        for _ in range(4)
+    ]  # fmt: skip
+    told = {process.communicate(timeout=120)[0] for process in running}
     assert len(told) == 1 and int(told.pop()) > 100
     assert len(trees(shared)) == 1
 
@@ -115,8 +104,7 @@ def test_what_a_crash_left_is_swept(
     for name in ("12-34-single", "someone's own"):
         assert run_as_user("mkdir", "-p", shared / "dockerc/run" / name).returncode == 0
         os.utime(shared / "dockerc/run" / name, (old, old))
-    with no_fuse_for_users():
-        assert run_as_user(deb, "true", env=environment).returncode == 0
+    assert without_fuse(run_as_user, deb, "true", env=environment).returncode == 0
     left = {tree.name for tree in trees(shared)}
     assert len(left) == 2 and "someone's own" in left and not left & {"run-7", "12-34-single"}
 
@@ -127,8 +115,7 @@ def test_another_user_s_directory_is_no_cache(
     (shared / "dockerc").mkdir()
     (shared / "dockerc" / "run").mkdir()
     (shared / "dockerc" / "run").chmod(0o777)
-    with no_fuse_for_users():
-        done = run_as_user(hello, env={**environment, "HOME": "/nowhere"})
+    done = without_fuse(run_as_user, hello, env={**environment, "HOME": "/nowhere"})
     assert done.returncode == 0
     assert f"no cache at {shared}" in done.stderr
     assert list((shared / "dockerc" / "run").iterdir()) == []

@@ -32,7 +32,10 @@ echo fds $(ls /proc/self/fd)
 mkdir /tmp/new 2>&1
 """
 
-HIDDEN = ("/proc/kcore", "/proc/timer_list", "/proc/latency_stats", "/proc/sched_debug")
+HIDDEN = (
+    *("/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats"),
+    *("/proc/sched_debug", "/proc/timer_list"),
+)
 
 DEVICES = tuple(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty"))
 
@@ -83,7 +86,8 @@ def bundle(run: Runner, deb: Path, place: Path) -> Path:
     if not parent.exists():
         parent.mkdir()
         parent.chmod(0o777)
-        assert run(deb, "--dockerc-extract", parent / "bundle").returncode == 0
+        words = ["--dockerc-privileged-files", "--dockerc-extract", parent / "bundle"]
+        assert run(deb, *words).returncode == 0
     return parent / "bundle"
 
 

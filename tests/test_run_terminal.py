@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from leftovers import processes_with, wait_for
 from support import Runner
 
 
@@ -89,18 +90,10 @@ def shell(run: Runner) -> list[str]:
     return run.command("bash", "--norc", "--noprofile", "--noediting", "-i")
 
 
-def left(marker: str, seconds: float = 10) -> list[int]:
+def left(marker: str) -> list[int]:
     """Processes that carry the marker on their command line, once they had time to end."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = []
-        for each in Path("/proc").glob("[0-9]*/cmdline"):
-            with contextlib.suppress(OSError):
-                if marker.encode() in each.read_bytes():
-                    found.append(int(each.parent.name))
-        if not found or time.monotonic() > deadline:
-            return found
-        time.sleep(0.02)
+    wait_for(lambda: not processes_with(marker))
+    return processes_with(marker)
 
 
 STREAMS = "for fd in 0 1 2; do test -e /proc/$$/fd/$fd || echo $fd >>/out/closed; done"

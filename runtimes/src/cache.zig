@@ -4,6 +4,9 @@
 const std = @import("std");
 const sys = @import("sys.zig");
 const log = @import("log.zig");
+const ownership = @import("ownership.zig");
+const payload_digest = @import("payload_digest.zig");
+const quantity = @import("quantity.zig");
 const remove = @import("remove.zig");
 const text = @import("text.zig");
 const Tree = remove.Tree;
@@ -17,48 +20,83 @@ const unused_max = 7 * 24 * 3600;
 /// Directories of one run begin with this, and so do those that are still being made.
 const private_prefix = "run-";
 
+/// A directory for the cache: BASE/NAME/run.
+const Candidate = struct {
+    base: []const u8,
+    name: [:0]const u8 = "dockerc",
+
+    /// Made where it is missing; never one in which another user could put things.
+    fn open(self: Candidate, arena: std.mem.Allocator) !sys.fd_t {
+        const base = self.base;
+        if (base.len == 0 or base[0] != '/') return error.INVAL;
+        var end: usize = 0;
+        while (end < base.len) {
+            end = std.mem.findScalarPos(u8, base, end + 1, '/') orelse base.len;
+            const part = try arena.dupeSentinel(u8, base[0..end], 0);
+            sys.mkdir(part, 0o700) catch |err| if (err != error.EXIST) return err;
+        }
+        const flags: sys.O = .{ .DIRECTORY = true, .CLOEXEC = true };
+        var fd = try sys.openat(sys.at_fdcwd, try arena.dupeSentinel(u8, base, 0), flags, 0);
+        errdefer sys.close(fd);
+        for ([_][:0]const u8{ self.name, "run" }) |name| {
+            sys.do(.mkdirat, .{ fd, name.ptr, 0o700 }) catch |err| switch (err) {
+                error.EXIST => {},
+                else => return err,
+            };
+            const inside: sys.O = .{ .DIRECTORY = true, .NOFOLLOW = true, .CLOEXEC = true };
+            const next = try sys.openat(fd, name, inside, 0);
+            sys.close(fd);
+            fd = next;
+            if ((try ownership.check(fd)).mode & 0o022 != 0) return error.PERM;
+        }
+        const writable = 2;
+        try sys.do(.faccessat, .{ fd, ".", writable });
+        // Without locks, which some network file systems lack, directories in use are not told from
+        // abandoned ones.
+        try sys.tryLock(fd, .shared);
+        return fd;
+    }
+};
+
+/// What the caller is called outside of a user namespace that somebody else made, in which all are
+/// root: else the first of them would take the others' place.
+fn machineId(uid: u32) u32 {
+    if (uid != 0) return uid;
+    var buf: [4096]u8 = undefined;
+    const map = sys.readStart(sys.at_fdcwd, "/proc/self/uid_map", &buf) catch return uid;
+    var lines = std.mem.tokenizeScalar(u8, map, '\n');
+    while (lines.next()) |line| {
+        var words = std.mem.tokenizeScalar(u8, line, ' ');
+        const inside = words.next() orelse continue;
+        if (!std.mem.eql(u8, inside, "0")) continue;
+        return quantity.number(u32, words.next() orelse "") orelse uid;
+    }
+    return uid;
+}
+
 pub const Cache = struct {
     arena: std.mem.Allocator,
     place: sys.fd_t,
 
     /// The user's cache directory, or one below the places for temporary files that is ours alone.
-    pub fn open(arena: std.mem.Allocator, callers: *const Environment) !Cache {
-        var candidates: std.ArrayList([]const u8) = .empty;
-        if (callers.get("XDG_CACHE_HOME")) |dir| try candidates.append(arena, try text.alloc(arena, "{s}/dockerc/run", .{dir}));
-        if (callers.get("HOME")) |dir| try candidates.append(arena, try text.alloc(arena, "{s}/.cache/dockerc/run", .{dir}));
+    /// `uid` is the caller's, outside of all namespaces of ours.
+    pub fn open(arena: std.mem.Allocator, callers: *const Environment, uid: u32) !Cache {
+        var candidates: std.ArrayList(Candidate) = .empty;
+        if (callers.get("XDG_CACHE_HOME")) |dir| try candidates.append(arena, .{ .base = dir });
+        if (callers.get("HOME")) |dir|
+            try candidates.append(arena, .{ .base = try text.alloc(arena, "{s}/.cache", .{dir}) });
+        const own = try text.alloc(arena, "dockerc-{d}", .{machineId(uid)});
         for ([_][]const u8{ "/var/tmp", "/tmp", "/dev/shm" }) |dir|
-            try candidates.append(arena, try text.alloc(arena, "{s}/dockerc-{d}/run", .{ dir, sys.raw(.geteuid, .{}) }));
-        for (candidates.items) |path| {
-            const place = openOwn(arena, path) catch |err| {
-                log.debug("no cache at {s}: {s}", .{ path, sys.text(err) });
+            try candidates.append(arena, .{ .base = dir, .name = own });
+        for (candidates.items) |candidate| {
+            const place = candidate.open(arena) catch |err| {
+                log.debug("no cache at {s}: {s}", .{ candidate.base, sys.text(err) });
                 continue;
             };
-            log.debug("cache at {s}", .{path});
+            log.debug("cache at {s}", .{candidate.base});
             return .{ .arena = arena, .place = place };
         }
         log.die("there is no directory to unpack the payload to: set XDG_CACHE_HOME to one that can be written", .{});
-    }
-
-    /// Made where it is missing; never one in which another user could put things.
-    fn openOwn(arena: std.mem.Allocator, path: []const u8) !sys.fd_t {
-        if (path[0] != '/') return error.INVAL;
-        var end: usize = 0;
-        while (end < path.len) {
-            end = std.mem.findScalarPos(u8, path, end + 1, '/') orelse path.len;
-            sys.mkdir(try arena.dupeSentinel(u8, path[0..end], 0), 0o700) catch |err| if (err != error.EXIST) return err;
-        }
-        for ([_]usize{ std.mem.findScalarLast(u8, path, '/').?, path.len }) |len| {
-            const st = try sys.lstat(sys.at_fdcwd, try arena.dupeSentinel(u8, path[0..len], 0));
-            if (!sys.isDirectory(st.mode)) return error.NOTDIR;
-            if (st.uid != sys.raw(.geteuid, .{}) or st.mode & 0o022 != 0) return error.PERM;
-        }
-        const fd = try sys.openat(sys.at_fdcwd, try arena.dupeSentinel(u8, path, 0), .{ .DIRECTORY = true, .CLOEXEC = true }, 0);
-        errdefer sys.close(fd);
-        const writable = 2;
-        try sys.do(.faccessat, .{ fd, ".", writable });
-        // Without locks, which some network file systems lack, the living are not told from the dead.
-        try sys.tryLock(fd, .shared);
-        return fd;
     }
 
     /// The payload's `name` unpacked, as it was left by an earlier run or by us.
@@ -143,27 +181,19 @@ fn now() i64 {
     return ts.sec;
 }
 
-/// Whether a name in the cache is one that `keyOf` has made: nothing else is removed.
+/// Whether a name in the cache is one that `keyOf` has made, or did before it took SHA-256: nothing
+/// else is removed.
 fn isOurs(name: []const u8) bool {
+    const digest, _ = std.mem.cutScalar(u8, name, '-') orelse return false;
+    for (digest) |digit| if (!std.ascii.isHex(digit)) return false;
+    if (digest.len == 64) return true;
     return std.ascii.isDigit(name[0]) and std.mem.count(u8, name, "-") == 2;
 }
 
-/// What tells a payload from every other: its configuration, in which the builder keeps the digest
-/// of the image, and all its metadata (names, owners, times, sizes stored). Where the
-/// configuration holds no digest, all of its data too. `kind` tells apart what whose ids made.
-pub fn keyOf(arena: std.mem.Allocator, reader: *const Reader, config: []const u8, has_digest: bool, kind: []const u8) ![:0]const u8 {
-    const image = reader.image;
-    // Two of 64 bits: nobody but the user could bring another payload of the same key here.
-    var hashes = [2]std.hash.XxHash64{ .init(0), .init(1) };
-    for (&hashes) |*hash| hash.update(config);
-    var at: u64 = if (has_digest) reader.superblock.inode_table else 0;
-    const buf = try sys.anonymous(1 << 20);
-    defer sys.release(buf);
-    while (true) {
-        const got = try image.read(buf, at);
-        if (got.len == 0) break;
-        for (&hashes) |*hash| hash.update(got);
-        at += got.len;
-    }
-    return text.alloc(arena, "{d}-{d}-{s}", .{ hashes[0].final(), hashes[1].final(), kind });
+/// What tells a payload from every other: all of it, data, metadata and config.json. `kind` tells
+/// apart what whose ids made.
+pub fn keyOf(arena: std.mem.Allocator, reader: *const Reader, kind: []const u8) ![:0]const u8 {
+    const digest = try payload_digest.of(arena, reader.image);
+    const hex = std.fmt.bytesToHex(digest, .lower);
+    return text.alloc(arena, "{s}-{s}", .{ @as([]const u8, &hex), kind });
 }

@@ -28,7 +28,7 @@ fn isPrivileged() bool {
 fn isInside() bool {
     if (sys.raw(.getpid, .{}) != 1) return false;
     var buf: [16384]u8 = undefined;
-    const table = sys.readFile(sys.at_fdcwd, "/proc/self/mountinfo", &buf) catch return false;
+    const table = sys.readStart(sys.at_fdcwd, "/proc/self/mountinfo", &buf) catch return false;
     var lines = std.mem.tokenizeScalar(u8, table, '\n');
     while (lines.next()) |line| if (isRootOfOurs(line)) return true;
     return false;

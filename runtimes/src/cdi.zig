@@ -53,7 +53,10 @@ fn readAll(arena: std.mem.Allocator) ![]const Value {
             const file = std.mem.span(name);
             // No others (SPEC.md).
             const parse = if (std.mem.endsWith(u8, file, ".json")) &json.parse else if (std.mem.endsWith(u8, file, ".yaml")) &yaml.parse else continue;
-            const content = sys.readLarge(dir, name, size_max) catch continue;
+            const content = sys.readLarge(dir, name, size_max) catch |err| {
+                if (err != error.FBIG) continue;
+                log.die("{s}/{s} is larger than {d} bytes", .{ place, file, size_max });
+            };
             const value = parse(arena, content) catch |err| switch (err) {
                 error.OutOfMemory => |e| return e,
                 error.Json => log.die("{s}/{s} is neither JSON nor YAML as tools write it", .{ place, file }),

@@ -4,6 +4,7 @@
 const std = @import("std");
 const sys = @import("sys.zig");
 const log = @import("log.zig");
+const ownership = @import("ownership.zig");
 const remove = @import("remove.zig");
 const text = @import("text.zig");
 const Tree = remove.Tree;
@@ -22,6 +23,26 @@ pub fn onDisk(arena: std.mem.Allocator, first: ?[]const u8, uid: usize, attribut
         } else |err| log.debug("no changes in {s}: {s}", .{ path, sys.text(err) });
     }
     return null;
+}
+
+/// The directory of --overlay, in which what a run has written stays. Set-id files may be among
+/// that, so that nobody else may enter it.
+pub fn openKept(arena: std.mem.Allocator, path: []const u8) !sys.fd_t {
+    return kept(try arena.dupeSentinel(u8, path, 0)) catch |err|
+        log.die("--overlay {s}: {s}", .{ path, switch (err) {
+            error.NotOurs => "it belongs to another user",
+            error.Open => "others may enter it, and to keep set-id files there were a risk: chmod 700 it",
+            else => sys.text(err),
+        } });
+}
+
+fn kept(name: [:0]const u8) !sys.fd_t {
+    sys.mkdir(name, 0o700) catch |err| if (err != error.EXIST) return err;
+    const flags: sys.O = .{ .DIRECTORY = true, .CLOEXEC = true };
+    const fd = try sys.openat(sys.at_fdcwd, name, flags, 0);
+    const st = ownership.check(fd) catch |err| return if (err == error.PERM) error.NotOurs else err;
+    if (st.mode & 0o077 != 0) return error.Open;
+    return fd;
 }
 
 fn make(arena: std.mem.Allocator, path: []const u8, uid: usize, attributes: bool) !Tree {

@@ -19,6 +19,7 @@ pub const Flag = enum {
     overlay,
     pids_limit,
     privileged,
+    privileged_files,
     publish,
     read_only,
     security_opt,
@@ -82,5 +83,6 @@ pub const table = [_]Known{
     .{ .name = "dockerc-extract", .flag = .extract },
     .{ .name = "dockerc-help", .flag = .help, .value = false },
     .{ .name = "dockerc-inspect", .flag = .inspect, .value = false },
+    .{ .name = "dockerc-privileged-files", .flag = .privileged_files, .value = false },
     .{ .name = "dockerc-version", .flag = .version, .value = false },
 };

@@ -13,7 +13,7 @@ pub fn seed() u64 {
 
 fn number(name: []const u8) ?usize {
     var buf: [1 << 17]u8 = undefined;
-    const environ = sys.readFile(sys.at_fdcwd, "/proc/self/environ", &buf) catch return null;
+    const environ = sys.readStart(sys.at_fdcwd, "/proc/self/environ", &buf) catch return null;
     var words = std.mem.splitScalar(u8, environ, 0);
     while (words.next()) |word| {
         if (std.mem.startsWith(u8, word, name)) return std.fmt.parseInt(usize, word[name.len..], 10) catch null;

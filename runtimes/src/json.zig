@@ -1,6 +1,7 @@
 //! JSON (RFC 8259) into a tree of values, and from there into structs. What is asked of it is
 //! config.json and its like: no floating point, no streams, and so a tenth of the standard library's.
 const std = @import("std");
+const quantity = @import("quantity.zig");
 
 pub const Error = error{ Json, OutOfMemory };
 
@@ -51,7 +52,12 @@ pub const Value = union(enum) {
 
     pub fn integer(self: Value, comptime T: type) error{Json}!T {
         if (self != .number) return error.Json;
-        return std.fmt.parseInt(T, self.number, 10) catch error.Json;
+        const signed = @typeInfo(T).int.signedness == .signed;
+        const negative = signed and std.mem.startsWith(u8, self.number, "-");
+        const digits = self.number[@intFromBool(negative)..];
+        if (digits.len > 1 and digits[0] == '0') return error.Json;
+        const value = quantity.number(T, digits) orelse return error.Json;
+        return if (negative) -value else value;
     }
 
     /// Fields that T has no place for are left out; a missing one (or null) has its default.
@@ -200,6 +206,7 @@ const Parser = struct {
 
     fn unit(self: *Parser) error{Json}!u16 {
         if (self.text.len - self.at < 4) return error.Json;
+        for (self.text[self.at..][0..4]) |digit| if (!std.ascii.isHex(digit)) return error.Json;
         self.at += 4;
         return std.fmt.parseInt(u16, self.text[self.at - 4 .. self.at], 16) catch error.Json;
     }

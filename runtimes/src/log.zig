@@ -35,10 +35,12 @@ noinline fn print(format: []const u8, words: []const text.Word) void {
 }
 
 pub fn debug(comptime format: []const u8, args: anytype) void {
-    if (!debugging) return;
-    const t = now() - started;
-    const line = "dockerc: [{d} us] " ++ format ++ "\n";
-    print(line, &text.words(line, .{t} ++ args));
+    if (debugging) {
+        @branchHint(.cold);
+        const t = now() - started;
+        const line = "dockerc: [{d} us] " ++ format ++ "\n";
+        print(line, &text.words(line, .{t} ++ args));
+    }
 }
 
 pub fn note(comptime format: []const u8, args: anytype) void {
@@ -47,10 +49,12 @@ pub fn note(comptime format: []const u8, args: anytype) void {
 }
 
 pub fn die(comptime format: []const u8, args: anytype) noreturn {
+    @branchHint(.cold);
     dieWith(failed, format, args);
 }
 
 pub fn dieWith(status: u8, comptime format: []const u8, args: anytype) noreturn {
+    @branchHint(.cold);
     note(format, args);
     sys.exit(status);
 }

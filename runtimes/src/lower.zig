@@ -22,7 +22,7 @@ pub fn mount(arena: std.mem.Allocator, namespace: MountNamespace, reader: *Reade
     try namespace.mount("dockerc", "lower", "fuse", sys.MS.rdonly | sys.MS.nodev, options);
     const root = try sys.openat(sys.at_fdcwd, "lower", .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true }, 0);
     const serving = try arena.create(server.Server);
-    serving.* = .{ .reader = reader, .owner = owner, .device = device, .root = root, .anywhere = anywhere };
+    serving.* = .{ .arena = arena, .reader = reader, .owner = owner, .device = device, .root = root, .anywhere = anywhere };
     try serving.start(threadCount());
     log.debug("payload mounted by FUSE", .{});
 }

@@ -7,9 +7,11 @@ const text = @import("text.zig");
 const log = @import("log.zig");
 const cgroup = @import("cgroup.zig");
 const Affinity = @import("affinity.zig").Affinity;
+const changes = @import("changes.zig");
 const config = @import("config.zig");
 const credentials = @import("credentials.zig");
 const doctor = @import("doctor.zig");
+const extraction = @import("extraction.zig");
 const farewell = @import("farewell.zig");
 const footer = @import("footer.zig");
 const json = @import("json.zig");
@@ -29,7 +31,6 @@ const Container = @import("container.zig").Container;
 const Environment = @import("environment.zig").Environment;
 const Image = @import("squashfs/image.zig").Image;
 const Reader = @import("squashfs/reader.zig").Reader;
-const Unpacking = @import("unpack.zig").Unpacking;
 const Watchdog = @import("watchdog.zig").Watchdog;
 const Superblock = @import("squashfs/superblock.zig").Superblock;
 const Supervisor = @import("supervisor.zig").Supervisor;
@@ -67,14 +68,16 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     image.* = .{ .fd = self, .start = payload.offset, .len = payload.superblock.bytes_used };
     const reader = try arena.create(Reader);
     reader.init(image, payload.superblock) catch |err| log.die("the payload is damaged: {s}", .{sys.text(err)});
-    if (opts.last(.extract)) |directory| return extract(arena, reader, directory);
+    if (opts.last(.extract)) |directory| {
+        try extraction.run(arena, reader, directory, opts.has(.privileged_files));
+        return 0;
+    }
     if (opts.has(.inspect)) return write(try readConfig(arena, reader));
     return run(arena, reader, &opts, &callers, payload.require_mapped_uids);
 }
 
 /// What is to run, as config.json and the caller want it.
 const Plan = struct {
-    config: []const u8,
     spec: *config.Spec,
     /// Of the root file system in the payload.
     root: []const u8,
@@ -97,7 +100,7 @@ const Plan = struct {
         };
         if (args.len == 0) log.die("the image names no command: give one", .{});
         const env = try program.environment(arena, &spec.process, opts, callers);
-        return .{ .config = config_text, .spec = spec, .root = root, .beyond = beyond, .args = args, .env = env };
+        return .{ .spec = spec, .root = root, .beyond = beyond, .args = args, .env = env };
     }
 };
 
@@ -152,7 +155,7 @@ fn run(arena: std.mem.Allocator, reader: *Reader, opts: *const options.Options, 
     };
     const watchdog: Watchdog = try .start(container.role(), entered.mounts, container.terminal);
     if (entered.mounts != null) try watchdog.cloneApp(container.namespaces()[0] | sys.CLONE.fs);
-    const loading: ?startup.Loading = if (entered.mounts != null) try .begin(reader, .{ .root = plan.root, .command = plan.args[0], .search = plan.env.path() }) else null;
+    const loading: ?startup.Loading = if (entered.mounts != null) try .begin(arena, reader, .{ .root = plan.root, .command = plan.args[0], .search = plan.env.path() }) else null;
     const memory_is_plenty = memory.isPlenty(arena);
     const ids = entered.settle(arena);
     // Not before: until here newuidmap and newgidmap want the processors.
@@ -166,14 +169,12 @@ fn run(arena: std.mem.Allocator, reader: *Reader, opts: *const options.Options, 
         .memory_is_plenty = memory_is_plenty,
         .callers = callers,
         .path = plan.root,
-        .config = plan.config,
-        .has_digest = spec.annotation("dev.dockerc.digest") != null,
         .ids = ids,
         .mounts = entered.mounts,
         .uid = process.user.uid,
         .gid = process.user.gid,
         .caller = caller.uid,
-        .kept = if (opts.last(.overlay)) |path| try openKept(arena, path) else null,
+        .kept = if (opts.last(.overlay)) |path| try changes.openKept(arena, path) else null,
     };
     const kind = root.make() catch |err| log.die("cannot prepare a place to run in: {s}", .{sys.text(err)});
     const leftovers = root.leftovers();
@@ -186,7 +187,7 @@ fn run(arena: std.mem.Allocator, reader: *Reader, opts: *const options.Options, 
         break :blk late;
     };
     here.setOf(app.pid);
-    if (input) |given| try given.begin();
+    if (input) |given| try given.begin(arena);
     if (own_terminal) |*terminal| sys.close(terminal.slave);
     container.lifeline.goOn(.{ .ids = ids, .rootfs = kind });
     var supervisor: Supervisor = .{
@@ -230,22 +231,6 @@ fn readOptions(arena: std.mem.Allocator, callers: *const Environment, vector: []
     };
 }
 
-fn openKept(arena: std.mem.Allocator, path: []const u8) !sys.fd_t {
-    const name = try arena.dupeSentinel(u8, path, 0);
-    sys.mkdir(name, 0o755) catch |err| if (err != error.EXIST) log.die("--overlay {s}: {s}", .{ path, sys.text(err) });
-    return sys.openat(sys.at_fdcwd, name, .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true }, 0) catch |err|
-        log.die("--overlay {s}: {s}", .{ path, sys.text(err) });
-}
-
-fn extract(arena: std.mem.Allocator, reader: *Reader, path: []const u8) !u8 {
-    const name = try arena.dupeSentinel(u8, path, 0);
-    sys.mkdir(name, 0o755) catch |err| log.die("cannot make {s}: {s}", .{ path, sys.text(err) });
-    const into = try sys.openat(sys.at_fdcwd, name, .{ .DIRECTORY = true, .CLOEXEC = true }, 0);
-    var unpacking: Unpacking = .{ .arena = arena, .reader = reader, .into = into, .owners = sys.raw(.geteuid, .{}) == 0 };
-    unpacking.run("") catch |err| log.die("cannot unpack to {s}: {s}", .{ path, sys.text(err) });
-    return 0;
-}
-
 fn rootPath(spec: *const config.Spec) []const u8 {
     const path = spec.root.path;
     // It becomes a part of overlayfs' options, and must not lead out of the payload.
@@ -263,8 +248,7 @@ fn say(arena: std.mem.Allocator, comptime format: []const u8, args: anytype) !u8
 }
 
 fn write(all: []const u8) !u8 {
-    var rest = all;
-    while (rest.len > 0) rest = rest[try sys.call(.write, .{ 1, rest.ptr, rest.len })..];
+    try sys.writeAll(1, all);
     return 0;
 }
 
@@ -322,6 +306,7 @@ test {
     _ = options;
     _ = @import("passwd.zig");
     _ = seccomp;
+    _ = @import("sha256.zig");
     _ = @import("seccomp_profile.zig");
     _ = @import("fuse/request_test.zig");
     _ = @import("fuse/scout.zig");

@@ -3,6 +3,7 @@
 //! control group (a batch job, a container), that is not worth the risk.
 const std = @import("std");
 const sys = @import("sys.zig");
+const quantity = @import("quantity.zig");
 const text = @import("text.zig");
 
 /// Bytes that must be free, besides three quarters of all.
@@ -11,11 +12,12 @@ const plenty = 8 << 30;
 /// In the machine's cgroup namespace: in another one the groups above could not be seen.
 pub fn isPlenty(arena: std.mem.Allocator) bool {
     var buf: [4096]u8 = undefined;
-    const meminfo = sys.readFile(sys.at_fdcwd, "/proc/meminfo", buf[0..1024]) catch return false;
+    const meminfo = sys.readStart(sys.at_fdcwd, "/proc/meminfo", buf[0..1024]) catch return false;
     const total = field(meminfo, "MemTotal:") orelse return false;
     const available = field(meminfo, "MemAvailable:") orelse return false;
     if (available < plenty or available < total / 4 * 3) return false;
-    const groups = sys.readFile(sys.at_fdcwd, "/proc/self/cgroup", &buf) catch return true;
+    const groups = sys.readFile(sys.at_fdcwd, "/proc/self/cgroup", &buf) catch |err|
+        return err != error.FBIG;
     return !isRationed(arena, groups, total);
 }
 
@@ -23,7 +25,7 @@ pub fn isPlenty(arena: std.mem.Allocator) bool {
 fn field(meminfo: []const u8, name: []const u8) ?u64 {
     const at = std.mem.find(u8, meminfo, name) orelse return null;
     var words = std.mem.tokenizeAny(u8, meminfo[at + name.len ..], " \n");
-    return (std.fmt.parseInt(u64, words.next() orelse return null, 10) catch return null) *| 1024;
+    return (quantity.number(u64, words.next() orelse return null) orelse return null) *| 1024;
 }
 
 /// cgroups(7): a line a hierarchy, number:controllers:path; version 2 is number 0.
@@ -52,7 +54,7 @@ fn limit(arena: std.mem.Allocator, unified: bool, path: []const u8) ?u64 {
     var buf: [32]u8 = undefined;
     const content = sys.readFile(sys.at_fdcwd, name, &buf) catch return null;
     // "max" is none.
-    return std.fmt.parseInt(u64, std.mem.trimEnd(u8, content, "\n"), 10) catch null;
+    return quantity.number(u64, std.mem.trimEnd(u8, content, "\n"));
 }
 
 test "fields of meminfo" {

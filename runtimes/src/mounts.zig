@@ -73,12 +73,22 @@ pub fn copy(arena: std.mem.Allocator, source: Source, destination: []const u8) !
     if (try sys.fdMode(source.fd) & 0o170000 != 0o100000) return error.INVAL;
     const target = try jail_path.resolve(arena, destination, .file);
     var buf: [32:0]u8 = undefined;
-    const content = try sys.readLarge(sys.at_fdcwd, source.machinePath(&buf), 1 << 20);
+    const from = try sys.openat(sys.at_fdcwd, source.machinePath(&buf), .{ .CLOEXEC = true }, 0);
+    defer sys.close(from);
     // In place of what the image has there, which may be a pipe or a device.
     try sys.do(.unlinkat, .{ sys.at_fdcwd, target.ptr, 0 });
     const fd = try sys.openat(sys.at_fdcwd, target, .{ .ACCMODE = .WRONLY, .CREAT = true, .EXCL = true, .CLOEXEC = true }, 0o644);
     defer sys.close(fd);
-    try sys.do(.write, .{ fd, content.ptr, content.len });
+    copyAll(from, fd) catch |err| log.die("cannot copy {s}: {s}", .{ destination, sys.text(err) });
+}
+
+fn copyAll(from: sys.fd_t, to: sys.fd_t) sys.Error!void {
+    var buf: [16384]u8 = undefined;
+    while (true) {
+        const got = try sys.readAll(from, &buf);
+        if (got.len == 0) return;
+        try sys.writeAll(to, got);
+    }
 }
 
 const Parsed = struct { flags: usize = 0, bind: bool = false, data: []const u8 };

@@ -8,7 +8,8 @@ const sys = @import("sys.zig");
 const text = @import("text.zig");
 const Options = @import("options.zig").Options;
 
-const table_max = 1 << 20;
+/// Lists of names that are not to be found have several megabytes.
+const table_max = 64 << 20;
 
 /// Files to be shown in the container. Made in the workspace where they are not the machine's own.
 pub fn make(arena: std.mem.Allocator, spec: *const config.Spec, options: *const Options) ![]const mounts.Volume {
@@ -30,7 +31,7 @@ fn show(arena: std.mem.Allocator, spec: *const config.Spec, shown: *std.ArrayLis
         // Where nothing can be mounted this is the image's root, with all that may stand in it.
         const fd = try sys.openat(sys.at_fdcwd, own, .{ .ACCMODE = .WRONLY, .CREAT = true, .EXCL = true, .NOFOLLOW = true, .CLOEXEC = true }, 0o644);
         defer sys.close(fd);
-        try sys.do(.write, .{ fd, bytes.ptr, bytes.len });
+        try sys.writeAll(fd, bytes);
         return shown.append(arena, .{ .source = try mounts.Source.open(own), .destination = path, .readonly = false });
     }
     for (spec.mounts) |mount| if (std.mem.eql(u8, mount.destination, path)) return;
@@ -45,7 +46,10 @@ fn resolverLines(arena: std.mem.Allocator, servers: []const []const u8) ![]const
 }
 
 fn hostLines(arena: std.mem.Allocator, hosts: []const []const u8, hostname: ?[]const u8) ![]const u8 {
-    var out: []const u8 = sys.readLarge(sys.at_fdcwd, "/etc/hosts", table_max) catch "127.0.0.1\tlocalhost\n";
+    var out: []const u8 = sys.readLarge(sys.at_fdcwd, "/etc/hosts", table_max) catch |err| blk: {
+        if (err == error.FBIG) log.die("/etc/hosts is larger than {d} bytes", .{table_max});
+        break :blk "127.0.0.1\tlocalhost\n";
+    };
     // As Debian names a machine that has no other address of its own.
     if (hostname) |name| out = try text.alloc(arena, "{s}127.0.1.1\t{s}\n", .{ out, name });
     for (hosts) |given| {

@@ -1,5 +1,6 @@
 //! Lines of passwd(5) and group(5).
 const std = @import("std");
+const quantity = @import("quantity.zig");
 
 pub const User = struct { name: []const u8, uid: u32, gid: u32, home: []const u8 };
 
@@ -65,7 +66,7 @@ fn matches(key: Key, name: []const u8, id: u32) bool {
 }
 
 fn number(field: ?[]const u8) ?u32 {
-    return std.fmt.parseInt(u32, field orelse return null, 10) catch null;
+    return quantity.number(u32, field orelse return null);
 }
 
 test "users and groups" {

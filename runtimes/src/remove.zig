@@ -3,6 +3,7 @@
 const std = @import("std");
 const sys = @import("sys.zig");
 const log = @import("log.zig");
+const ownership = @import("ownership.zig");
 const text = @import("text.zig");
 
 const at_removedir = 0x200;
@@ -68,9 +69,8 @@ pub const Tree = struct {
     pub fn open(parent: sys.fd_t, name: [:0]const u8, lock: sys.Lock) sys.Error!Tree {
         const fd = try sys.openat(parent, name, .{ .DIRECTORY = true, .NOFOLLOW = true, .CLOEXEC = true }, 0);
         errdefer sys.close(fd);
-        const st = try sys.stat(fd, "");
         // In a place for everybody it may be somebody's who would have us remove what is ours.
-        if (st.uid != sys.raw(.geteuid, .{})) return error.PERM;
+        const st = try ownership.check(fd);
         sys.tryLock(fd, lock) catch |err| return if (err == error.AGAIN) error.NOENT else err;
         if ((try sys.lstat(parent, name)).ino != st.ino) return error.NOENT;
         return .{ .fd = fd, .parent = parent, .name = name };

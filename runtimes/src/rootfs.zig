@@ -30,8 +30,6 @@ pub const Rootfs = struct {
     callers: *const Environment,
     /// Of the root file system in the payload.
     path: []const u8,
-    config: []const u8,
-    has_digest: bool,
     ids: userns.Ids,
     /// Null where nothing can be mounted.
     mounts: ?MountNamespace,
@@ -97,8 +95,8 @@ pub const Rootfs = struct {
         // All processors are wanted for this.
         self.anywhere.set();
         try workspace.leave(namespace);
-        var store = try cache.Cache.open(self.arena, self.callers);
-        const key = try cache.keyOf(self.arena, self.reader, self.config, self.has_digest, @tagName(self.ids));
+        var store = try cache.Cache.open(self.arena, self.callers, self.caller);
+        const key = try cache.keyOf(self.arena, self.reader, @tagName(self.ids));
         const tree = store.shared(self.reader, self.topName(), self.ids != .single, key) catch |err| cannotUnpack(err);
         try workspace.make(namespace);
         try namespace.bindFd(tree.fd, "lower");
@@ -108,7 +106,7 @@ pub const Rootfs = struct {
     fn copy(self: *Rootfs) !Tree {
         self.anywhere.set();
         if (self.own) |tree| tree.discard();
-        var store = try cache.Cache.open(self.arena, self.callers);
+        var store = try cache.Cache.open(self.arena, self.callers, self.caller);
         store.sweep();
         self.own = store.private(self.reader, self.topName(), self.ids != .single) catch |err| cannotUnpack(err);
         log.debug("payload unpacked for this run", .{});
@@ -186,7 +184,7 @@ pub const Rootfs = struct {
     }
 
     fn writeToCache(self: *Rootfs) !void {
-        var store = try cache.Cache.open(self.arena, self.callers);
+        var store = try cache.Cache.open(self.arena, self.callers, self.caller);
         store.sweep();
         self.written = try store.empty();
         log.debug("changes go to the cache", .{});

@@ -15,6 +15,8 @@ pub const Error = error{ Json, TooLong, OutOfMemory };
 fn Names(comptime SYS: type) type {
     return struct {
         const fields = @typeInfo(SYS).@"enum";
+        /// 32-bit ARM has private calls with large numbers.
+        const Number = if (@hasField(SYS, "set_tls")) u32 else u16;
         const text = blk: {
             @setEvalBranchQuota(100_000);
             var all: []const u8 = "";
@@ -23,11 +25,8 @@ fn Names(comptime SYS: type) type {
         };
         const numbers = blk: {
             @setEvalBranchQuota(100_000);
-            var all: [fields.field_names.len]u16 = undefined;
-            for (&all, fields.field_names) |*number, name| {
-                // Beyond are the private calls of 32-bit ARM, which no profile names.
-                number.* = std.math.cast(u16, @backingInt(@field(SYS, name))) orelse std.math.maxInt(u16);
-            }
+            var all: [fields.field_names.len]Number = undefined;
+            for (&all, fields.field_names) |*number, name| number.* = @backingInt(@field(SYS, name));
             break :blk all;
         };
 
@@ -50,14 +49,15 @@ const Compiler = struct {
     program: *bpf.Program,
 
     fn add(self: *Compiler, instruction: bpf.Instruction) Error!void {
-        // Room for the verdict at the end.
-        if (self.program.len >= self.program.code.len - 8) return error.TooLong;
+        // Room for the next architecture's beginning, and for the verdict at the end.
+        if (self.program.len >= self.program.code.len - 16) return error.TooLong;
         self.program.add(instruction);
     }
 
     fn calls(self: *Compiler, comptime SYS: type) Error!void {
         const default = try self.verdict(self.profile.get("defaultAction"), self.profile.get("defaultErrnoRet"));
         try self.add(.{ .code = bpf.load, .k = bpf.at_number });
+        self.program.refuseTyping(@backingInt(SYS.ioctl));
         for (try self.profile.list("syscalls")) |rule| {
             if (!try self.applies(rule)) continue;
             const action = try self.verdict(rule.get("action"), rule.get("errnoRet"));

@@ -8,6 +8,7 @@ const log = @import("log.zig");
 const quantity = @import("quantity.zig");
 const sys = @import("sys.zig");
 const text = @import("text.zig");
+const throttles = @import("throttles.zig");
 const users = @import("users.zig");
 const Options = @import("options.zig").Options;
 
@@ -33,6 +34,7 @@ pub fn lay(arena: std.mem.Allocator, spec: *config.Spec, options: *const Options
         spec.hostname = name;
         try addNamespace(arena, spec, "uts");
     }
+    if (spec.linux.maskedPaths.len > 0) try throttles.hide(arena, spec);
     try network(arena, spec, options);
     for (try options.all(arena, .tmpfs)) |given| try tmpfs(arena, spec, given);
     for (try options.all(arena, .ulimit)) |given| try limit(arena, process, given);

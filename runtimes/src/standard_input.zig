@@ -5,6 +5,7 @@
 const std = @import("std");
 const sys = @import("sys.zig");
 const log = @import("log.zig");
+const thread = @import("thread.zig");
 const MountNamespace = @import("mount_namespace.zig").MountNamespace;
 
 pub const Input = struct {
@@ -15,10 +16,9 @@ pub const Input = struct {
     feeds: ?sys.fd_t,
 
     /// When all processes that the app's is cloned from are there.
-    pub fn begin(self: Input) !void {
+    pub fn begin(self: Input, arena: std.mem.Allocator) !void {
         const end = self.feeds orelse return;
-        const thread = try std.Thread.spawn(.{ .stack_size = 64 * 1024 }, feed, .{ self.callers, end });
-        thread.detach();
+        (try thread.spawn(arena, feed, .{ self.callers, end })).detach();
     }
 
     /// The caller goes on where the app has stopped reading.

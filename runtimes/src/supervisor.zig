@@ -197,7 +197,7 @@ pub const Supervisor = struct {
         const name = text.print(&path, "{d}/status", .{self.app.pid});
         path[name.len] = 0;
         var buf: [8192]u8 = undefined;
-        const status = sys.readFile(self.proc, &path, &buf) catch return false;
+        const status = sys.readStart(self.proc, &path, &buf) catch return false;
         return (field(status, "SigIgn:") | field(status, "SigCgt:")) & signals.bit(signal) == 0;
     }
 };

@@ -163,7 +163,7 @@ pub fn close(fd: fd_t) void {
 }
 
 /// Both ends included; the last one may be beyond all that are open.
-pub fn closeRange(first: fd_t, last: fd_t) void {
+pub noinline fn closeRange(first: fd_t, last: fd_t) void {
     do(.close_range, .{ first, last, 0 }) catch {
         // Before Linux 5.9.
         for (@intCast(first)..@intCast(@min(last, 4095) + 1)) |fd| close(@intCast(fd));
@@ -171,13 +171,16 @@ pub fn closeRange(first: fd_t, last: fd_t) void {
 }
 
 /// Leaves four descriptors open at most, which may be the same.
-pub fn closeAllBut(kept: *const [4]fd_t) void {
-    var sorted = kept.*;
-    std.mem.sort(fd_t, &sorted, {}, std.sort.asc(fd_t));
+pub noinline fn closeAllBut(kept: *const [4]fd_t) void {
     var from: fd_t = 0;
-    for (sorted) |fd| {
-        if (from < fd) closeRange(from, fd - 1);
-        from = fd + 1;
+    while (true) {
+        var next: fd_t = std.math.maxInt(fd_t);
+        for (kept) |fd| if (fd >= from) {
+            next = @min(next, fd);
+        };
+        if (next == std.math.maxInt(fd_t)) break;
+        if (from < next) closeRange(from, next - 1);
+        from = next + 1;
     }
     closeRange(from, std.math.maxInt(fd_t));
 }
@@ -201,23 +204,53 @@ pub fn preadAll(fd: fd_t, buf: []u8, offset: u64) Error!usize {
     return done;
 }
 
-/// Reads a small file whole; what does not fit is cut off.
-pub fn readFile(dir: fd_t, path: [*:0]const u8, buf: []u8) Error![]u8 {
+/// Reads a file whole; FBIG where it does not fit.
+pub noinline fn readFile(dir: fd_t, path: [*:0]const u8, buf: []u8) Error![]u8 {
     const fd = try openat(dir, path, .{ .CLOEXEC = true }, 0);
     defer close(fd);
+    const got = try readAll(fd, buf);
+    var more: [1]u8 = undefined;
+    if (got.len == buf.len and (try readAll(fd, &more)).len > 0) return error.FBIG;
+    return got;
+}
+
+/// As much of a file as fits, for files of which the beginning is enough.
+pub fn readStart(dir: fd_t, path: [*:0]const u8, buf: []u8) Error![]u8 {
+    const fd = try openat(dir, path, .{ .CLOEXEC = true }, 0);
+    defer close(fd);
+    return readAll(fd, buf);
+}
+
+/// Fills `buf` as far as the file goes.
+pub fn readAll(fd: fd_t, buf: []u8) Error![]u8 {
     var done: usize = 0;
     while (done < buf.len) {
-        const n = try call(.read, .{ fd, buf.ptr + done, buf.len - done });
+        const n = call(.read, .{ fd, buf.ptr + done, buf.len - done }) catch |err| {
+            if (err == error.INTR) continue;
+            return err;
+        };
         if (n == 0) break;
         done += n;
     }
     return buf[0..done];
 }
 
-/// Reads as much of a file as `max`, into pages that cost nothing as long as nothing is in them;
-/// memory of an allocator would be filled first, as Zig's safe modes do.
+/// Reads a file of at most `max` bytes whole, into pages that cost nothing as long as nothing is in
+/// them; memory of an allocator would be filled first, as Zig's safe modes do.
 pub fn readLarge(dir: fd_t, path: [*:0]const u8, max: usize) Error![]u8 {
     return readFile(dir, path, try anonymous(max));
+}
+
+/// The whole, or an error.
+pub fn writeAll(fd: fd_t, content: []const u8) Error!void {
+    var rest = content;
+    while (rest.len > 0) {
+        const n = call(.write, .{ fd, rest.ptr, rest.len }) catch |err| {
+            if (err == error.INTR) continue;
+            return err;
+        };
+        rest = rest[n..];
+    }
 }
 
 pub fn writeFile(dir: fd_t, path: [*:0]const u8, content: []const u8) Error!void {
@@ -247,7 +280,7 @@ pub fn lstat(dir: fd_t, path: [*:0]const u8) Error!linux.Statx {
     return statx(dir, path, at_symlink_nofollow);
 }
 
-fn statx(dir: fd_t, path: [*:0]const u8, flags: u32) Error!linux.Statx {
+noinline fn statx(dir: fd_t, path: [*:0]const u8, flags: u32) Error!linux.Statx {
     const basic_and_mount = 0x7ff | 0x1000;
     // Emulators leave fields out that the kernel gives.
     var st = std.mem.zeroes(linux.Statx);

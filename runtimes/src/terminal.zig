@@ -53,7 +53,7 @@ pub const Terminal = struct {
     shown: Pending = .{},
 
     const Pending = struct {
-        buf: [8192]u8 = undefined,
+        buf: []u8 = &.{},
         at: usize = 0,
         end: usize = 0,
 
@@ -65,7 +65,7 @@ pub const Terminal = struct {
         fn read(self: *Pending, fd: sys.fd_t) bool {
             self.at = 0;
             self.end = 0;
-            self.end = sys.call(.read, .{ fd, &self.buf, self.buf.len }) catch |err| return err == error.AGAIN or err == error.INTR;
+            self.end = sys.call(.read, .{ fd, self.buf.ptr, self.buf.len }) catch |err| return err == error.AGAIN or err == error.INTR;
             return self.end > 0;
         }
 
@@ -128,6 +128,10 @@ pub const Terminal = struct {
         _ = sys.raw(.ioctl, .{ self.slave, tcsetsw, &self.saved });
         _ = sys.raw(.ioctl, .{ self.slave, tiocswinsz, &self.size });
         self.master = master;
+        const room = 8192;
+        const memory = try sys.anonymous(2 * room);
+        self.typed.buf = memory[0..room];
+        self.shown.buf = memory[room..];
     }
 
     /// Of the calling process's session, which it leads.

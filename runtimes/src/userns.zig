@@ -3,6 +3,7 @@
 //! package uidmap write that map); real root needs none.
 const std = @import("std");
 const sys = @import("sys.zig");
+const quantity = @import("quantity.zig");
 const text = @import("text.zig");
 const log = @import("log.zig");
 const CLONE = sys.CLONE;
@@ -145,7 +146,8 @@ fn writeSingle(arena: std.mem.Allocator, inner_uid: u32, inner_gid: u32, uid: u3
 
 /// What ids are in the user namespace that we were started in.
 fn outerMap() ?Map {
-    var buf: [4096]u8 = undefined;
+    // The kernel takes 340 lines at most (user_namespaces(7)).
+    var buf: [340 * 33 + 1]u8 = undefined;
     return Map.parse(sys.readFile(sys.at_fdcwd, "/proc/self/uid_map", &buf) catch return null);
 }
 
@@ -158,7 +160,7 @@ const Map = struct {
         var words = std.mem.tokenizeAny(u8, lines, " \n");
         var i: usize = 0;
         while (words.next()) |word| : (i += 1) {
-            if (i % 3 == 2) count += std.fmt.parseInt(u32, word, 10) catch return null;
+            if (i % 3 == 2) count += quantity.number(u32, word) orelse return null;
         }
         return .{ .count = count };
     }
@@ -279,7 +281,7 @@ const Range = struct { start: u32, count: u32 };
 
 /// The largest range that /etc/subuid or /etc/subgid gives to the user (subuid(5)).
 fn subordinate(path: [*:0]const u8, user: ?[]const u8, uid: u32) ?Range {
-    return largest(sys.readLarge(sys.at_fdcwd, path, 1 << 16) catch return null, user, uid);
+    return largest(sys.readLarge(sys.at_fdcwd, path, 16 << 20) catch return null, user, uid);
 }
 
 fn largest(table: []const u8, user: ?[]const u8, uid: u32) ?Range {
@@ -288,9 +290,9 @@ fn largest(table: []const u8, user: ?[]const u8, uid: u32) ?Range {
     while (lines.next()) |line| {
         var fields = std.mem.splitScalar(u8, line, ':');
         const owner = fields.first();
-        const start = std.fmt.parseInt(u32, fields.next() orelse continue, 10) catch continue;
-        const count = std.fmt.parseInt(u32, fields.next() orelse continue, 10) catch continue;
-        const by_number = (std.fmt.parseInt(u32, owner, 10) catch null) == uid;
+        const start = quantity.number(u32, fields.next() orelse continue) orelse continue;
+        const count = quantity.number(u32, fields.next() orelse continue) orelse continue;
+        const by_number = quantity.number(u32, owner) == uid;
         const by_name = if (user) |name| std.mem.eql(u8, owner, name) else false;
         if (!by_name and !by_number) continue;
         if (best == null or count > best.?.count) best = .{ .start = start, .count = count };
@@ -299,7 +301,7 @@ fn largest(table: []const u8, user: ?[]const u8, uid: u32) ?Range {
 }
 
 fn userName(uid: u32) ?[]const u8 {
-    const table = sys.readLarge(sys.at_fdcwd, "/etc/passwd", 1 << 20) catch return null;
+    const table = sys.readLarge(sys.at_fdcwd, "/etc/passwd", 16 << 20) catch return null;
     return (@import("passwd.zig").find(table, .{ .id = uid }) orelse return null).name;
 }
 

@@ -5,6 +5,7 @@ const config = @import("config.zig");
 const log = @import("log.zig");
 const passwd = @import("passwd.zig");
 const path = @import("squashfs/path.zig");
+const quantity = @import("quantity.zig");
 const Reader = @import("squashfs/reader.zig").Reader;
 
 const table_max = 1 << 20;
@@ -18,14 +19,14 @@ pub const Image = struct {
     /// The user that `wanted` (NAME|UID[:GROUP|GID]) means, and its home directory.
     pub fn resolve(self: *const Image, wanted: []const u8) !struct { config.User, []const u8 } {
         const who, const group = std.mem.cutScalar(u8, wanted, ':') orelse .{ wanted, null };
-        const id = std.fmt.parseInt(u32, who, 10) catch null;
+        const id = quantity.number(u32, who);
         const key: passwd.Key = if (id) |uid| .{ .id = uid } else .{ .name = who };
         const users = self.table("/etc/passwd");
         const groups = self.table("/etc/group");
         const known = passwd.find(users, key);
         if (known == null and id == null) log.die("the image knows no user {s}", .{who});
         const gid = if (group) |name|
-            std.fmt.parseInt(u32, name, 10) catch passwd.findGroup(groups, name) orelse log.die("the image knows no group {s}", .{name})
+            quantity.number(u32, name) orelse passwd.findGroup(groups, name) orelse log.die("the image knows no group {s}", .{name})
         else if (known) |user| user.gid else 0;
         return .{
             .{
@@ -44,7 +45,10 @@ pub const Image = struct {
 
     /// Empty where the image has none that can be read.
     fn table(self: *const Image, file: []const u8) []const u8 {
-        return self.read(file) catch "";
+        return self.read(file) catch |err| {
+            if (err != error.TooLarge) return "";
+            log.die("{s} of the image is larger than {d} bytes", .{ file, table_max });
+        };
     }
 
     fn read(self: *const Image, file: []const u8) ![]const u8 {

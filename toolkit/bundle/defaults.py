@@ -83,17 +83,23 @@ def linux(rootfull: bool) -> Json:
     namespaces = ["pid", "ipc", "uts", "mount", "cgroup"]
     settings: Json = {
         "namespaces": [{"type": kind} for kind in namespaces + ([] if rootfull else ["user"])],
+        # Docker's lists (moby, daemon/pkg/oci/defaults.go); umoci's are older. What docker masks of
+        # each CPU the runtime adds, which knows the machine's.
         "maskedPaths": [
+            "/proc/acpi",
+            "/proc/asound",
+            "/proc/interrupts",
             "/proc/kcore",
+            "/proc/keys",
             "/proc/latency_stats",
+            "/proc/sched_debug",
+            "/proc/scsi",
             "/proc/timer_list",
             "/proc/timer_stats",
-            "/proc/sched_debug",
+            "/sys/devices/virtual/powercap",
             "/sys/firmware",
-            "/proc/scsi",
         ],
         "readonlyPaths": [
-            "/proc/asound",
             "/proc/bus",
             "/proc/fs",
             "/proc/irq",

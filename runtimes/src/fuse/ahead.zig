@@ -156,7 +156,7 @@ pub const Ahead = struct {
 
     pub fn loop(self: *Ahead, decoder: Decoder) void {
         self.anywhere.set();
-        self.channel.standAlone(2, .{ self.reader.image.fd, self.scout.root });
+        self.channel.standAlone(.{ self.reader.image.fd, self.scout.root });
         // Whoever loads the app works for the same reader, on the same processor.
         startup.wait();
         while (true) {

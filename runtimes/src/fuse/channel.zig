@@ -33,16 +33,9 @@ pub const Channel = struct {
     /// and other threads' devices. Should the runtime be killed while a thread waits for pages that
     /// a request has locked, the device of who answers it must be closed without that thread: that
     /// is what ends the request, and with it the wait.
-    pub fn standAlone(self: *const Channel, comptime count: usize, others: [count]sys.fd_t) void {
+    pub fn standAlone(self: *const Channel, others: [2]sys.fd_t) void {
         sys.do(.unshare, .{sys.CLONE.files}) catch return;
-        var kept = [_]sys.fd_t{ if (log.debugging) 2 else self.device, self.device } ++ others;
-        std.mem.sort(sys.fd_t, &kept, {}, std.sort.asc(sys.fd_t));
-        var from: sys.fd_t = 0;
-        for (kept) |fd| {
-            if (from < fd) sys.closeRange(from, fd - 1);
-            from = fd + 1;
-        }
-        sys.closeRange(from, std.math.maxInt(sys.fd_t));
+        sys.closeAllBut(&.{ if (log.debugging) 2 else self.device, self.device, others[0], others[1] });
     }
 
     pub fn receive(self: *Channel) sys.Error!Request {

@@ -14,6 +14,7 @@ const Superblock = @import("../squashfs/superblock.zig").Superblock;
 const Channel = @import("channel.zig").Channel;
 const Listings = @import("listings.zig").Listings;
 const startup = @import("startup.zig");
+const thread = @import("../thread.zig");
 
 /// The ids that every file is reported with when only one of each is mapped: what the kernel
 /// cannot map it cannot copy up.
@@ -36,6 +37,7 @@ fn remember(file: sys.fd_t) void {
 }
 
 pub const Server = struct {
+    arena: std.mem.Allocator,
     reader: *Reader,
     owner: ?Owner,
     device: sys.fd_t,
@@ -66,17 +68,16 @@ pub const Server = struct {
         };
         var first = try self.operations(self.device);
         _ = try first.serveOne();
-        for (0..@max(count - 1, 1)) |_| try spawn(Ahead.loop, .{ &self.ahead, try self.reader.newDecoder() });
-        try spawn(serve, .{ first, self.anywhere });
-        for (1..count) |_| try spawn(serveLater, .{ try self.operations(try self.clone()), self.anywhere });
+        for (0..@max(count - 1, 1)) |_| try self.spawn(Ahead.loop, .{ &self.ahead, try self.reader.newDecoder() });
+        try self.spawn(serve, .{ first, self.anywhere });
+        for (1..count) |_| try self.spawn(serveLater, .{ try self.operations(try self.clone()), self.anywhere });
         // This thread goes on to make requests of its own: see `forget`.
         try sys.do(.unshare, .{sys.CLONE.files});
         forget();
     }
 
-    fn spawn(comptime function: anytype, arguments: anytype) !void {
-        const thread = try std.Thread.spawn(.{ .stack_size = 256 * 1024 }, function, arguments);
-        thread.detach();
+    fn spawn(self: *Server, comptime function: anytype, arguments: anytype) !void {
+        (try thread.spawn(self.arena, function, arguments)).detach();
     }
 
     fn operations(self: *Server, device: sys.fd_t) !Operations {
@@ -112,7 +113,7 @@ pub const Server = struct {
     fn serve(worker: Operations, anywhere: Affinity) void {
         var own = worker;
         var bound = true;
-        own.channel.standAlone(1, .{own.reader.image.fd});
+        own.channel.standAlone(.{ own.reader.image.fd, own.reader.image.fd });
         while (true) {
             const opcode = own.serveOne() catch |err| {
                 // The mount is gone, and so is the work.

@@ -2,6 +2,7 @@
 //! the program's interpreter and the libraries that both need.
 const std = @import("std");
 const sys = @import("../sys.zig");
+const thread = @import("../thread.zig");
 const squashfs = struct {
     const data = @import("../squashfs/data.zig");
     const path = @import("../squashfs/path.zig");
@@ -42,18 +43,18 @@ pub fn wait() void {
 
 /// The thread that does it.
 pub const Loading = struct {
-    thread: i32,
+    id: i32,
 
-    pub fn begin(reader: *Reader, program: Program) !Loading {
+    pub fn begin(arena: std.mem.Allocator, reader: *Reader, program: Program) !Loading {
         under_way.store(1, .monotonic);
-        const thread = try std.Thread.spawn(.{ .stack_size = 256 * 1024 }, run, .{ reader, try reader.newDecoder(), program });
-        defer thread.detach();
-        return .{ .thread = thread.getHandle() };
+        const made = try thread.spawn(arena, run, .{ reader, try reader.newDecoder(), program });
+        defer made.detach();
+        return .{ .id = made.getHandle() };
     }
 
     /// To where it may run from now on.
     pub fn move(self: Loading, processors: Affinity) void {
-        if (isUnderWay()) processors.setOf(self.thread);
+        if (isUnderWay()) processors.setOf(self.id);
     }
 };
 
