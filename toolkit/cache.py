@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from toolkit.location import open_location
 from toolkit.unfinished import new_file, sweep
 
 _SUFFIX = ".pack"
@@ -75,7 +76,9 @@ class Cache:
     def new_pack(self, name: str) -> tuple[int, Path]:
         """A file for a pack to be, open; raises OSError where the cache cannot be written."""
         own_directory(self.packs)
-        return new_file(self.pack(name))
+        with open_location(self.pack(name)) as location:
+            descriptor, made = new_file(location)
+        return descriptor, self.packs / made
 
     def keep(self, path: Path, name: str) -> None:
         """Give a whole pack its name; whoever comes later replaces an equal one."""

@@ -22,8 +22,8 @@ from requests.adapters import HTTPAdapter
 
 from toolkit.errors import DockercError
 from toolkit.images.certificates import Trust
-from toolkit.images.manifest import DOCUMENT_LIMIT
 from toolkit.images.retry import TRANSIENT, Attempts
+from toolkit.limits import MAX_DOCUMENT
 from toolkit.version import __version__
 
 CONNECT_TIMEOUT = 15.0  # seconds
@@ -171,10 +171,10 @@ class Connections:
         """A whole document. Raises DockercError when it is cut, stalls or is larger than 4 MiB."""
         data = bytearray()
         # Only the read after the last byte tells a cut body from a whole one.
-        while part := self.read_part(response, DOCUMENT_LIMIT + 1, where):
+        while part := self.read_part(response, MAX_DOCUMENT + 1, where):
             data += part
-            if len(data) > DOCUMENT_LIMIT:
-                raise DockercError(f"{where} is larger than {DOCUMENT_LIMIT} bytes; refusing it")
+            if len(data) > MAX_DOCUMENT:
+                raise DockercError(f"{where} is larger than {MAX_DOCUMENT} bytes; refusing it")
         return bytes(data)
 
     def read_part(self, response: requests.Response, size: int, where: str) -> bytes:

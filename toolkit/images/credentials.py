@@ -18,7 +18,7 @@ from pathlib import Path
 from toolkit.errors import DockercError
 from toolkit.images.access import Credentials
 from toolkit.images.document import Document, parse_document
-from toolkit.images.manifest import DOCUMENT_LIMIT
+from toolkit.limits import MAX_DOCUMENT
 
 # Docker Hub's name in docker's files is the address of its first API, whatever is spoken now.
 _HUB_KEY = "https://index.docker.io/v1/"
@@ -63,7 +63,7 @@ def _files() -> list[Path]:
 def _read(path: Path) -> Document | None:
     try:
         with path.open("rb") as file:
-            data = file.read(DOCUMENT_LIMIT)
+            data = file.read(MAX_DOCUMENT)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None  # others' directories are no business of this build
     except OSError as error:

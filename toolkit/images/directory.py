@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 
 from toolkit.errors import DockercError
-from toolkit.images.manifest import DOCUMENT_LIMIT
+from toolkit.limits import MAX_DOCUMENT
 
 
 class Directory:
@@ -31,4 +31,4 @@ class Directory:
 
     def read(self, name: str) -> bytes:
         with self.open(name) as file:
-            return file.read(DOCUMENT_LIMIT)
+            return file.read(MAX_DOCUMENT)

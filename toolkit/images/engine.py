@@ -23,7 +23,7 @@ from urllib.parse import urlencode, urlsplit
 
 from toolkit.errors import DockercError
 from toolkit.images.document import parse_document
-from toolkit.images.manifest import DOCUMENT_LIMIT
+from toolkit.limits import MAX_DOCUMENT
 
 _CONNECT_TIMEOUT = 15.0  # seconds
 # An engine may collect a whole image before its first byte.
@@ -160,7 +160,7 @@ class Engine:
 def read_message(response: http.client.HTTPResponse) -> str:
     """What an error answer says, on one line."""
     try:
-        message = str(json.loads(response.read(DOCUMENT_LIMIT))["message"])
+        message = str(json.loads(response.read(MAX_DOCUMENT))["message"])
     except (ValueError, KeyError, TypeError, OSError, http.client.HTTPException, RecursionError):
         message = f"{response.status} {response.reason}"
     return _line(message)

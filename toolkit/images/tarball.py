@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from toolkit.errors import DockercError
-from toolkit.images.manifest import DOCUMENT_LIMIT
 from toolkit.images.temporary import temporary_file
+from toolkit.limits import MAX_DOCUMENT
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -125,10 +125,9 @@ class Tarball:
     def read(self, name: str) -> bytes:
         """A whole document. Raises DockercError when it is absent or unreasonably large."""
         member = self._find(name)
-        if member and member.size > DOCUMENT_LIMIT:
+        if member and member.size > MAX_DOCUMENT:
             raise DockercError(
-                f"'{name}' in {self._path} has {member.size} bytes; "
-                f"at most {DOCUMENT_LIMIT} are read"
+                f"'{name}' in {self._path} has {member.size} bytes; at most {MAX_DOCUMENT} are read"
             )
         with self.open(name) as file:
             return file.read()

@@ -13,21 +13,16 @@ from toolkit.layers.compress import BlockWriter, Compressor, is_hole
 from toolkit.layers.entry import Content, Entry, EntryKind
 from toolkit.layers.pack import Pack
 from toolkit.layers.stream import LayerStream
-from toolkit.layers.tree import MAX_DEPTH
-from toolkit.squashfs.structs import MAX_NAME, XATTR_PREFIXES
+from toolkit.limits import MAX_DEPTH, MAX_ENTRIES, MAX_ID, MAX_NAME, MAX_TARGET, MAX_XATTRS
+from toolkit.squashfs.structs import XATTR_PREFIXES
 
 WHITEOUT_PREFIX = b".wh."
 OPAQUE_WHITEOUT = b".wh..wh..opq"
 _AUFS_PREFIX = b".wh..wh."
 """Names that aufs kept for itself; layer.md reserves them, nobody extracts them."""
-_MAX_ENTRIES = 4_000_000
 _MAX_TEXT = 512 << 20
 """Bytes of names, targets and attributes of one layer: they stay in memory, and gzip makes a
 thousand out of one."""
-_MAX_TARGET = 4095
-"""Bytes of a symlink's target: what symlink(2) takes."""
-_MAX_XATTRS = 128 << 10
-"""Bytes of one file's extended attributes; our readers take no more."""
 _OVERLAY_XATTRS = (b"trusted.overlay.", b"user.overlay.")
 """overlayfs would take these for its own and hide or redirect what they stand on."""
 _WINDOW = 24 << 20
@@ -37,7 +32,6 @@ _CODE = frozenset((b"py", b"pyc", b"pm", b"pl", b"rb", b"js", b"mjs", b"cjs"))
 """Extensions of what an interpreter reads when a program starts."""
 _Small = tuple[bytes, bytes, list[Entry]]
 """A small file's digest, its bytes, and all entries that have them."""
-_MAX_ID = 0xFFFFFFFF
 _MAX_TIME = 0xFFFFFFFF
 
 _KINDS = {
@@ -78,8 +72,8 @@ class Packer:
             entry = self._entry(item)
             if entry is None:
                 continue
-            if len(self.pack.entries) >= _MAX_ENTRIES:
-                raise DockercError(f"its tar has more than {_MAX_ENTRIES} entries")
+            if len(self.pack.entries) >= MAX_ENTRIES:
+                raise DockercError(f"its tar has more than {MAX_ENTRIES} entries")
             self._text_bytes += len(entry.path) + len(entry.target) + _size(entry.xattrs)
             if self._text_bytes > _MAX_TEXT:
                 raise DockercError(f"the names and attributes of its tar exceed {_MAX_TEXT} bytes")
@@ -111,14 +105,14 @@ class Packer:
             return None
         if not path and kind is not EntryKind.DIRECTORY:
             raise DockercError("its tar replaces the root directory by something else")
-        if not (0 <= item.uid < _MAX_ID and 0 <= item.gid < _MAX_ID):
+        if not (0 <= item.uid <= MAX_ID and 0 <= item.gid <= MAX_ID):
             raise DockercError(f"an owner of its tar is out of range: {item.uid}:{item.gid}")
         target = b""
         if kind is EntryKind.SYMLINK:
             target = item.link
-            if not 0 < len(target) <= _MAX_TARGET:
+            if not 0 < len(target) <= MAX_TARGET:
                 raise DockercError(
-                    f"a symlink's target in its tar has {len(target)} bytes; 1 to {_MAX_TARGET}"
+                    f"a symlink's target in its tar has {len(target)} bytes; 1 to {MAX_TARGET}"
                     " are possible"
                 )
             if b"\0" in target:
@@ -152,10 +146,10 @@ class Packer:
             else:
                 shown = name[:60].decode("utf-8", "backslashreplace")
                 self.pack.left_out[f"extended attributes {shown}"] += 1
-        if _size(kept) > _MAX_XATTRS:
+        if _size(kept) > MAX_XATTRS:
             raise DockercError(
                 f"a file of its tar has {_size(kept)} bytes of extended attributes;"
-                f" at most {_MAX_XATTRS} are taken"
+                f" at most {MAX_XATTRS} are taken"
             )
         return tuple(kept)
 
@@ -243,8 +237,10 @@ def clean_path(name: bytes) -> bytes:
         if part == b"..":
             del parts[-1:]
         elif part not in (b"", b"."):
-            if len(part) >= MAX_NAME:
-                raise DockercError(f"a name in its tar has {len(part)} bytes; 255 are possible")
+            if len(part) > MAX_NAME:
+                raise DockercError(
+                    f"a name in its tar has {len(part)} bytes; {MAX_NAME} are possible"
+                )
             parts.append(part)
     if len(parts) > MAX_DEPTH:
         raise DockercError(f"a path in its tar is {len(parts)} directories deep")

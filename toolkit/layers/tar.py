@@ -18,10 +18,9 @@ from toolkit.layers.sparse import (
     pax_map,
     pax_map_in_data,
 )
+from toolkit.limits import MAX_FILE_SIZE
 
 BLOCK = 512
-MAX_FILE_SIZE = 1 << 40
-"""1 TiB; more in one file is taken for an attack (a sparse header claims any size for free)."""
 MAX_EXTENDED_HEADER = 4 << 20
 """Bytes of one PAX or GNU long-name header; xattrs are at most 64 KiB each."""
 MAX_HEADERS_IN_A_ROW = 16

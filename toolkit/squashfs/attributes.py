@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from toolkit.errors import DockercError
+from toolkit.limits import MAX_NAME, MAX_XATTRS
 from toolkit.squashfs.blocks import Blocks
 from toolkit.squashfs.nodes import Node
 from toolkit.squashfs.structs import (
-    MAX_NAME,
     METADATA_SIZE,
     NO_TABLE,
     NO_XATTR,
@@ -18,7 +18,8 @@ from toolkit.squashfs.structs import (
     Place,
 )
 
-_MAX_XATTRS = 64 << 10
+_MAX_VALUE = 64 << 10
+"""XATTR_SIZE_MAX of linux/limits.h."""
 _XATTR_OUT_OF_LINE = 0x100
 _XATTR_PREFIXES = {number: prefix for prefix, number in XATTR_PREFIXES.items()}
 
@@ -50,7 +51,7 @@ class Attributes:
         for _ in range(pairs):
             (name, value), at = self._xattr(start, at)
             size += len(name) + len(value)
-            if size > _MAX_XATTRS * 2:
+            if size > MAX_XATTRS:
                 raise DockercError("an inode of its squashfs claims too many attributes")
             found.append((name, value))
         return tuple(found)
@@ -59,7 +60,7 @@ class Attributes:
         data, at = self._blocks.read(start, at, XATTR_KEY.size)
         kind, length = XATTR_KEY.unpack(data)
         prefix = _XATTR_PREFIXES.get(kind & ~_XATTR_OUT_OF_LINE)
-        if prefix is None or not 0 < length < MAX_NAME:
+        if prefix is None or not 0 < length <= MAX_NAME:
             raise DockercError("an extended attribute of its squashfs has no name")
         name, at = self._blocks.read(start, at, length)
         value, after = self._xattr_value(start, at)
@@ -73,6 +74,6 @@ class Attributes:
     def _xattr_value(self, start: int, at: Place) -> tuple[bytes, Place]:
         data, at = self._blocks.read(start, at, U32.size)
         (length,) = U32.unpack(data)
-        if length > _MAX_XATTRS:
+        if length > _MAX_VALUE:
             raise DockercError(f"an extended attribute of its squashfs claims {length} bytes")
         return self._blocks.read(start, at, length)

@@ -12,26 +12,26 @@ from functools import cached_property
 from typing import BinaryIO, NamedTuple
 
 from toolkit.errors import DockercError
+from toolkit.limits import MAX_DEPTH, MAX_DIRECTORY_TABLE, MAX_ENTRIES, MAX_NAME, MAX_PATH
 from toolkit.squashfs.attributes import Attributes
 from toolkit.squashfs.blocks import Blocks, stored_size
+from toolkit.squashfs.census import Census
 from toolkit.squashfs.nodes import Node, NodeReader
 from toolkit.squashfs.structs import (
     DIRECTORY_ENTRY,
     DIRECTORY_HEADER,
     DIRECTORY_RUN,
     FRAGMENT_ENTRY,
-    MAX_NAME,
     InodeType,
     Place,
     Superblock,
 )
 from toolkit.terminal import printable
 
-MAX_ENTRIES = 4_000_000
-"""Names in one tree, as many as a layer may bring."""
-_MAX_LISTING = 256 << 20
-_MAX_DEPTH = 1100
-"""A little more than what the builder takes."""
+_BUNDLE = len(b"rootfs/")
+"""Bytes that a path of the image has more when seen from the payload's root."""
+_MAX_PATH = MAX_PATH + _BUNDLE
+_MAX_DEPTH = MAX_DEPTH + 1
 _MAX_LINKS = 40
 _LISTING_BIAS = 3
 
@@ -79,7 +79,7 @@ class Filesystem:
         Raises DockercError on a name that is none, twice there, or out of order.
         """
         left = directory.size - _LISTING_BIAS
-        if left > _MAX_LISTING:
+        if left > MAX_DIRECTORY_TABLE:
             raise DockercError(f"a directory of its squashfs claims {left} bytes of names")
         read, table = self.blocks.read, self.superblock.directory_table
         at, before = directory.listing, b""
@@ -111,46 +111,50 @@ class Filesystem:
         goes on without it. A directory that is entered twice, as in a loop, is always an error.
         """
 
-        def tell(path: bytes, error: DockercError) -> None:
+        def tell(error: DockercError) -> None:
             if damaged is None:
                 raise error
-            damaged(path, error)
+            damaged(bytes(path), error)
 
-        waiting = [(b"", top, 0)]
-        entered = {top.place}
+        yield b"", top
+        # Of each directory on the way: what is left of its entries, and the length of its path.
+        trail = [(self.entries(top), 0)] if top.is_directory else []
+        path = bytearray()
+        entered, census = {top.place}, Census(self.superblock.inodes)
         count = 0
-        while waiting:
-            path, node, depth = waiting.pop()
-            yield path, node
-            if not node.is_directory:
+        while trail:
+            entries, length = trail[-1]
+            del path[length:]
+            try:
+                entry = next(entries, None)
+            except DockercError as error:
+                tell(error)
+                entry = None
+            if entry is None:
+                trail.pop()
                 continue
-            if depth > _MAX_DEPTH:
-                raise DockercError(f"its squashfs is more than {_MAX_DEPTH} directories deep")
-            children = []
-            entries = self.entries(node)
-            while True:
-                try:
-                    entry = next(entries, None)
-                except DockercError as error:
-                    tell(path, error)
-                    break
-                if entry is None:
-                    break
-                count += 1
-                if count > self.max_entries:
-                    raise DockercError(f"its squashfs has more than {self.max_entries} names")
-                name = path + b"/" * bool(path) + entry.name
-                try:
-                    child = self.child(entry)
-                except DockercError as error:
-                    tell(name, error)
-                    continue
-                if child.is_directory:
-                    if child.place in entered:
-                        raise DockercError(f"its squashfs has a loop at {show(entry.name)}")
-                    entered.add(child.place)
-                children.append((name, child, depth + 1))
-            waiting += reversed(children)
+            count += 1
+            if count > self.max_entries:
+                raise DockercError(f"its squashfs has more than {self.max_entries} names")
+            path += b"/" + entry.name if length else entry.name
+            try:
+                child = self.child(entry)
+                if len(path) > _MAX_PATH:
+                    raise DockercError(f"a path of its squashfs has {len(path)} bytes")
+                if not child.is_directory:
+                    census.add(child)
+            except DockercError as error:
+                tell(error)
+                continue
+            if child.is_directory:
+                if child.place in entered:
+                    raise DockercError(f"its squashfs has a loop at {show(entry.name)}")
+                if len(trail) > _MAX_DEPTH:
+                    raise DockercError(f"its squashfs is more than {_MAX_DEPTH} directories deep")
+                entered.add(child.place)
+            yield bytes(path), child
+            if child.is_directory:
+                trail.append((self.entries(child), len(path)))
 
     def list(self, top: Node, *, recursive: bool) -> Iterator[tuple[bytes, Node]]:
         """`top` itself, named b"", and what is in it, with `recursive` at any depth."""
@@ -243,6 +247,8 @@ class Filesystem:
         count = self.superblock.fragments
         if not count:
             return b""
+        if count > MAX_ENTRIES:
+            raise DockercError(f"its squashfs claims {count} fragments")
         return self.blocks.lookup_table(self.superblock.fragment_table, count * FRAGMENT_ENTRY.size)
 
 

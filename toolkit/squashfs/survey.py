@@ -11,8 +11,9 @@ from array import array
 from dataclasses import dataclass
 
 from toolkit.errors import DockercError
+from toolkit.limits import MAX_BLOCKS, MAX_DIRECTORY_TABLE, MAX_ENTRIES, MAX_INODE_TABLE
 from toolkit.squashfs.blocks import little_endian, stored_size
-from toolkit.squashfs.filesystem import MAX_ENTRIES, Filesystem
+from toolkit.squashfs.filesystem import Filesystem
 from toolkit.squashfs.nodes import block_count
 from toolkit.squashfs.structs import (
     DIRECTORY_ENTRY,
@@ -28,7 +29,6 @@ from toolkit.squashfs.structs import (
     InodeType,
 )
 
-_MAX_TABLE = 512 << 20
 _LARGEST = 10
 _DIRECTORY, _FILE, _SYMLINK = InodeType.DIRECTORY, InodeType.FILE, InodeType.SYMLINK
 _PLAIN_SIZE = {4: 8, 5: 8, 6: 4, 7: 4, 11: 12, 12: 12, 13: 8, 14: 8}
@@ -78,22 +78,23 @@ def survey(filesystem: Filesystem) -> Space:
     if superblock.inodes > min(MAX_ENTRIES, superblock.bytes_used):
         raise DockercError(f"its squashfs claims {superblock.inodes} files")
     table, places = filesystem.blocks.metadata_table(
-        superblock.inode_table, superblock.directory_table, _MAX_TABLE
+        superblock.inode_table, superblock.directory_table, MAX_INODE_TABLE
     )
-    tables = _read_inodes(filesystem, bytes(table))
+    tables = _read_inodes(filesystem, table)
+    del table
     _add_tails(filesystem, tables)
     listings = filesystem.blocks.metadata_table(
-        superblock.directory_table, filesystem.blocks.directory_end(), _MAX_TABLE
+        superblock.directory_table, filesystem.blocks.directory_end(), MAX_DIRECTORY_TABLE
     )
     return _add_up(filesystem, tables, places, listings)
 
 
-def _read_inodes(filesystem: Filesystem, table: bytes) -> _Tables:
+def _read_inodes(filesystem: Filesystem, table: bytearray) -> _Tables:
     count = filesystem.superblock.inodes
     block_size = filesystem.superblock.block_size
     sizes, stored, tails = (array("Q", bytes(8 * (count + 1))) for _ in range(3))
     directories: dict[int, tuple[int, int, int]] = {}
-    holes = 0
+    holes = blocks = 0
     header_size = INODE_HEADER.size
     read_header, read_file = INODE_HEADER.unpack_from, FILE_INODE.unpack_from
     position, end = 0, len(table)
@@ -116,8 +117,11 @@ def _read_inodes(filesystem: Filesystem, table: bytes) -> _Tables:
             if size >= block_size or fragment == NO_FRAGMENT:
                 words = block_count(size, block_size, fragment)
                 after = at + 4 * words
+                blocks += words
                 if after > end:
                     raise DockercError("a file of its squashfs has more blocks than there are")
+                if blocks > MAX_BLOCKS:
+                    raise DockercError(f"the files of its squashfs claim over {MAX_BLOCKS} blocks")
                 listed = little_endian("I", table[at:after])
                 stored[number] = sum(map(stored_size, listed))
                 # Never more than the file, whose last block may be shorter.
@@ -162,7 +166,7 @@ def _add_up(
     listings: tuple[bytearray, dict[int, int]],
 ) -> Space:
     sizes, stored, directories = tables.sizes, tables.stored, tables.directories
-    listing, listing_places = bytes(listings[0]), listings[1]
+    listing, listing_places = listings
     largest = set(heapq.nlargest(_LARGEST, range(len(sizes)), key=sizes.__getitem__))
     found: list[Share] = []
     tops: list[Share] = [Share(b"/", 0, 0, 0)]
