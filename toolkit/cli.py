@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import sys
 from collections.abc import Iterable
 from importlib import import_module
@@ -13,6 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from toolkit.errors import DockercError
+from toolkit.interrupts import end_when_told, exit_if_told
 from toolkit.terminal import printable
 from toolkit.version import __version__
 
@@ -74,13 +74,17 @@ def _options(
 def main() -> None:
     """The `dockerc` program: exit status 0, 1 for failures, 2 for usage, 128+N for signal N."""
     _open_streams()
+    end_when_told()
+    try:
+        _run(sys.argv[1:])
+    finally:
+        exit_if_told()
+
+
+def _run(arguments: list[str]) -> None:
     # Nothing that we make in number has cycles, and to look for them among the entries of a large
     # image takes a quarter of the time.
     gc.disable()
-    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
-            signal.signal(number, _terminate)
-    arguments = sys.argv[1:]
     # The old tool had no subcommands: `dockerc --image … --output …` builds.
     if arguments and (
         arguments[0].split("=")[0] in _OLD_OPTIONS or arguments[0][:2] in _OLD_OPTIONS
@@ -127,8 +131,3 @@ def _open_streams() -> None:
 def _drop_output() -> None:
     """What Python still holds must not complain at the end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _terminate(number: int, _: object) -> NoReturn:
-    # As an exception, so that what is half-written goes.
-    sys.exit(128 + number)

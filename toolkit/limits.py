@@ -15,6 +15,8 @@ MAX_DEPTH = 1024
 """Directories in one another."""
 MAX_PATH = 4095
 """Bytes of a path: what one system call takes (PATH_MAX of linux/limits.h, less its zero)."""
+MAX_PAYLOAD_PATH = MAX_PATH + len("rootfs/")
+"""The same, seen from the root of the payload."""
 MAX_NAME = 255
 """Bytes of a name (NAME_MAX of linux/limits.h)."""
 MAX_TARGET = 4095
@@ -31,6 +33,8 @@ MAX_INODE_TABLE = 192 << 20
 """Bytes of inodes, decompressed."""
 MAX_DIRECTORY_TABLE = 192 << 20
 """Bytes of directories, decompressed."""
+MAX_USERS = 1 << 20
+"""Bytes of an image's passwd or group file, as the runtime has it (runtimes/src/users.zig)."""
 MAX_LAYERS = 500
 """Of an image, each of which is an open file while it is built; docker stops at 127."""
 MAX_DOCUMENT = 4 << 20

@@ -19,6 +19,9 @@ class BlobStore(Protocol):
     def open_blob(self, descriptor: Descriptor) -> AbstractContextManager[BinaryIO]:
         """A verified stream. Raises DockercError when the blob is absent."""
 
+    def stop(self) -> None:
+        """`Image.stop`; nothing to do where nobody waits for anybody."""
+
 
 def read_blob(store: BlobStore, descriptor: Descriptor, where: str) -> bytes:
     """A whole blob, verified. Raises DockercError when it is larger than a document may be."""

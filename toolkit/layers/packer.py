@@ -9,11 +9,20 @@ from typing import Any, BinaryIO
 
 from toolkit.errors import DockercError
 from toolkit.layers import tar
+from toolkit.layers.budget import Budget, cost
 from toolkit.layers.compress import BlockWriter, Compressor, is_hole
 from toolkit.layers.entry import Content, Entry, EntryKind
 from toolkit.layers.pack import Pack
 from toolkit.layers.stream import LayerStream
-from toolkit.limits import MAX_DEPTH, MAX_ENTRIES, MAX_ID, MAX_NAME, MAX_TARGET, MAX_XATTRS
+from toolkit.limits import (
+    MAX_BLOCKS,
+    MAX_DEPTH,
+    MAX_ENTRIES,
+    MAX_ID,
+    MAX_NAME,
+    MAX_TARGET,
+    MAX_XATTRS,
+)
 from toolkit.squashfs.structs import XATTR_PREFIXES
 
 WHITEOUT_PREFIX = b".wh."
@@ -25,6 +34,8 @@ _MAX_TEXT = 512 << 20
 thousand out of one."""
 _OVERLAY_XATTRS = (b"trusted.overlay.", b"user.overlay.")
 """overlayfs would take these for its own and hide or redirect what they stand on."""
+_RECKONED = 1 << 20
+"""Bytes of memory from one reckoning to the next."""
 _WINDOW = 24 << 20
 """Bytes of small files sorted together before they share fragments."""
 _ELF = b"\x7fELF"
@@ -55,6 +66,7 @@ class Packer:
         compressor: Compressor,
         block_size: int,
         data_hash: Any = None,
+        budget: Budget | None = None,
     ) -> None:
         self.pack = Pack(file, block_size)
         self._number = number
@@ -64,10 +76,12 @@ class Packer:
         self._small: dict[bytes, tuple[bytes, list[Entry]]] = {}
         self._small_bytes = 0
         self._text_bytes = 0
+        self._budget = budget or Budget()
 
     def read(self, stream: LayerStream) -> Pack:
         """Pack the whole stream; raises DockercError on a damaged, hostile or oversized layer."""
         reader = tar.TarReader(stream)
+        taken = stored = 0
         for item in reader:
             entry = self._entry(item)
             if entry is None:
@@ -78,6 +92,10 @@ class Packer:
             if self._text_bytes > _MAX_TEXT:
                 raise DockercError(f"the names and attributes of its tar exceed {_MAX_TEXT} bytes")
             self.pack.entries.append(entry)
+            taken += cost(entry)
+            if taken > _RECKONED:
+                self._budget.take(taken, stream.stored - stored)
+                taken, stored = 0, stream.stored
             if entry.kind is EntryKind.FILE and item.size:
                 self._store(entry, item, reader)
         stream.finish()
@@ -154,25 +172,31 @@ class Packer:
         return tuple(kept)
 
     def _store(self, entry: Entry, item: tar.TarEntry, reader: tar.TarReader) -> None:
+        count = -(-item.size // self._block_size)
+        if len(self._blocks.sizes) + count > MAX_BLOCKS:
+            raise DockercError(
+                f"its files have more than {MAX_BLOCKS} blocks; a larger --block-size makes fewer"
+            )
         blocks = reader.blocks(item, self._block_size)
         if item.size < self._block_size:
             (block,) = blocks
             # A file of zeros is a hole: a fragment made of nothing else could not be stored.
-            if block is not None and not is_hole(block):
+            if not isinstance(block, int) and not is_hole(block):
                 self._store_small(entry, block)
                 return
-            blocks = iter([None])
+            blocks = iter([1])
         hasher = hashlib.blake2b(digest_size=16)
         first = len(self._blocks.sizes)
         holes = array("Q")
         for block in blocks:
-            number = self._blocks.add(block)
-            if block is None:
-                holes.append(number - first)
+            if isinstance(block, int):
+                at = len(self._blocks.sizes) - first
+                holes.extend(range(at, at + block))
+                self._blocks.add_holes(block)
             else:
+                self._blocks.add(block)
                 hasher.update(block)
         hasher.update(holes)  # last, so that no data can pass for it: the sizes tell it apart
-        count = len(self._blocks.sizes) - first
         entry.content = Content(item.size, hasher.digest(), self._number, first, count, -1, 0)
 
     def _store_small(self, entry: Entry, data: bytes) -> None:

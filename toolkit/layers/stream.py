@@ -37,7 +37,7 @@ class LayerStream:
     """
 
     def __init__(self, compressed: BinaryIO, diff_id: str) -> None:
-        self._compressed = compressed
+        self._compressed = _Counted(compressed)
         self._diff_id = diff_id
         self._hash = hashlib.new(diff_id.partition(":")[0])
         self._chunks: queue.Queue[bytes | BaseException | None] = queue.Queue(_CHUNKS_AHEAD)
@@ -58,6 +58,11 @@ class LayerStream:
     ) -> None:
         self._stopped.set()
         self._thread.join()
+
+    @property
+    def stored(self) -> int:
+        """Bytes read so far of the layer as it is stored."""
+        return self._compressed.count
 
     def read(self, size: int) -> bytes:
         """Exactly `size` bytes; raises DockercError at an early end."""
@@ -108,7 +113,7 @@ class LayerStream:
     def _produce(self) -> None:
         last: BaseException | None = None
         try:
-            source = _Counted(self._compressed)
+            source = self._compressed
             total = 0
             for chunk in _decompressed(cast(BinaryIO, source)):
                 total += len(chunk)

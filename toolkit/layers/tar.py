@@ -73,15 +73,24 @@ class TarReader:
             yield entry
             self._stream.skip(self._unread + self._padding)
 
-    def blocks(self, entry: TarEntry, size: int) -> Iterator[bytes | None]:
-        """The content in blocks of `size` bytes, the last one shorter; None is a block of hole."""
+    def blocks(self, entry: TarEntry, size: int) -> Iterator[bytes | int]:
+        """The content in blocks of `size` bytes, the last one shorter; a number is so many blocks
+        of hole, since a header of a few bytes can claim millions."""
         if entry.segments is None:
             while self._unread:
                 yield self._take(min(size, self._unread))
             return
         segments = iter([*entry.segments, Segment(entry.size, 0)])
         start, length = next(segments)
-        for position in range(0, entry.size, size):
+        position = 0
+        while position < entry.size:
+            blocks = (start - position) // size
+            if start == entry.size:
+                blocks = -(-(entry.size - position) // size)
+            if blocks > 0:
+                yield blocks
+                position += blocks * size
+                continue
             end = min(position + size, entry.size)
             block: bytearray | None = None
             while start < end:
@@ -93,7 +102,8 @@ class TarReader:
                     start, length = start + piece, length - piece
                 if not length:
                     start, length = next(segments)
-            yield None if block is None else bytes(block)
+            yield 1 if block is None else bytes(block)
+            position += size
 
     def _take(self, size: int) -> bytes:
         self._unread -= size

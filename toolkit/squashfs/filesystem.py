@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import BinaryIO, NamedTuple
 
 from toolkit.errors import DockercError
-from toolkit.limits import MAX_DEPTH, MAX_DIRECTORY_TABLE, MAX_ENTRIES, MAX_NAME, MAX_PATH
+from toolkit.limits import MAX_DEPTH, MAX_DIRECTORY_TABLE, MAX_ENTRIES, MAX_NAME, MAX_PAYLOAD_PATH
 from toolkit.squashfs.attributes import Attributes
 from toolkit.squashfs.blocks import Blocks, stored_size
 from toolkit.squashfs.census import Census
@@ -28,9 +28,6 @@ from toolkit.squashfs.structs import (
 )
 from toolkit.terminal import printable
 
-_BUNDLE = len(b"rootfs/")
-"""Bytes that a path of the image has more when seen from the payload's root."""
-_MAX_PATH = MAX_PATH + _BUNDLE
 _MAX_DEPTH = MAX_DEPTH + 1
 _MAX_LINKS = 40
 _LISTING_BIAS = 3
@@ -139,7 +136,7 @@ class Filesystem:
             path += b"/" + entry.name if length else entry.name
             try:
                 child = self.child(entry)
-                if len(path) > _MAX_PATH:
+                if len(path) > MAX_PAYLOAD_PATH:
                     raise DockercError(f"a path of its squashfs has {len(path)} bytes")
                 if not child.is_directory:
                     census.add(child)

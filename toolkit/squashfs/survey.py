@@ -9,9 +9,10 @@ from __future__ import annotations
 import heapq
 from array import array
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from toolkit.errors import DockercError
-from toolkit.limits import MAX_BLOCKS, MAX_DIRECTORY_TABLE, MAX_ENTRIES, MAX_INODE_TABLE
+from toolkit.limits import MAX_BLOCKS, MAX_DEPTH, MAX_DIRECTORY_TABLE, MAX_ENTRIES, MAX_INODE_TABLE
 from toolkit.squashfs.blocks import little_endian, stored_size
 from toolkit.squashfs.filesystem import Filesystem
 from toolkit.squashfs.nodes import block_count
@@ -58,6 +59,14 @@ class Space:
     """Bytes of `total.size` that are not stored at all."""
     directories: list[Share]
     largest: list[Share]
+
+
+class _Trail(NamedTuple):
+    """A directory by its name and the one that it is in: full paths would repeat one another."""
+
+    above: _Trail | None
+    name: bytes
+    depth: int
 
 
 @dataclass
@@ -171,13 +180,14 @@ def _add_up(
     found: list[Share] = []
     tops: list[Share] = [Share(b"/", 0, 0, 0)]
     root = filesystem.superblock.root_inode
-    # Directories to look into: where the inode is, its path, and the share that it counts to.
-    waiting = [(root >> 16, root & 0xFFFF, b"", 0)]
+    # Directories to look into: where the inode is, its trail, and the share that it counts to.
+    waiting: list[tuple[int, int, _Trail | None, int]] = [(root >> 16, root & 0xFFFF, None, 0)]
+    rootfs: _Trail | None = None
     counted = bytearray(len(sizes))
     read_entry = DIRECTORY_ENTRY.unpack_from
     names = 0
     while waiting:
-        block, offset, path, top = waiting.pop()
+        block, offset, trail, top = waiting.pop()
         # Taken out, so that a directory is entered once and a loop ends.
         place = directories.pop(inode_places.get(block, -1 << 20) + offset, None)
         if place is None:
@@ -186,6 +196,10 @@ def _add_up(
         at, end = first, first + place[2] - 3
         if first < 0 or end > len(listing):
             raise DockercError("a directory of its squashfs lies outside of its table")
+        depth = trail.depth + 1 if trail else 1
+        if depth > MAX_DEPTH + 2:
+            raise DockercError(f"its squashfs is more than {MAX_DEPTH} directories deep")
+        is_top = trail is None or trail is rootfs
         share = tops[top]
         while at < end:
             run, block, base = DIRECTORY_HEADER.unpack_from(listing, at)
@@ -198,9 +212,12 @@ def _add_up(
                 at += 9 + length
                 number = base + difference
                 if kind == _DIRECTORY:
-                    below = path + b"/" + listing[at - length - 1 : at]
-                    if path in (b"", b"/rootfs") and below != b"/rootfs":
-                        tops.append(Share(below, 0, 0, 0))
+                    below = _Trail(trail, bytes(listing[at - length - 1 : at]), depth)
+                    if trail is None and below.name == b"rootfs":
+                        rootfs = below
+                        waiting.append((block, offset, below, top))
+                    elif is_top:
+                        tops.append(Share(_path(below), 0, 0, 0))
                         waiting.append((block, offset, below, len(tops) - 1))
                     else:
                         waiting.append((block, offset, below, top))
@@ -212,12 +229,21 @@ def _add_up(
                     share.size += sizes[number]
                     share.stored += stored[number]
                     if number in largest and kind == _FILE:
-                        name = path + b"/" + listing[at - length - 1 : at]
-                        found.append(Share(name, 1, sizes[number], stored[number]))
+                        file = _Trail(trail, bytes(listing[at - length - 1 : at]), depth)
+                        found.append(Share(_path(file), 1, sizes[number], stored[number]))
     total = Share(
         b"", sum(t.files for t in tops), sum(t.size for t in tops), sum(t.stored for t in tops)
     )
     return Space(total, tables.holes, _by_size(tops), _by_size(found))
+
+
+def _path(trail: _Trail) -> bytes:
+    names: list[bytes] = []
+    at: _Trail | None = trail
+    while at is not None:
+        names.append(at.name)
+        at = at.above
+    return b"/" + b"/".join(reversed(names))
 
 
 def _by_size(shares: list[Share]) -> list[Share]:
