@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -41,22 +42,33 @@ def measured(*arguments: str | Path, env: dict[str, str] | None = None) -> Measu
     """Run the tool to its end; after a minute it is killed, and its status is -9."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = started(*arguments, env=env, stdout=out.fileno(), stderr=err.fileno())
-        end = time.monotonic() + _PATIENCE
+        end, memory = time.monotonic() + _PATIENCE, 0
         while True:
+            # Not the child's ru_maxrss, which begins with what this process had when it forked.
+            memory = max(memory, _peak(process.pid))
             pid, status, usage = os.wait4(process.pid, os.WNOHANG)
             if pid:
                 break
             if time.monotonic() > end:
                 process.kill()
-            time.sleep(0.01)
+            time.sleep(0.005)
         process.returncode = os.waitstatus_to_exitcode(status)
         texts = []
         for file in (out, err):
             file.seek(0)
             texts.append(file.read(1 << 20).decode(errors="replace"))
-        return Measured(
-            process.returncode, *texts, usage.ru_maxrss << 10, usage.ru_utime + usage.ru_stime
-        )
+        return Measured(process.returncode, *texts, memory, usage.ru_utime + usage.ru_stime)
+
+
+def _peak(pid: int) -> int:
+    """Bytes of memory that the process has had at most (proc(5), VmHWM); 0 when it has none."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    except OSError:
+        return 0
+    # Before it has become the tool, it is a copy of this process.
+    return int(found[1]) << 10 if found and b"toolkit.cli" in command else 0
 
 
 def started(

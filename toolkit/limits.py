@@ -40,6 +40,8 @@ MAX_LAYERS = 500
 MAX_DOCUMENT = 4 << 20
 """Bytes of a manifest, index or configuration: what registries accept (OCI distribution-spec,
 "Pushing Manifests")."""
+MAX_NESTING = 100
+"""Lists and objects of JSON in one another."""
 MAX_STUB = 64 << 20
 """Bytes of a runtime stub."""
 MAX_NOTES = 20

@@ -7,7 +7,8 @@ from typing import Any
 
 from toolkit.errors import DockercError
 from toolkit.executable import Executable
-from toolkit.limits import MAX_CONFIG
+from toolkit.limits import MAX_CONFIG, MAX_NESTING
+from toolkit.nesting import nests_deeper
 from toolkit.squashfs.filesystem import Filesystem
 from toolkit.squashfs.nodes import Node
 from toolkit.squashfs.reader import SquashfsReader
@@ -27,6 +28,8 @@ def config_of(executable: Executable) -> dict[str, Any]:
         raise DockercError(f"its config.json is no JSON: {error}") from None
     if not isinstance(config, dict):
         raise DockercError("its config.json is no JSON object")
+    if nests_deeper(config, MAX_NESTING):
+        raise DockercError("its config.json nests beyond reason")
     return config
 
 

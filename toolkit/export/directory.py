@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from toolkit.export.place import make_directory
 from toolkit.export.room import check_room
-from toolkit.limits import MAX_NOTES
+from toolkit.notes import named
 from toolkit.squashfs.filesystem import Filesystem
 from toolkit.squashfs.nodes import Node
 from toolkit.squashfs.structs import InodeType, Place
@@ -93,7 +93,6 @@ class _Writer:
         self._filesystem, self._privileged = filesystem, privileged
         self._as_root = os.geteuid() == 0
         self._linked: dict[Place, tuple[_Directory, bytes]] = {}
-        self._left_out_attributes: set[bytes] = set()
         self._top, self._open = top, os.dup(top)
         self._path = b""
         self._at: _Directory | None = None
@@ -238,15 +237,8 @@ class _Writer:
                     pass
             elif self._as_root:
                 hint = f" ({_HINT})"
-            self.left_out[f"extended attributes {self._shown(name)}{hint}"] += 1
-
-    def _shown(self, name: bytes) -> str:
-        """Its name, unless very many others could not be kept either."""
-        known = self._left_out_attributes
-        if name not in known and len(known) >= MAX_NOTES:
-            return "of other names"
-        known.add(name)
-        return name.decode("utf-8", "backslashreplace")
+            shown = f"{name.decode('utf-8', 'backslashreplace')}{hint}"
+            self.left_out[named(self.left_out, "extended attributes", shown)] += 1
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

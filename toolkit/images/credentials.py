@@ -10,6 +10,7 @@ import base64
 import binascii
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -122,6 +123,9 @@ def _from_entry(entry: Document) -> Credentials | None:
 
 def _ask_helper(name: str, registry: str) -> Credentials | None:
     """What `docker-credential-NAME get` says (docker-credential-helpers, README)."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        # With a slash it would be a path, from the working directory as likely as not.
+        raise DockercError(f"the credential helper '{name}' has a name that no program in PATH has")
     program = f"docker-credential-{name}"
     path = shutil.which(program)
     if path is None:

@@ -23,6 +23,7 @@ from toolkit.limits import (
     MAX_TARGET,
     MAX_XATTRS,
 )
+from toolkit.notes import named
 from toolkit.squashfs.structs import XATTR_PREFIXES
 
 WHITEOUT_PREFIX = b".wh."
@@ -163,7 +164,7 @@ class Packer:
                 kept.append((name, value))
             else:
                 shown = name[:60].decode("utf-8", "backslashreplace")
-                self.pack.left_out[f"extended attributes {shown}"] += 1
+                self.pack.left_out[named(self.pack.left_out, "extended attributes", shown)] += 1
         if _size(kept) > MAX_XATTRS:
             raise DockercError(
                 f"a file of its tar has {_size(kept)} bytes of extended attributes;"

@@ -12,7 +12,14 @@ from functools import cached_property
 from typing import BinaryIO, NamedTuple
 
 from toolkit.errors import DockercError
-from toolkit.limits import MAX_DEPTH, MAX_DIRECTORY_TABLE, MAX_ENTRIES, MAX_NAME, MAX_PAYLOAD_PATH
+from toolkit.limits import (
+    MAX_DEPTH,
+    MAX_DIRECTORY_TABLE,
+    MAX_ENTRIES,
+    MAX_NAME,
+    MAX_PATH,
+    MAX_PAYLOAD_PATH,
+)
 from toolkit.squashfs.attributes import Attributes
 from toolkit.squashfs.blocks import Blocks, stored_size
 from toolkit.squashfs.census import Census
@@ -117,6 +124,8 @@ class Filesystem:
         # Of each directory on the way: what is left of its entries, and the length of its path.
         trail = [(self.entries(top), 0)] if top.is_directory else []
         path = bytearray()
+        whole = top.place.reference == self.superblock.root_inode
+        longest = MAX_PAYLOAD_PATH if whole else MAX_PATH
         entered, census = {top.place}, Census(self.superblock.inodes)
         count = 0
         while trail:
@@ -136,7 +145,7 @@ class Filesystem:
             path += b"/" + entry.name if length else entry.name
             try:
                 child = self.child(entry)
-                if len(path) > MAX_PAYLOAD_PATH:
+                if len(path) > longest:
                     raise DockercError(f"a path of its squashfs has {len(path)} bytes")
                 if not child.is_directory:
                     census.add(child)
