@@ -19,7 +19,7 @@ import zstandard
 from bounds_support import measured
 from forge import CONFIG, Forge, forged_directory, forged_file
 from images_support import sha256, tar_of
-from layout import entry, file, hard_link, noise, write_layout
+from layout import entry, file, hard_link, noise, symlink, write_layout
 from layout import tar_of as layer_of
 from support import FIXTURES, TOOL, dockerc, failed
 from test_hostile import pax
@@ -79,6 +79,20 @@ def test_layers_of_a_few_kilobytes(shared: Path, what: str) -> None:
     assert done.is_bounded() and sentence in done.stderr, done
     assert done.status == (1 if sentence else 0), done
     assert (shared / "app").exists() is not bool(sentence)
+
+
+def test_layers_that_want_large_windows(shared: Path) -> None:
+    """128 MiB each (zstd --long=27): one after the other, not four at once."""
+    parameters = zstandard.ZstdCompressionParameters.from_level(1, window_log=27)
+
+    def far(data: bytes) -> bytes:
+        return zstandard.ZstdCompressor(compression_params=parameters).compress(data)
+
+    layers = [layer_of(file(f"f{n}", bytes(160 << 20))) for n in range(4)]
+    layout = write_layout(shared / "layout", layers, compress=far)
+    del layers
+    done = measured("build", "-q", "--no-cache", f"oci:{layout}", "-o", shared / "app")
+    assert done.status == 0 and done.is_bounded(), done
 
 
 def test_layers_that_are_cached_count_too(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -403,3 +417,27 @@ def test_helpers_are_programs_of_the_path(
         find_credentials("quay.io", "app")
     assert not (tmp_path / "was-run").exists()
     shutil.rmtree(tmp_path / "docker-credential-x")
+
+
+def test_archives_of_long_names(tmp_path: Path) -> None:
+    """A name that says the same again and again compresses to nothing."""
+    path = tmp_path / "a.tar.xz"
+    name = "/".join(["d" * 200] * 20_000)
+    data = layer_of(*(file(f"{name}/{n}", b"") for n in range(12)))
+    path.write_bytes(lzma.compress(data, preset=0))
+    done = build_archive(path)
+    assert done.status == 1 and "or long names" in done.stderr and done.is_bounded(), done
+
+
+def test_extended_headers_in_a_row(tmp_path: Path) -> None:
+    layer = extended(12, b"12 path=abc\n".ljust(512, b"\0")) * 17 + layer_of(file("f", b""))
+    layout = write_layout(tmp_path / "layout", [layer])
+    told = failed("build", "-q", f"oci:{layout}", "-o", tmp_path / "app")
+    assert "extended headers without end" in told
+
+
+def test_loops_of_symlinks_in_layers(tmp_path: Path) -> None:
+    layer = layer_of(symlink("a", "b"), symlink("b", "a"), file("a/f", b""))
+    layout = write_layout(tmp_path / "layout", [layer])
+    told = failed("build", "-q", f"oci:{layout}", "-o", tmp_path / "app")
+    assert "runs through a loop of symlinks" in told

@@ -23,6 +23,7 @@ from urllib.parse import urlencode, urlsplit
 
 from toolkit.errors import DockercError
 from toolkit.images.document import parse_document
+from toolkit.images.strict_http import StrictResponse
 from toolkit.limits import MAX_DOCUMENT
 
 _CONNECT_TIMEOUT = 15.0  # seconds
@@ -126,6 +127,7 @@ class Engine:
     def __init__(self, address: EngineAddress) -> None:
         self.url = address.url
         self._connection = _connection(address)
+        self._connection.response_class = StrictResponse
 
     def __enter__(self) -> Engine:
         return self

@@ -65,19 +65,19 @@ class _Window(io.RawIOBase):
 class _Stream:
     """What a TarReader reads of a file; what it skips is not read."""
 
-    def __init__(self, file: BinaryIO, size: int, path: str) -> None:
-        self._file, self._size, self._path = file, size, path
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file, self._size = file, size
         self.position = 0
         file.seek(0)
 
     def read(self, size: int) -> bytes:
         """Exactly so many bytes; zeros where the archive's end goes without its two blocks."""
-        if self.position == self._size and size == BLOCK:
+        if 0 < self.position == self._size and size == BLOCK:
             return bytes(BLOCK)
         self._file.seek(self.position)
         data = self._file.read(size)
         if len(data) != size:
-            raise DockercError(f"{self._path} is truncated: it ends in the middle of an entry")
+            raise DockercError("it is truncated in the middle of an entry")
         self.position += size
         return data
 
@@ -102,7 +102,7 @@ class Tarball:
 
     def _scan(self) -> None:
         size = self._file.seek(0, io.SEEK_END)
-        stream = _Stream(self._file, size, self._path)
+        stream = _Stream(self._file, size)
         names = 0
         with about(f"{self._path} is not a readable tar archive"):
             for count, entry in enumerate(TarReader(stream)):

@@ -1,32 +1,28 @@
-"""HTTP/1.1 as http.client and urllib3 read it, made strict where they believe a server.
+"""urllib3's connections, each answer of which must come in time as a whole.
 
-http.client takes `-1` for the size of a chunk and then reads without end, follows trailers and
-interim answers without counting them, and its timeouts begin anew with every byte.
+Their own timeouts begin anew with every byte, and interim answers (100 Continue) are not counted.
 """
 
 from __future__ import annotations
 
 import contextlib
 import http.client
-import re
 from typing import Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from toolkit.images.sockets import Sockets
+from toolkit.images.strict_http import StrictResponse
 
 CONNECT_TIMEOUT = 15.0  # seconds
 READ_TIMEOUT = 60.0
 """Seconds without a byte; also for an answer's whole head, and for a piece of a body."""
 PIECE = 64 << 10
 """Bytes that must come in READ_TIMEOUT: about one kilobyte a second."""
-_CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,16}")  # RFC 9112, 7.1
-_MAX_LINE = 4096
-_MAX_TRAILERS = 100
 
 
-class Response(http.client.HTTPResponse):
+class Response(StrictResponse):
     """An answer; `held` is its connection, `sockets` are those it belongs to."""
 
     sockets: Sockets
@@ -46,24 +42,8 @@ class Response(http.client.HTTPResponse):
             if limit.expired:  # else a head that was cut might be taken for a whole one
                 raise TimeoutError("the answer's head did not come in time")
 
-    def _read_next_chunk_size(self) -> int:
-        # A ValueError is what http.client turns into a body that is cut.
-        line = self.fp.readline(_MAX_LINE + 1)
-        size = line.partition(b";")[0].strip()
-        if len(line) > _MAX_LINE or not _CHUNK_SIZE.fullmatch(size):
-            self._close_conn()
-            raise ValueError("a chunk without a proper size")
-        return int(size, 16)
-
-    def _read_and_discard_trailer(self) -> None:
-        for _ in range(_MAX_TRAILERS):
-            line = self.fp.readline(_MAX_LINE + 1)
-            if not line.rstrip(b"\r\n"):
-                return
-        raise http.client.HTTPException("trailers without end")
-
     def _close_conn(self) -> None:
-        super()._close_conn()  # type: ignore[misc]
+        super()._close_conn()
         self.held.close()
 
 
