@@ -28,7 +28,7 @@ from layout import entry
 from toolkit.errors import DockercError
 from toolkit.images import connections, retry, wire
 
-ROUNDS = int(os.environ.get("DOCKERC_SOURCES", "150"))
+ROUNDS = int(os.environ.get("DOCKERC_SOURCES", "300"))
 SEED = int(os.environ.get("DOCKERC_SOURCES_SEED", "1"))
 _MEMORY = 200 << 20
 ZEROS = bytes(1 << 16)

@@ -93,6 +93,7 @@ class _Check:
         self._blocks: dict[tuple[int, int], int | str] = {}
         """The length of each that was decoded, or what is wrong with it."""
         self._fragments: list[int | str] = []
+        self._stored = 0
 
     def run(self) -> None:
         """Tell of every fault; raises DockercError where there is no going on."""
@@ -118,6 +119,10 @@ class _Check:
     def _decode(self, start: int, word: int) -> int | str:
         known = self._blocks.get((start, word))
         if known is None:
+            # Files share whole blocks; blocks that share bytes are many more than there are.
+            self._stored += stored_size(word)
+            if self._stored > self._filesystem.superblock.inode_table:
+                raise DockercError("it has blocks that lie in one another")
             try:
                 size = self._filesystem.superblock.block_size
                 known = len(self._filesystem.blocks.data(start, word, size))

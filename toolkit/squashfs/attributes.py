@@ -20,6 +20,8 @@ from toolkit.squashfs.structs import (
 
 _MAX_VALUE = 64 << 10
 """XATTR_SIZE_MAX of linux/limits.h."""
+_KEPT = 16
+"""Sets that are remembered, since many files have the same one."""
 _XATTR_OUT_OF_LINE = 0x100
 _XATTR_PREFIXES = {number: prefix for prefix, number in XATTR_PREFIXES.items()}
 
@@ -29,11 +31,19 @@ class Attributes:
 
     def __init__(self, blocks: Blocks) -> None:
         self._blocks = blocks
+        self._known: dict[int, tuple[tuple[bytes, bytes], ...]] = {}
 
     def of(self, node: Node) -> tuple[tuple[bytes, bytes], ...]:
         """A node's extended attributes, names with their namespaces."""
         if node.xattr == NO_XATTR:
             return ()
+        if node.xattr not in self._known:
+            if len(self._known) >= _KEPT:
+                self._known.clear()
+            self._known[node.xattr] = self._read(node)
+        return self._known[node.xattr]
+
+    def _read(self, node: Node) -> tuple[tuple[bytes, bytes], ...]:
         if self._blocks.superblock.xattr_table == NO_TABLE:
             raise DockercError("an inode of its squashfs has attributes, of which there are none")
         header = self._blocks.raw(self._blocks.superblock.xattr_table, XATTR_TABLE.size)

@@ -37,6 +37,10 @@ from toolkit.terminal import printable
 
 _MAX_DEPTH = MAX_DEPTH + 1
 _MAX_LINKS = 40
+_MAX_LOOKED_AT = 1_000_000
+"""Names, in all look-ups: symlinks can lead through a huge directory thousands of times."""
+_MAX_OVERLAP = 8
+"""Times that the data of all files may be read under different starts: equal files share theirs."""
 _LISTING_BIAS = 3
 
 
@@ -64,6 +68,8 @@ class Filesystem:
         self.blocks = Blocks(file, offset, superblock)
         self.max_entries = min(MAX_ENTRIES, superblock.bytes_used)
         """No tree has more names than its image has bytes."""
+        self._looked_at = self._stored = 0
+        self._starts: set[int] = set()
         nodes, attributes = NodeReader(self.blocks), Attributes(self.blocks)
         self.node = nodes.node
         self.words = nodes.words
@@ -195,7 +201,7 @@ class Filesystem:
                 continue
             if not trail[-1].is_directory:
                 return None
-            entry = next((e for e in self.entries(trail[-1]) if e.name == part), None)
+            entry = self._entry(trail[-1], part)
             if entry is None:
                 return None
             node = self.child(entry)
@@ -210,13 +216,28 @@ class Filesystem:
                 trail.append(node)
         return trail[-1]
 
+    def _entry(self, directory: Node, name: bytes) -> Entry | None:
+        """The entry of that name; entries are in order, so that those behind it need no look."""
+        for entry in self.entries(directory):
+            self._looked_at += 1
+            if self._looked_at > _MAX_LOOKED_AT:
+                raise DockercError("a path of its squashfs leads through too many names")
+            if entry.name >= name:
+                return entry if entry.name == name else None
+        return None
+
     def content(self, node: Node) -> Iterator[Chunk]:
         """A file's bytes, a block at a time, holes as such; the chunks add up to its size."""
         size, left, start = self.superblock.block_size, node.size, node.start
+        is_new = node.start not in self._starts
+        self._starts.add(node.start)
         for word in self.words(node):
             wanted = min(size, left)
             data = None
             if stored_size(word):
+                self._stored += is_new and stored_size(word)
+                if self._stored > _MAX_OVERLAP * self.superblock.inode_table:
+                    raise DockercError("the blocks of its squashfs lie in one another")
                 data = self.blocks.data(start, word, size)
                 if len(data) != wanted:
                     raise DockercError("a data block of its squashfs is not of its file's size")
