@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from layout import directory, entry, file, tar_of, write_layout
 from support import dockerc, failed
+from test_extract import ELSEWHERE, as_ordinary_user
 
 from toolkit import unfinished
 from toolkit.atomic import atomic_file
@@ -273,3 +274,39 @@ def test_rights_come_out_on_request_only(app: Path, tmp_path: Path, way: str) ->
     for top in (plain, asked):
         assert stat.S_IMODE(top.stat().st_mode) == 0o700
     assert "goes with" in failed("extract", app, tmp_path / "x", "--privileged-files", status=2)
+
+
+@as_root
+def test_an_ordinary_user_is_led_nowhere_either(app: Path, shared: Path) -> None:
+    """Links of a third in a directory of everyone, a tree of theirs that is swapped, and rights."""
+    everyones, theirs = shared / "everyones", shared / "theirs"
+    for path in (everyones, theirs):
+        path.mkdir()
+        os.chown(path, ELSEWHERE, ELSEWHERE)
+    os.chown(everyones, 0, 0)
+    everyones.chmod(0o1777)
+    (theirs / "file").write_text("precious")
+    os.chown(theirs / "file", ELSEWHERE, ELSEWHERE)
+    for name, target in (("link", theirs / "file"), ("inner", theirs)):
+        (everyones / name).symlink_to(target)
+        os.chown(everyones / name, 54321, 54321, follow_symlinks=False)
+
+    def work() -> None:
+        with open_executable(app) as executable:
+            for path in (everyones / "link", everyones / "inner" / "out"):
+                for write in (write_rootfs, write_bundle):
+                    with pytest.raises(DockercError, match="another user's symlink"):
+                        write(executable, path)
+                with (
+                    pytest.raises(DockercError, match="another user's symlink"),
+                    atomic_file(path, 0o644),
+                ):
+                    raise AssertionError("it was opened")
+            left_out = write_rootfs(executable, theirs / "out")
+        assert any(what.startswith("set-user-ID") for what in left_out)
+        assert stat.S_IMODE((theirs / "out").stat().st_mode) == 0o700
+        assert modes(theirs / "out")["su"] == 0o755
+
+    as_ordinary_user(work)
+    assert (theirs / "file").read_text() == "precious"
+    assert sorted(path.name for path in theirs.iterdir()) == ["file", "out"]
