@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -123,6 +124,46 @@ def test_what_drips_is_given_up(liar: LyingRegistry, impatient: None, spoil: Ans
     with pytest.raises(DockercError, match=r"did not arrive whole|does not answer"):
         read_image(f"{liar.address}/app")
     assert time.monotonic() - before < 20
+
+
+def test_a_document_that_takes_its_time(
+    liar: LyingRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each piece comes in time, and there is no end of them."""
+    monkeypatch.setattr(connections, "_DOCUMENT_TIMEOUT", 1.0)
+    monkeypatch.setattr(connections, "PIECE", 1)
+    liar.answers[MANIFEST] = raw(head(Content_Length="100000"), then=b" ", pause=0.01)
+    before = time.monotonic()
+    with pytest.raises(DockercError, match="takes longer than 1 seconds"):
+        read_image(f"{liar.address}/app")
+    assert time.monotonic() - before < 20
+
+
+def test_a_handshake_that_drips(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A TLS record of sixteen kilobytes, a byte now and then."""
+    monkeypatch.setattr(wire, "CONNECT_TIMEOUT", 1.0)
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            while not over.is_set():
+                with suppress(OSError):
+                    connection, _ = server.accept()
+                    threading.Thread(target=drip, args=(connection,), daemon=True).start()
+
+        def drip(connection: socket.socket) -> None:
+            with suppress(OSError):
+                connection.sendall(b"\x16\x03\x03\x3f\x00")
+                while not over.wait(0.1):
+                    connection.sendall(b"\x02")
+
+        threading.Thread(target=serve, daemon=True).start()
+        before = time.monotonic()
+        asked = Access(tls_verify=True)
+        with pytest.raises(DockercError):
+            read_image(f"127.0.0.1:{server.getsockname()[1]}/app", access=asked)
+        assert time.monotonic() - before < 20
+        over.set()
 
 
 def test_a_blob_that_is_sent_anew_for_ever(
