@@ -6,6 +6,7 @@ import gzip
 import json
 import lzma
 import os
+import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -13,11 +14,12 @@ from typing import Any
 
 import pytest
 from bounds_support import measured
-from images_support import sha256, tar_of
+from images_support import read_image, sha256, tar_of
 from layout import entry, file, write_layout
 from layout import tar_of as layer_of
 from support import failed
 
+from toolkit.errors import DockercError
 from toolkit.limits import MAX_LAYERS
 
 
@@ -81,6 +83,20 @@ def test_archives_that_expand_without_end(tmp_path: Path, form: str) -> None:
     done = build_archive(path, {"TMPDIR": str(temporary)})
     assert done.status == 1 and "taken for an attack" in done.stderr, done
     assert done.is_bounded() and list(temporary.iterdir()) == []
+
+
+def test_room_is_left_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=(64 << 20) + 50_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    for size, fits in ((20_000, True), (60_000, False)):
+        layer = layer_of(file("f", bytes(size)))
+        path = tmp_path / "a.tar.gz"
+        path.write_bytes(gzip.compress(saved({"layer.tar": layer}, config_of([layer]))))
+        if fits:
+            read_image(f"docker-archive:{path}")
+        else:
+            with pytest.raises(DockercError, match="there is no room to unpack"):
+                read_image(f"docker-archive:{path}")
 
 
 def test_an_archive_that_wants_more_memory_than_its_unpacker_may_have(tmp_path: Path) -> None:

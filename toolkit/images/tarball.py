@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import posixpath
+import shutil
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -30,6 +31,8 @@ _NAMES_LIMIT = 32 << 20
 _PIECE = 1 << 20
 _XZ_MEMORY = 128 << 20
 """Bytes; xz -9 needs 65 MiB."""
+_SPARE_ROOM = 64 << 20
+"""Bytes that stay free where an archive is unpacked, for others."""
 _FREE_SIZE = 256 << 20
 _MAX_RATIO = 100
 """What xz makes of an image is a twentieth at the best; of zeros, a seven-thousandth."""
@@ -179,8 +182,13 @@ def _unpack(pieces: Iterator[bytes], packed: BinaryIO, plain: BinaryIO, path: st
     """Write the pieces to `plain`, as many as their source can account for."""
     total = 0
     try:
+        room = shutil.disk_usage(plain.fileno()).free - _SPARE_ROOM
         for piece in pieces:
             total += len(piece)
+            if total > room:
+                raise DockercError(
+                    f"there is no room to unpack {path}; TMPDIR names another place for it"
+                )
             # Where the source is a pipe of a plain tar, it grows no faster than what is read.
             if packed.seekable() and total > _FREE_SIZE + _MAX_RATIO * packed.tell():
                 raise DockercError(
