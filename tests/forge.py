@@ -87,6 +87,8 @@ class Forge:
     rootfs: Forged
     tail: int = 0
     """Bytes of zeros after the last inode, which is a file's."""
+    listings: int = 0
+    """The same after the last directory."""
     ids: tuple[int, ...] = (0,)
     block_size: int = 4096
     config: bytes = json.dumps(CONFIG).encode()
@@ -170,7 +172,7 @@ class Forge:
         places.append(len(table))
         for inode, begin, size in starts:
             inode.at = places[begin // METADATA_SIZE], begin % METADATA_SIZE, size
-        return bytes(table)
+        return bytes(table) + _blocks(bytes(METADATA_SIZE)) * (self.listings // METADATA_SIZE)
 
     def _encoded(self, inode: Forged) -> bytes:
         assert inode.number is not None

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from bounds_support import measured
 from images_support import read_image, sha256, tar_of
-from layout import entry, file, write_layout
+from layout import entry, file, symlink, write_layout
 from layout import tar_of as layer_of
 from support import failed
 
@@ -153,3 +153,21 @@ def test_extended_headers_in_a_row(tmp_path: Path) -> None:
     layout = write_layout(tmp_path / "layout", [layer])
     told = failed("build", "-q", f"oci:{layout}", "-o", tmp_path / "app")
     assert "extended headers without end" in told
+
+
+def test_archives_of_many_members(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    path.write_bytes(layer_of(file("f", b""))[:512] * 100_001)
+    done = build_archive(path)
+    assert done.status == 1 and "more than 100000 members" in done.stderr and done.is_bounded()
+
+
+@pytest.mark.parametrize(("links", "is_read"), [(7, True), (8, False)])
+def test_chains_of_links(tmp_path: Path, links: int, is_read: bool) -> None:
+    layer = layer_of(file("f", b"1"))
+    path = tmp_path / "a.tar"
+    chain = layer_of(*(symlink(f"l{n}", f"l{n + 1}") for n in range(links)))[: 512 * links]
+    path.write_bytes(chain + saved({f"l{links}": layer}, config_of([layer]), ["l0"]))
+    done = build_archive(path)
+    assert (done.status == 0) is is_read, done
+    assert is_read or "lacks the layer 'l0'" in done.stderr

@@ -34,6 +34,15 @@ def sparse(name: str, size: int) -> tarfile.TarInfo:
     return pax(name, {"GNU.sparse.size": str(size), "GNU.sparse.map": "0,0"})
 
 
+def mapped(content: bytes) -> bytes:
+    """A sparse file whose content is its map (GNU's format 1.0)."""
+    content += bytes(-len(content) % 512)
+    info, _ = file("f", content)
+    info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0",
+                        "GNU.sparse.name": "f", "GNU.sparse.realsize": "5000"}  # fmt: skip
+    return layer_of((info, content))
+
+
 def headers(made: tuple[tarfile.TarInfo, bytes]) -> list[bytes]:
     """All blocks of an entry's headers."""
     return [made[0].tobuf(tarfile.PAX_FORMAT)]
@@ -59,6 +68,18 @@ LAYERS: dict[str, tuple[Callable[[], bytes], str]] = {
     "long names without end": (
         lambda: b"".join(headers(file("/".join(["d" * 250] * 15), b""))) * 50_000 + bytes(1024),
         "taken for an attack",
+    ),
+    "a map of a line without end": (
+        lambda: mapped(b"1" * (64 << 20)),
+        "a sparse file's map in its tar is malformed",
+    ),
+    "a map of lines without end": (
+        lambda: mapped(b"99999999\n" + b"1\n" * (64 << 20)),
+        "a sparse file's map in its tar is malformed",
+    ),
+    "a map of as many lines as can be": (
+        lambda: mapped(b"262143\n" + b"0\n" * (2 * 262143)),
+        "",
     ),
     "a path that is too long": (
         lambda: layer_of(file("/".join(["d" * 250] * 17), b"")),

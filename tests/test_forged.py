@@ -5,6 +5,7 @@ DOCKERC_FORGED=N makes so many random ones instead of some; a failure names its 
 
 from __future__ import annotations
 
+import lzma
 import os
 import random
 import signal
@@ -18,7 +19,9 @@ from forge import Forge, Forged, forged_directory, forged_file, forged_symlink
 from hostile_support import NoElf, attempt
 from support import dockerc, failed
 
+from toolkit.errors import DockercError
 from toolkit.limits import MAX_BLOCKS
+from toolkit.squashfs.blocks import _decompressor
 
 COMMANDS = ("inspect", "ls -R", "ls -lR --json", "verify", "diff", "extract --rootfs",
             "extract --oci", "extract --docker-archive", "edit", "replace", "cat")  # fmt: skip
@@ -110,12 +113,18 @@ def symlinks_through_a_huge_directory() -> Forge:
     return Forge(rootfs)
 
 
+def listings_of_zeros() -> Forge:
+    """Half a gigabyte behind the last directory, which `inspect` reads with it."""
+    return Forge(forged_directory((b"f", forged_file())), listings=480 << 20)
+
+
 BOMBS: dict[str, Callable[[], Forge]] = {
     "long paths": long_paths,
     "deep directories": deep_directories,
     "blocks of zeros": blocks_of_zeros,
     "blocks that are shared": blocks_that_are_shared,
     "one inode of many names": one_inode_of_many_names,
+    "listings of zeros": listings_of_zeros,
     "blocks in one another": blocks_in_one_another,
     "symlinks through a huge directory": symlinks_through_a_huge_directory,
     "one listing of many directories": one_listing_of_many_directories,
@@ -201,6 +210,14 @@ def test_fragments_that_are_claimed(shared: Path) -> None:
         if command not in ("replace", "cat"):  # which need none of them
             assert done.status == 1
         (shared / "out").unlink(missing_ok=True)
+
+
+def test_blocks_that_want_more_memory_than_a_block_needs() -> None:
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 256 << 20}]
+    unpack = _decompressor(4)
+    assert unpack(lzma.compress(bytes(100), check=lzma.CHECK_CRC32), 8192) == bytes(100)
+    with pytest.raises(DockercError, match="emory"):
+        unpack(lzma.compress(bytes(100), filters=filters), 8192)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

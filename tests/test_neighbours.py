@@ -210,6 +210,13 @@ def test_links_of_others_in_a_directory_of_everyone(app: Path, tmp_path: Path, w
     assert list(mine.iterdir()) == []
 
 
+def test_loops_of_symlinks(app: Path, tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    for path in (tmp_path / "a", tmp_path / "a" / "out"):
+        assert "a loop of symlinks" in failed("extract", app, path)
+
+
 @as_root
 def test_a_tree_that_is_removed_ends_where_another_mount_begins(tmp_path: Path) -> None:
     """What a killed extraction left, with somebody's directory bound into it."""
