@@ -43,6 +43,16 @@ def mapped(content: bytes) -> bytes:
     return layer_of((info, content))
 
 
+def many_records() -> bytes:
+    """A file with four megabytes of the shortest records."""
+    data = b"5 a=\n" * 800_000
+    data = data[: len(data) // 512 * 512 // 5 * 5]
+    head = entry("x", b"x")
+    head.size = len(data)
+    plain = entry("f").tobuf(tarfile.USTAR_FORMAT)
+    return head.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % 512) + plain
+
+
 def headers(made: tuple[tarfile.TarInfo, bytes]) -> list[bytes]:
     """All blocks of an entry's headers."""
     return [made[0].tobuf(tarfile.PAX_FORMAT)]
@@ -80,6 +90,10 @@ LAYERS: dict[str, tuple[Callable[[], bytes], str]] = {
     "a map of as many lines as can be": (
         lambda: mapped(b"262143\n" + b"0\n" * (2 * 262143)),
         "",
+    ),
+    "extended headers of many records": (
+        lambda: many_records() * 200 + bytes(1024),
+        "too many extended headers for its size: taken for an attack",
     ),
     "a path that is too long": (
         lambda: layer_of(file("/".join(["d" * 250] * 17), b"")),

@@ -34,6 +34,10 @@ class Bytes:
     def skip(self, size: int) -> None:
         self.read(size)
 
+    @property
+    def stored(self) -> int:
+        return self._file.tell()
+
 
 def read(data: bytes, block: int = 4096) -> Iterator[tuple[TarEntry, bytes]]:
     reader = TarReader(Bytes(data))

@@ -84,6 +84,11 @@ class _Stream:
         self.position += size
         return data
 
+    @property
+    def stored(self) -> int:
+        """Where it stands in the file."""
+        return self.position
+
     def skip(self, size: int) -> None:
         """Go on behind so many bytes."""
         self.position = min(self.position + size, self._size)

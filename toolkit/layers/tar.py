@@ -24,6 +24,10 @@ BLOCK = 512
 MAX_EXTENDED_HEADER = 4 << 20
 """Bytes of one PAX or GNU long-name header; xattrs are at most 64 KiB each."""
 MAX_HEADERS_IN_A_ROW = 16
+_FREE_EXTENDED = 32 << 20
+"""Bytes of extended headers that any tar may have."""
+_MAX_RATIO = 50
+"""Bytes of them more for each byte that is stored; those of real files compress to a tenth."""
 
 REGULAR, HARD_LINK, SYMLINK, CHAR_DEVICE, BLOCK_DEVICE, DIRECTORY, FIFO = b"0123456"
 _REGULAR_TYPES = frozenset(b"0\x007S")
@@ -38,6 +42,10 @@ class ByteStream(Protocol):
     def read(self, size: int) -> bytes: ...
 
     def skip(self, size: int) -> None: ...
+
+    @property
+    def stored(self) -> int:
+        """Bytes read so far of what the stream is made from, compressed or not."""
 
 
 @dataclass(slots=True)
@@ -67,6 +75,7 @@ class TarReader:
         self._stream = stream
         self._unread = 0
         self._padding = 0
+        self._extended = 0
 
     def __iter__(self) -> Iterator[TarEntry]:
         while (entry := self._next()) is not None:
@@ -123,6 +132,12 @@ class TarReader:
             if kind in (_PAX, _PAX_GLOBAL, _GNU_NAME, _GNU_LINK):
                 if not 0 <= size <= MAX_EXTENDED_HEADER:
                     raise DockercError(f"an extended tar header claims {size} bytes")
+                # To read them takes far more time than to unpack them.
+                self._extended += size
+                if self._extended > _FREE_EXTENDED + _MAX_RATIO * self._stream.stored:
+                    raise DockercError(
+                        "its tar has too many extended headers for its size: taken for an attack"
+                    )
                 data = self._stream.read(size)
                 self._stream.skip(-size % BLOCK)
                 extension.add(kind, data)
