@@ -121,26 +121,24 @@ class Filesystem:
         goes on without it. A directory that is entered twice, as in a loop, is always an error.
         """
 
-        def tell(error: DockercError) -> None:
+        def tell(path: bytes, error: DockercError) -> None:
             if damaged is None:
                 raise error
-            damaged(bytes(path), error)
+            damaged(path, error)
 
         yield b"", top
-        # Of each directory on the way: what is left of its entries, and the length of its path.
-        trail = [(self.entries(top), 0)] if top.is_directory else []
-        path = bytearray()
+        # Of each directory on the way: what is left of its entries, and how their paths begin.
+        trail = [(self.entries(top), b"")] if top.is_directory else []
         whole = top.place.reference == self.superblock.root_inode
         longest = MAX_PAYLOAD_PATH if whole else MAX_PATH
         entered, census = {top.place}, Census(self.superblock.inodes)
         count = 0
         while trail:
-            entries, length = trail[-1]
-            del path[length:]
+            entries, prefix = trail[-1]
             try:
                 entry = next(entries, None)
             except DockercError as error:
-                tell(error)
+                tell(prefix[:-1], error)
                 entry = None
             if entry is None:
                 trail.pop()
@@ -148,25 +146,26 @@ class Filesystem:
             count += 1
             if count > self.max_entries:
                 raise DockercError(f"its squashfs has more than {self.max_entries} names")
-            path += b"/" + entry.name if length else entry.name
+            path = prefix + entry.name
             try:
                 child = self.child(entry)
                 if len(path) > longest:
                     raise DockercError(f"a path of its squashfs has {len(path)} bytes")
-                if not child.is_directory:
+                is_directory = child.kind is InodeType.DIRECTORY
+                if not is_directory:
                     census.add(child)
             except DockercError as error:
-                tell(error)
+                tell(path, error)
                 continue
-            if child.is_directory:
+            if is_directory:
                 if child.place in entered:
                     raise DockercError(f"its squashfs has a loop at {show(entry.name)}")
                 if len(trail) > _MAX_DEPTH:
                     raise DockercError(f"its squashfs is more than {_MAX_DEPTH} directories deep")
                 entered.add(child.place)
-            yield bytes(path), child
-            if child.is_directory:
-                trail.append((self.entries(child), len(path)))
+            yield path, child
+            if is_directory:
+                trail.append((self.entries(child), path + b"/"))
 
     def list(self, top: Node, *, recursive: bool) -> Iterator[tuple[bytes, Node]]:
         """`top` itself, named b"", and what is in it, with `recursive` at any depth."""
