@@ -17,8 +17,9 @@ from toolkit.errors import DockercError
 from toolkit.executable import Demands, copy_payload, open_executable, write_executable
 from toolkit.export.bundle import write_rootfs
 from toolkit.inspection import inspection
+from toolkit.location import open_location
+from toolkit.removal import remove
 from toolkit.squashfs.reader import reading
-from toolkit.unfinished import remove
 from toolkit.verification import verify
 
 STUB = bytes(4096)
@@ -105,7 +106,8 @@ def attempt(app: Path, out: Path) -> list[str]:
     except DockercError as error:
         told.append(str(error))
     assert all("\n" not in sentence and len(sentence) < 1000 for sentence in told), told
-    remove(out)
+    with open_location(out) as location:
+        remove(location, out.name)
     assert not [path for path in out.parent.iterdir() if path.name.startswith(".out")]
     return told
 

@@ -56,7 +56,14 @@ def named_file(path: Path) -> Iterator[Path]:
         yield path.parent / Path(f"/proc/self/fd/{file.fileno()}").readlink().name
 
 
-@pytest.mark.parametrize("write", [named_file, atomic_directory])
+@contextmanager
+def named_directory(path: Path) -> Iterator[Path]:
+    """atomic_directory, and the name that its directory has meanwhile."""
+    with atomic_directory(path) as directory:
+        yield path.parent / Path(f"/proc/self/fd/{directory}").readlink().name
+
+
+@pytest.mark.parametrize("write", [named_file, named_directory])
 def test_what_a_killed_writer_left_goes_and_a_living_one_s_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], Any]
 ) -> None:

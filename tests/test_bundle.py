@@ -310,7 +310,7 @@ def test_users_without_files_are_numbers() -> None:
 
 
 def test_user_files_are_bounded() -> None:
-    with pytest.raises(DockercError, match="at most 16777216 are read"):
+    with pytest.raises(DockercError, match="at most 1048576 are read"):
         find_user("app", files(passwd=b"x" * (17 << 20)))
 
 

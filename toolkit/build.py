@@ -23,6 +23,7 @@ from toolkit.layers.content import read_file
 from toolkit.layers.merge import merge
 from toolkit.layers.shares import layer_shares
 from toolkit.layers.tree import Inode, new_directory, walk
+from toolkit.notes import folded
 from toolkit.packing import Packing, Parameters
 from toolkit.progress import Progress
 from toolkit.seal import payload_digest
@@ -136,7 +137,7 @@ def build_opened(
             _size_in(image),
             len(packs),
             packing.cached,
-            sum((pack.left_out for pack in packs), Counter[str]()),
+            folded(sum((pack.left_out for pack in packs), Counter[str]())),
         )
 
 

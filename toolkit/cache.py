@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from toolkit.location import open_location
 from toolkit.unfinished import new_file, sweep
 
 _SUFFIX = ".pack"
@@ -63,7 +64,7 @@ class Cache:
         try:
             own_directory(path.parent)
             os.utime(path)
-            return is_ours(path)
+            return is_ours(path) and path.is_file()
         except OSError:
             return False
 
@@ -75,7 +76,9 @@ class Cache:
     def new_pack(self, name: str) -> tuple[int, Path]:
         """A file for a pack to be, open; raises OSError where the cache cannot be written."""
         own_directory(self.packs)
-        return new_file(self.pack(name))
+        with open_location(self.pack(name)) as location:
+            descriptor, made = new_file(location)
+        return descriptor, self.packs / made
 
     def keep(self, path: Path, name: str) -> None:
         """Give a whole pack its name; whoever comes later replaces an equal one."""
@@ -120,15 +123,16 @@ def own_directory(directory: Path) -> None:
     directory.parent.parent.mkdir(parents=True, exist_ok=True)
     for each in (directory.parent, directory):
         each.mkdir(0o700, exist_ok=True)
-        if not is_ours(each):
+        # A symlink of another user's would lead to a directory of ours that is no cache.
+        if not is_ours(each) or not is_ours(each, follow=False):
             raise PermissionError(errno.EPERM, "it is another user's", str(each))
         if each.stat().st_mode & 0o022:
             each.chmod(0o700)
 
 
-def is_ours(path: Path) -> bool:
+def is_ours(path: Path, *, follow: bool = True) -> bool:
     """Whether it belongs to the user who asks; always so where files have no owner's number."""
-    return not hasattr(os, "geteuid") or path.stat().st_uid == os.geteuid()
+    return not hasattr(os, "geteuid") or path.stat(follow_symlinks=follow).st_uid == os.geteuid()
 
 
 def _default_directory() -> Path:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
-import signal
 import sys
 from collections.abc import Iterable
 from importlib import import_module
@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from toolkit.errors import DockercError
+from toolkit.interrupts import end_when_told, exit_if_told
 from toolkit.terminal import printable
 from toolkit.version import __version__
 
@@ -74,13 +75,17 @@ def _options(
 def main() -> None:
     """The `dockerc` program: exit status 0, 1 for failures, 2 for usage, 128+N for signal N."""
     _open_streams()
+    end_when_told()
+    try:
+        _run(sys.argv[1:])
+    finally:
+        exit_if_told()
+
+
+def _run(arguments: list[str]) -> None:
     # Nothing that we make in number has cycles, and to look for them among the entries of a large
     # image takes a quarter of the time.
     gc.disable()
-    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
-            signal.signal(number, _terminate)
-    arguments = sys.argv[1:]
     # The old tool had no subcommands: `dockerc --image … --output …` builds.
     if arguments and (
         arguments[0].split("=")[0] in _OLD_OPTIONS or arguments[0][:2] in _OLD_OPTIONS
@@ -122,13 +127,11 @@ def _open_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.open(os.devnull, os.O_RDWR), mode))  # noqa: SIM115
+    # Names and texts of others hold what no encoding has: lone surrogates, bytes that are no UTF-8.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _drop_output() -> None:
     """What Python still holds must not complain at the end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _terminate(number: int, _: object) -> NoReturn:
-    # As an exception, so that what is half-written goes.
-    sys.exit(128 + number)

@@ -9,13 +9,11 @@ from toolkit.bundle.baked import BakedOptions
 from toolkit.bundle.config import config_bytes, requires_mapped_uids
 from toolkit.bundle.edited import edited_config
 from toolkit.executable import Demands, Executable, open_executable, write_executable
+from toolkit.limits import MAX_USERS
 from toolkit.payload import config_of, filesystem_of, rootfs_of
 from toolkit.seal import payload_digest
 from toolkit.squashfs.reader import reading
 from toolkit.squashfs.rewrite import rewrite_file
-
-_MAX_READ = 16 << 20
-_MAX_STUB = 64 << 20
 
 
 def edit(path: Path, new: Path, baked: BakedOptions) -> None:
@@ -40,12 +38,12 @@ def edit(path: Path, new: Path, baked: BakedOptions) -> None:
             mapped = executable.footer.require_mapped_uids or requires_mapped_uids(config)
             return Demands(mapped, payload_digest(file, start, superblock.bytes_used))
 
-        write_executable(new, executable.stub(_MAX_STUB), write_payload)
+        write_executable(new, executable.whole_stub(), write_payload)
 
 
 def _read(executable: Executable, name: str) -> bytes | None:
     filesystem = filesystem_of(executable)
     node = filesystem.find(name.encode("utf-8", "surrogateescape"), rootfs_of(filesystem))
-    if node is None or not node.is_file or node.size > _MAX_READ:
+    if node is None or not node.is_file or node.size > MAX_USERS:
         return None
-    return filesystem.read(node, _MAX_READ)
+    return filesystem.read(node, MAX_USERS)

@@ -14,6 +14,7 @@ from toolkit.atomic import atomic_file
 from toolkit.copy import copy_range
 from toolkit.errors import DockercError
 from toolkit.footer import Footer, read_footer
+from toolkit.limits import MAX_STUB
 from toolkit.seal import SIZE as SEAL_SIZE
 from toolkit.seal import decode_seal, encode_seal
 from toolkit.squashfs.structs import Superblock
@@ -44,6 +45,15 @@ class Executable:
         """The stub, at most `limit` bytes of it."""
         self.file.seek(0)
         return self.file.read(min(limit, self.footer.offset))
+
+    def whole_stub(self) -> bytes:
+        """All of the stub; raises DockercError when it has more than MAX_STUB bytes."""
+        if self.footer.offset > MAX_STUB:
+            raise DockercError(
+                f"{self.path}: its runtime has {self.footer.offset} bytes; at most {MAX_STUB} are"
+                " copied; `dockerc replace` puts the current one in its place"
+            )
+        return self.stub(MAX_STUB)
 
     @property
     def payload_end(self) -> int:

@@ -9,6 +9,7 @@ from toolkit.bundle.annotations import LAYERS
 from toolkit.elf import ElfProbe
 from toolkit.errors import DockercError
 from toolkit.executable import Executable
+from toolkit.limits import MAX_STUB
 from toolkit.payload import config_of, filesystem_of
 from toolkit.squashfs.filesystem import show
 from toolkit.squashfs.structs import COMPRESSION_NAMES
@@ -16,14 +17,14 @@ from toolkit.squashfs.survey import Share, survey
 from toolkit.stubs import read_stub
 from toolkit.version import __version__
 
-_MAX_STUB = 64 << 20
 _OWN = "dev.dockerc."
 _STANDARD = "org.opencontainers.image."
 
 
 def inspection(executable: Executable) -> dict[str, Any]:
     """The object; raises DockercError, or the library's errors, on a damaged payload."""
-    stub = executable.stub(_MAX_STUB)
+    # A part of one that is larger than any would be no ELF file, and is not looked at.
+    stub = executable.stub(MAX_STUB) if executable.footer.offset <= MAX_STUB else b""
     current = _is_current(executable.machine, stub)
     # Our own stub is known; only another's needs a look, which takes a third of a second.
     probe = ElfProbe(b"" if current else stub)

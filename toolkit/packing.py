@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,9 +16,11 @@ from toolkit.cache import Cache
 from toolkit.errors import DockercError, about
 from toolkit.images.source import Image, Layer
 from toolkit.layers import packfile
+from toolkit.layers.budget import Budget, cost
 from toolkit.layers.compress import Compressor
 from toolkit.layers.entry import Content
 from toolkit.layers.pack import Pack, pack_file
+from toolkit.limits import MAX_BLOCKS
 from toolkit.progress import Progress
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ class Packing:
         self._compressor = Compressor(parameters.level, parameters.block_size)
         self._stack = ExitStack()
         self._stopped = threading.Event()
+        self._budget = Budget()
 
     def __enter__(self) -> Packing:
         self._stack.enter_context(self._compressor)
@@ -64,17 +67,20 @@ class Packing:
 
     def pack_layers(self, image: Image, progress: Progress) -> list[Pack]:
         """Every layer's pack, lowest first; raises DockercError for the first that fails."""
-        with ThreadPoolExecutor(_LAYERS_AT_ONCE, thread_name_prefix="layer") as pool:
-            try:
-                waiting = [
-                    pool.submit(self._pack_layer, image, number, layer, progress)
-                    for number, layer in enumerate(image.layers)
-                ]
-                return [future.result() for future in waiting]
-            except BaseException:
-                self._stopped.set()
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        pool = ThreadPoolExecutor(_LAYERS_AT_ONCE, thread_name_prefix="layer")
+        try:
+            waiting = [
+                pool.submit(self._pack_layer, image, number, layer, progress)
+                for number, layer in enumerate(image.layers)
+            ]
+            return _within_bounds([future.result() for future in waiting])
+        except BaseException:
+            # First what the threads wait for, then the threads.
+            self._stopped.set()
+            image.stop()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def pack_bytes(self, data: bytes, number: int) -> tuple[Pack, Content]:
         """A pack of one file of our own, never cached."""
@@ -92,12 +98,20 @@ class Packing:
                 progress.note(f"{what}: cached")
                 self.cached += 1
                 return pack
-            from toolkit.layers.stream import LayerStream
+            from toolkit.layers.packer import Packer  # a build of cached layers does without
 
-            with progress.task(what, layer.size) as advance, image.open_layer(layer) as blob:
-                counted = cast(BinaryIO, io.BufferedReader(_Watched(blob, advance, self._stopped)))
-                with LayerStream(counted, layer.diff_id) as stream:
-                    return self._make(stream, name, number)
+            if made := self._new_pack(name):
+                try:
+                    with self._reading(image, layer, what, progress) as stream:
+                        return self._make_cached(stream, name, number, *made)
+                except _CacheFull:
+                    progress.note(f"{what}: the cache cannot hold it; doing without")
+            with self._reading(image, layer, what, progress) as stream:
+                file = self._scratch_file()
+                packer = Packer(
+                    number, file, self._compressor, self._block_size, budget=self._budget
+                )
+                return packer.read(stream)
 
     def _find(self, name: str, number: int) -> Pack | None:
         path = self._cache.pack(name) if self._cache else None
@@ -110,36 +124,59 @@ class Packing:
             return None
         if pack is None:
             self._cache.forget(path)
+        else:
+            self._budget.take(sum(map(cost, pack.entries)), path.stat().st_size)
         return pack
 
-    def _make(self, stream: LayerStream, name: str, number: int) -> Pack:
-        from toolkit.layers.packer import Packer  # which a build of cached layers does without
+    @contextlib.contextmanager
+    def _reading(
+        self, image: Image, layer: Layer, what: str, progress: Progress
+    ) -> Iterator[LayerStream]:
+        from toolkit.layers.stream import LayerStream
 
+        with progress.task(what, layer.size) as advance, image.open_layer(layer) as blob:
+            counted = cast(BinaryIO, io.BufferedReader(_Watched(blob, advance, self._stopped)))
+            with LayerStream(counted, layer.diff_id) as stream:
+                yield stream
+
+    def _new_pack(self, name: str) -> tuple[int, Path] | None:
+        """A file of the cache; None where there is none, or it cannot be written."""
         try:
-            made = self._cache.new_pack(name) if self._cache else None
+            return self._cache.new_pack(name) if self._cache else None
         except OSError:
-            made = None
-        if made is None or self._cache is None:
-            file = self._scratch_file()
-            return Packer(number, file, self._compressor, self._block_size).read(stream)
-        descriptor, path = made
+            return None
+
+    def _make_cached(
+        self, stream: LayerStream, name: str, number: int, descriptor: int, path: Path
+    ) -> Pack:
+        """Raises _CacheFull when the pack must be made elsewhere."""
+        from toolkit.layers.packer import Packer
+
+        assert self._cache is not None
+        file = open(descriptor, "w+b")  # noqa: SIM115 - the stack closes it
         try:
-            file = self._stack.enter_context(open(descriptor, "w+b"))  # noqa: SIM115
             data_hash = packfile.new_hash()
-            packer = Packer(number, file, self._compressor, self._block_size, data_hash)
-            pack = packer.read(stream)
-            packfile.seal(pack, data_hash)
-            self._cache.keep(path, name)
-            return pack
-        except BaseException as error:
+            packer = Packer(
+                number, file, self._compressor, self._block_size, data_hash, self._budget
+            )
+            try:
+                pack = packer.read(stream)
+                packfile.seal(pack, data_hash)
+            except OSError:
+                raise _CacheFull from None
+        except BaseException:
             with contextlib.suppress(OSError):
                 path.unlink()
-            if isinstance(error, OSError):
-                raise DockercError(
-                    f"cannot write into the cache {path.parent}: {error.strerror}; free some space,"
-                    " name another by XDG_CACHE_HOME, or use --no-cache"
-                ) from None
+            with contextlib.suppress(OSError):  # of what it could not write
+                file.close()
             raise
+        self._stack.enter_context(file)
+        try:
+            self._cache.keep(path, name)
+        except OSError:  # a directory has its name: it is used all the same, but not kept
+            with contextlib.suppress(OSError):
+                path.unlink()
+        return pack
 
     def _scratch_file(self) -> BinaryIO:
         import tempfile
@@ -158,6 +195,18 @@ class Packing:
         version, level = zstandard.ZSTD_VERSION, self._parameters.level
         packed = "none" if level is None else f"zstd{'.'.join(map(str, version))}-{level}"
         return f"{layer.diff_id.replace(':', '-')}-{self._block_size >> 10}k-{packed}"
+
+
+def _within_bounds(packs: list[Pack]) -> list[Pack]:
+    if sum(len(pack.sizes) for pack in packs) > MAX_BLOCKS:
+        raise DockercError(
+            f"its files have more than {MAX_BLOCKS} blocks; a larger --block-size makes fewer"
+        )
+    return packs
+
+
+class _CacheFull(Exception):
+    """The cache took a part of a pack only."""
 
 
 class _Watched(io.RawIOBase):

@@ -7,18 +7,17 @@ from typing import Any
 
 from toolkit.errors import DockercError
 from toolkit.executable import Executable
+from toolkit.limits import MAX_CONFIG, MAX_NESTING
+from toolkit.nesting import nests_deeper
 from toolkit.squashfs.filesystem import Filesystem
 from toolkit.squashfs.nodes import Node
 from toolkit.squashfs.reader import SquashfsReader
-
-_MAX_CONFIG = 4 << 20
-"""Bytes; the runtime takes no more either way, and JSON multiplies in memory."""
 
 
 def config_text(executable: Executable) -> bytes:
     """config.json as it stands; raises DockercError, or the library's errors, on damage."""
     reader = SquashfsReader(executable.file, executable.footer.offset, executable.superblock)
-    return reader.read("config.json", _MAX_CONFIG)
+    return reader.read("config.json", MAX_CONFIG)
 
 
 def config_of(executable: Executable) -> dict[str, Any]:
@@ -29,6 +28,8 @@ def config_of(executable: Executable) -> dict[str, Any]:
         raise DockercError(f"its config.json is no JSON: {error}") from None
     if not isinstance(config, dict):
         raise DockercError("its config.json is no JSON object")
+    if nests_deeper(config, MAX_NESTING):
+        raise DockercError("its config.json nests beyond reason")
     return config
 
 

@@ -9,12 +9,13 @@ from typing import Any, BinaryIO
 from toolkit.elf import HEADER_SIZE, ElfProbe, elf_machine
 from toolkit.errors import DockercError
 from toolkit.executable import Demands, Executable, copy_payload, open_executable, write_executable
+from toolkit.limits import MAX_STUB
 from toolkit.payload import config_of, filesystem_of, rootfs_of
+from toolkit.regular import open_regular
 from toolkit.squashfs.filesystem import Filesystem
 from toolkit.squashfs.reader import reading
 from toolkit.stubs import ARCHITECTURES, read_stub, stub_machine
 
-_MAX_STUB = 64 << 20
 _ARCHITECTURE = "org.opencontainers.image.architecture"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _USUAL = ("/bin/sh", "/usr/bin/env", "/bin/busybox")
@@ -105,12 +106,12 @@ def _programs(config: dict[str, Any]) -> Iterator[str]:
 def _foreign_stub(path: Path, machine: str) -> bytes:
     """The file's bytes; raises DockercError unless it is a static program for that machine."""
     try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_STUB + 1)
+        with open(open_regular(path), "rb") as file:
+            data = file.read(MAX_STUB + 1)
     except OSError as error:
         raise DockercError(f"{path}: cannot read it: {error.strerror}") from None
-    if len(data) > _MAX_STUB:
-        raise DockercError(f"{path}: no runtime has more than {_MAX_STUB >> 20} MiB")
+    if len(data) > MAX_STUB:
+        raise DockercError(f"{path}: no runtime has more than {MAX_STUB >> 20} MiB")
     facts = ElfProbe(data).result()
     if facts is None or not facts.is_executable:
         raise DockercError(f"{path}: no runtime: it is not an ELF program")

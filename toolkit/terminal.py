@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 
+def printable_lines(text: str) -> str:
+    """The same for text of several lines, which stay."""
+    return "\n".join(printable(line.expandtabs()) for line in text.split("\n"))
+
+
 def printable(text: str) -> str:
     """The text with what would steer a terminal or break the line escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -9,103 +9,115 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from toolkit.location import Location, open_location
+from toolkit.removal import remove
+
 _MARK = "dockerc"
 _MAX_NAME = 100
-_READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
+_MAX_TRIES = 100
 
 
-def new_file(target: Path) -> tuple[int, Path]:
-    """An empty file beside `target`, hidden, mode 0600, and its name; raises OSError.
+def new_file(location: Location) -> tuple[int, str]:
+    """An empty file beside the location, hidden, mode 0600, and its name; raises OSError.
 
     It is locked for as long as the descriptor is open. What others left there goes first.
     """
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
-    return _locked(target, lambda path: os.open(path, flags, 0o600))
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
+    return _locked(location, lambda name: location.open(name, flags))
 
 
-def new_directory(target: Path) -> tuple[int, Path]:
+def new_directory(location: Location) -> tuple[int, str]:
     """The same for a directory, mode 0700."""
 
-    def make(path: Path) -> int:
-        path.mkdir(0o700)
-        return os.open(path, _READ)
+    def make(name: str) -> int:
+        location.mkdir(name, 0o700)
+        descriptor = location.open(name, os.O_RDONLY | os.O_DIRECTORY)
+        status = os.fstat(descriptor)
+        ours = status.st_uid == os.geteuid() and status.st_mode & 0o777 == 0o700
+        if not ours or os.listdir(descriptor):  # noqa: PTH208 - put in its place
+            os.close(descriptor)
+            raise OSError(f"somebody has replaced the directory {name} that was just made")
+        return descriptor
 
-    return _locked(target, make)
+    return _locked(location, make)
 
 
-def give_name(descriptor: int, target: Path) -> Path:
+def give_name(descriptor: int, location: Location) -> str:
     """The same for a file that has no name yet (O_TMPFILE, open(2)); raises OSError."""
     with contextlib.suppress(OSError):
         _lock(descriptor, wait=True)
-    name = _unfinished_name(target)
-    directory = os.open(name.parent, os.O_RDONLY)
-    try:
-        # Only with a directory's descriptor does Python call linkat(2), which follows the link.
-        os.link(f"/proc/self/fd/{descriptor}", name.name, dst_dir_fd=directory)
-    finally:
-        os.close(directory)
+    name = _unfinished_name(location.name)
+    # Only with a directory's descriptor does Python call linkat(2), which follows the link.
+    os.link(f"/proc/self/fd/{descriptor}", name, dst_dir_fd=location.descriptor)
     return name
 
 
-def remove(path: Path) -> None:
-    """Remove a file, or a tree with all that is in it, as far as may be."""
-    if path.is_symlink() or not path.is_dir():
-        path.unlink(missing_ok=True)
+def take_place(descriptor: int, name: str, location: Location) -> None:
+    """Give the open file or directory, whose name that is, the location's; raises OSError.
+
+    Where others can rename in that directory, something else may have got the name.
+    """
+    if not location.holds(name, descriptor):
+        raise OSError(f"somebody has moved or replaced {name} while it was being written")
+    location.rename(name, location.name)
+
+
+def discard(descriptor: int, name: str, location: Location) -> None:
+    """Remove what is not to stay, if the name is still its own."""
+    with contextlib.suppress(OSError):
+        if location.holds(name, descriptor):
+            remove(location, name)
+
+
+def sweep(directory: Path) -> None:
+    """Remove what is left of those who were killed while they wrote anything there."""
+    with contextlib.suppress(OSError), open_location(directory / "any") as location:
+        _sweep(location, ".+")
+
+
+def _sweep(location: Location, named: str) -> None:
+    if sys.platform == "win32":
         return
-    # An ordinary user's tree may have directories that not even they may enter.
-    for parent, directories, _ in os.walk(path):
-        for directory in (Path(parent, name) for name in directories):
-            with contextlib.suppress(OSError):
-                if not directory.is_symlink():
-                    directory.chmod(0o700)
-    shutil.rmtree(path, ignore_errors=True)
+    ours = re.compile(rf"\.{named}\.[0-9a-f]{{8}}\.{_MARK}", re.DOTALL)
+    with contextlib.suppress(OSError):
+        for name in location.names():
+            if ours.fullmatch(name):
+                with contextlib.suppress(OSError):
+                    _remove_if_left(location, name)
 
 
-def _unfinished_name(target: Path) -> Path:
-    return target.parent / f".{target.name[:_MAX_NAME]}.{os.urandom(4).hex()}.{_MARK}"
+def _unfinished_name(name: str) -> str:
+    return f".{name[:_MAX_NAME]}.{os.urandom(4).hex()}.{_MARK}"
 
 
-def _locked(target: Path, make: Callable[[Path], int]) -> tuple[int, Path]:
-    sweep(target.parent, target.name)
-    while True:
-        path = _unfinished_name(target)
-        descriptor = make(path)
+def _locked(location: Location, make: Callable[[str], int]) -> tuple[int, str]:
+    _sweep(location, re.escape(location.name[:_MAX_NAME]))
+    for _ in range(_MAX_TRIES):
+        name = _unfinished_name(location.name)
+        descriptor = make(name)
         # Where a filesystem has no locks, nobody gets one to sweep by.
         with contextlib.suppress(OSError):
             _lock(descriptor, wait=True)
-        if _is_at(path, descriptor):
-            return descriptor, path
+        if location.holds(name, descriptor):
+            return descriptor, name
         os.close(descriptor)  # a sweep was quicker than our lock
+    raise OSError("what is being written there is removed each time")
 
 
-def sweep(directory: Path, name: str | None = None) -> None:
-    """Remove what is left of those who were killed while they wrote `name`, or anything, there."""
-    if sys.platform == "win32":
-        return
-    named = ".+" if name is None else re.escape(name[:_MAX_NAME])
-    ours = re.compile(rf"\.{named}\.[0-9a-f]{{8}}\.{_MARK}", re.DOTALL)
-    with contextlib.suppress(OSError), os.scandir(directory) as entries:
-        for path in [Path(entry.path) for entry in entries if ours.fullmatch(entry.name)]:
-            with contextlib.suppress(OSError):
-                _remove_if_left(path)
-
-
-def _remove_if_left(path: Path) -> None:
+def _remove_if_left(location: Location, name: str) -> None:
     """Raises OSError where somebody holds it, or nobody could."""
-    descriptor = os.open(path, _READ | os.O_NOFOLLOW | os.O_NONBLOCK)
+    descriptor = location.open(name, os.O_RDONLY | os.O_NONBLOCK)
     try:
         status = os.fstat(descriptor)
         kind = stat.S_IFMT(status.st_mode)
         if status.st_uid == os.geteuid() and kind in (stat.S_IFREG, stat.S_IFDIR):
             _lock(descriptor, wait=False)
-            if _is_at(path, descriptor):
-                remove(path)
+            discard(descriptor, name, location)
     finally:
         os.close(descriptor)
 
@@ -115,10 +127,3 @@ def _lock(descriptor: int, *, wait: bool) -> None:
         import fcntl
 
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-
-
-def _is_at(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.lstat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False

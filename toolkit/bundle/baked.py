@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,8 @@ class BakedOptions:
     """`NAME=VALUE`."""
 
     def __post_init__(self) -> None:
-        self.over({})
+        for text in (*_texts(self.over({})), *self.volumes):
+            _check_text(text)
         for volume in self.volumes:
             _check_volume(volume)
 
@@ -89,6 +90,28 @@ def _words(text: str, option: str) -> list[str]:
         return shlex.split(text)
     except ValueError as error:
         raise UsageError(f"{option} {text}: {error}") from None
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All strings in a configuration."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, member in value.items():
+            yield name
+            yield from _texts(member)
+    elif isinstance(value, list):
+        for member in value:
+            yield from _texts(member)
+
+
+def _check_text(text: str) -> None:
+    """config.json is UTF-8, and what the kernel takes ends at a zero byte."""
+    shown = text.encode("utf-8", "backslashreplace").decode()
+    if shown != text:
+        raise UsageError(f"{shown}: it is not UTF-8, which an executable's configuration must be")
+    if "\0" in text:
+        raise UsageError(f"{shown}: a zero byte cannot stand in it")
 
 
 def _check_volume(text: str) -> None:

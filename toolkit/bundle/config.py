@@ -12,6 +12,7 @@ from toolkit.bundle.defaults import ENV, capabilities, linux, mounts
 from toolkit.bundle.users import ReadFile, find_user
 from toolkit.errors import DockercError
 from toolkit.images.document import Document
+from toolkit.limits import MAX_CONFIG
 
 NOTHING_BAKED = BakedOptions()
 _OCI_VERSION = "1.0.0"  # umoci's; nothing here needs a later one
@@ -82,8 +83,16 @@ def runtime_config(
 
 
 def config_bytes(config: Mapping[str, Any]) -> bytes:
-    """config.json's content: UTF-8, the same bytes for the same configuration."""
-    return json.dumps(config, ensure_ascii=False, indent=1).encode() + b"\n"
+    """config.json's content: UTF-8, the same bytes for the same configuration.
+
+    Raises DockercError when it is larger than any reader takes.
+    """
+    data = json.dumps(config, ensure_ascii=False, indent=1).encode() + b"\n"
+    if len(data) > MAX_CONFIG:
+        raise DockercError(
+            f"its config.json would have {len(data)} bytes; at most {MAX_CONFIG} are read"
+        )
+    return data
 
 
 def requires_mapped_uids(config: Mapping[str, Any]) -> bool:

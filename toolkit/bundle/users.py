@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from toolkit.errors import DockercError
+from toolkit.limits import MAX_USERS
 
 ReadFile = Callable[[str], bytes | None]
 
-_FILE_LIMIT = 16 << 20  # bytes of a passwd or group file
 _ID_LIMIT = 1 << 31  # moby/sys/user, maxID + 1
 
 
@@ -113,9 +113,9 @@ def _is_id(text: str) -> bool:
 def _lines(path: str, read_file: ReadFile, width: int) -> Iterator[list[str]]:
     """The fields of each line, padded to `width`."""
     data = read_file(path) or b""
-    if len(data) > _FILE_LIMIT:
+    if len(data) > MAX_USERS:
         raise DockercError(
-            f"the image's {path} has {len(data)} bytes; at most {_FILE_LIMIT} are read"
+            f"the image's {path} has {len(data)} bytes; at most {MAX_USERS} are read"
         )
     # Names in other encodings are never asked for; what stands in for them must only not fail.
     for line in data.decode("utf-8", "replace").split("\n"):

@@ -35,6 +35,14 @@ def extract(
         Path | None,
         typer.Option("--docker-archive", metavar="FILE", help="Write an image for docker load."),
     ] = None,
+    privileged_files: Annotated[
+        bool,
+        typer.Option(
+            "--privileged-files",
+            help="With --rootfs and --bundle: keep set-user-ID and set-group-ID bits and, as root, "
+            "device nodes and security attributes such as file capabilities.",
+        ),
+    ] = False,
 ) -> None:
     """Take the payload out: as squashfs, bundle, files, or image.
 
@@ -45,6 +53,8 @@ def extract(
     chosen = [way for way in (output, bundle, rootfs, oci, docker_archive) if way is not None]
     if len(chosen) != 1:
         raise UsageError("say where to: OUT, --bundle, --rootfs, --oci or --docker-archive")
+    if privileged_files and not (rootfs or bundle):
+        raise UsageError("--privileged-files goes with --rootfs or --bundle")
 
     from toolkit.executable import open_executable
 
@@ -57,7 +67,7 @@ def extract(
 
         with reading(str(app)):
             if rootfs or bundle:
-                _directory(executable, rootfs, bundle)
+                _directory(executable, rootfs, bundle, privileged_files)
             elif oci:
                 from toolkit.export.image import write_oci_layout
 
@@ -84,12 +94,14 @@ def _squashfs(executable: Executable, output: Path) -> None:
     stream_range(executable.file, executable.footer.offset, sys.stdout.buffer, size)
 
 
-def _directory(executable: Executable, rootfs: Path | None, bundle: Path | None) -> None:
+def _directory(
+    executable: Executable, rootfs: Path | None, bundle: Path | None, privileged: bool
+) -> None:
     from toolkit.export.bundle import write_bundle, write_rootfs
 
     if rootfs:
-        left_out = write_rootfs(executable, rootfs)
+        left_out = write_rootfs(executable, rootfs, privileged=privileged)
     elif bundle:
-        left_out = write_bundle(executable, bundle)
+        left_out = write_bundle(executable, bundle, privileged=privileged)
     for what, count in sorted(left_out.items()):
         print(f"dockerc: note: not kept: {count} {printable(what)}", file=sys.stderr)

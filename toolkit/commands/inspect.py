@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from toolkit.errors import UsageError
-from toolkit.terminal import printable
+from toolkit.terminal import printable, printable_lines
 
 
 def inspect(
@@ -46,17 +46,26 @@ def inspect(
 
     with open_executable(app) as executable, reading(str(app)):
         if config:
-            sys.stdout.buffer.write(config_text(executable))
+            _print_as_it_stands(config_text(executable))
             return
         found = inspection(executable)
     if template is not None:
         from toolkit.template import render
 
-        print(render(template, found))
+        text = render(template, found)
+        print(printable_lines(text) if sys.stdout.isatty() else text)
     elif as_json:
         print(json.dumps(found, indent=2))
     else:
         _print_tables(found)
+
+
+def _print_as_it_stands(config: bytes) -> None:
+    """To the byte, but for a terminal, which a payload must not steer."""
+    if sys.stdout.isatty():
+        print(printable_lines(config.decode("utf-8", "backslashreplace")), end="")
+    else:
+        sys.stdout.buffer.write(config)
 
 
 def _print_tables(found: dict[str, Any]) -> None:

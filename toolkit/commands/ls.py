@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import stat
+import textwrap
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,12 +52,21 @@ def ls(
             if name or not node.is_directory
         )
         if as_json:
-            found = [_object(name or path.encode(), child) for name, child in rows]
-            print(json.dumps(found, indent=2))
+            _print_array(_object(name or path.encode(), child) for name, child in rows)
             return
         for name, child in rows:
             text = show(name) if name else path
             print(_line(text, child) if long else text)
+
+
+def _print_array(objects: Iterable[dict[str, Any]]) -> None:
+    """As json.dumps would, but one by one: there may be millions."""
+    empty = True
+    for each in objects:
+        lines = textwrap.indent(json.dumps(each, indent=2), "  ")
+        print(f"{'[' if empty else ','}\n{lines}", end="")
+        empty = False
+    print("[]" if empty else "\n]")
 
 
 def _object(name: bytes, node: Node) -> dict[str, Any]:

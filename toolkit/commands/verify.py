@@ -20,7 +20,9 @@ def verify(
     apps: Annotated[list[Path], typer.Argument(metavar="APP", help="Executables.")],
     reference: Annotated[
         str | None,
-        typer.Option("--reference", metavar="IMAGE", help="Compare with this image, file by file."),
+        typer.Option(
+            "--reference", metavar="IMAGE", help="Compare files and configuration with this image."
+        ),
     ] = None,
 ) -> None:
     """Check every block, inode and name of executables, and their payloads' digests.
@@ -40,8 +42,9 @@ def verify(
         try:
             with open_executable(app) as executable, reading(str(app)):
                 found = verify_executable(executable)
+                compared = ""
                 if reference and not found.faults:
-                    _compare(executable, reference)
+                    compared = f"; {_compare(executable, reference)}"
         except DockercError as error:
             faults = [str(error)]
         else:
@@ -56,13 +59,14 @@ def verify(
         print(
             f"{app}: whole: {found.inodes} files under {found.names} names,"
             f" {found.blocks} blocks and {found.fragments} fragments of {found.bytes / 1e6:.1f} MB;"
-            f" {digest}" + (f"; it is {reference}" if reference else "")
+            f" {digest}{compared}"
         )
     if damaged:
         raise typer.Exit(1)
 
 
-def _compare(executable: Executable, reference: str) -> None:
+def _compare(executable: Executable, reference: str) -> str:
+    """A sentence of what is the same."""
     from toolkit.build import build
     from toolkit.bundle.baked import BakedOptions
     from toolkit.cache import Cache
@@ -71,7 +75,7 @@ def _compare(executable: Executable, reference: str) -> None:
     from toolkit.packing import Parameters
     from toolkit.progress import showing
     from toolkit.stubs import image_architecture
-    from toolkit.verification import verify_reference
+    from toolkit.verification import is_rootfull, verify_reference
 
     platform = host_platform()
     if executable.machine:
@@ -82,10 +86,10 @@ def _compare(executable: Executable, reference: str) -> None:
             reference,
             output,
             platform,
-            rootfull=False,
+            rootfull=is_rootfull(executable),
             baked=BakedOptions(),
             parameters=Parameters(),
             cache=Cache(),
             progress=progress,
         )
-        verify_reference(executable, reference, output)
+        return verify_reference(executable, reference, output)

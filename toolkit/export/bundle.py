@@ -10,30 +10,39 @@ from typing import Any
 from toolkit.bundle.config import config_bytes
 from toolkit.executable import Executable
 from toolkit.export.directory import write_tree
-from toolkit.export.place import atomic_directory
+from toolkit.export.place import atomic_directory, make_directory, write_file
 from toolkit.payload import config_of, filesystem_of, rootfs_of
 
+_PRIVATE = 0o700
 
-def write_rootfs(executable: Executable, path: Path) -> Counter[str]:
-    """The payload's rootfs as the directory `path`; returns what could not be kept, by kind."""
+
+def write_rootfs(executable: Executable, path: Path, *, privileged: bool = False) -> Counter[str]:
+    """The payload's rootfs as the directory `path`; returns what could not be kept, by kind.
+
+    The directory is whoever's takes it out, and nobody else can enter it. `privileged` is
+    `write_tree`'s.
+    """
     with atomic_directory(path) as directory:
-        return _write_rootfs(executable, directory)
+        filesystem = filesystem_of(executable)
+        top = rootfs_of(filesystem)
+        return write_tree(filesystem, top, directory, privileged=privileged, mode=_PRIVATE)
 
 
-def write_bundle(executable: Executable, path: Path) -> Counter[str]:
-    """config.json and rootfs as the directory `path`; returns what could not be kept, by kind."""
+def write_bundle(executable: Executable, path: Path, *, privileged: bool = False) -> Counter[str]:
+    """config.json and rootfs as the directory `path`; returns what could not be kept, by kind.
+
+    Nobody else can enter it, as above. In it, rootfs has the image's owner and mode, which the
+    container needs.
+    """
     with atomic_directory(path) as directory:
         config = _for_this_user(config_of(executable), executable.footer.require_mapped_uids)
-        (directory / "config.json").write_bytes(config_bytes(config))
-        (directory / "rootfs").mkdir(0o700)
-        left_out = _write_rootfs(executable, directory / "rootfs")
-        directory.chmod(0o755)
-        return left_out
-
-
-def _write_rootfs(executable: Executable, directory: Path) -> Counter[str]:
-    filesystem = filesystem_of(executable)
-    return write_tree(filesystem, rootfs_of(filesystem), directory)
+        write_file(directory, "config.json", config_bytes(config))
+        filesystem = filesystem_of(executable)
+        rootfs = make_directory(directory, "rootfs")
+        try:
+            return write_tree(filesystem, rootfs_of(filesystem), rootfs, privileged=privileged)
+        finally:
+            os.close(rootfs)
 
 
 def _for_this_user(config: dict[str, Any], wants_range: bool) -> dict[str, Any]:

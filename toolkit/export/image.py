@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import tarfile
 import zlib
@@ -18,7 +19,7 @@ from toolkit.atomic import atomic_file
 from toolkit.executable import Executable
 from toolkit.export.image_config import image_config
 from toolkit.export.layer import write_layer
-from toolkit.export.place import atomic_directory
+from toolkit.export.place import atomic_directory, make_directory, write_file
 from toolkit.export.room import check_room
 from toolkit.payload import config_of, filesystem_of, rootfs_of
 from toolkit.squashfs.survey import survey
@@ -42,13 +43,12 @@ def write_oci_layout(executable: Executable, path: Path) -> None:
     """
     space = survey(filesystem_of(executable))
     with atomic_directory(path) as directory:
-        check_room("its layer's files", space.total.stored + space.holes, directory.parent)
-        blobs = directory / "blobs" / "sha256"
-        blobs.mkdir(parents=True)
+        check_room("its layer's files", space.total.stored + space.holes, directory)
+        blobs = _make_directories(directory, "blobs", "sha256")
 
         def store(data: bytes, kind: str) -> dict[str, Any]:
             digest = hashlib.sha256(data).hexdigest()
-            (blobs / digest).write_bytes(data)
+            write_file(blobs, digest, data)
             return {"mediaType": kind, "digest": f"sha256:{digest}", "size": len(data)}
 
         layer, diff_id = _store_layer(executable, blobs)
@@ -63,9 +63,10 @@ def write_oci_layout(executable: Executable, path: Path) -> None:
         listed["platform"] = {key: config[key] for key in ("os", "architecture")}
         listed["annotations"] = {"org.opencontainers.image.ref.name": _TAG}
         index = {"schemaVersion": 2, "manifests": [listed]}
-        (directory / "index.json").write_bytes(_json(index))
-        (directory / "oci-layout").write_bytes(_json({"imageLayoutVersion": "1.0.0"}))
-        directory.chmod(0o755)
+        write_file(directory, "index.json", _json(index))
+        write_file(directory, "oci-layout", _json({"imageLayoutVersion": "1.0.0"}))
+        os.close(blobs)
+        os.fchmod(directory, 0o755)
 
 
 def write_docker_archive(executable: Executable, path: Path) -> str:
@@ -73,7 +74,7 @@ def write_docker_archive(executable: Executable, path: Path) -> str:
     name = f"{_repository(executable.path)}:{_TAG}"
     size = survey(filesystem_of(executable)).total.size
     with atomic_file(path, 0o644) as file:
-        check_room("its archive's files", size, path.resolve().parent)
+        check_room("its archive's files", size, file.fileno())
         digest = hashlib.sha256()
 
         def write(data: bytes) -> None:
@@ -97,17 +98,29 @@ def write_docker_archive(executable: Executable, path: Path) -> str:
     return name
 
 
+def _make_directories(directory: int, outer: str, inner: str) -> int:
+    """Both, mode 0755, the inner one opened."""
+    above = make_directory(directory, outer)
+    try:
+        made = make_directory(above, inner)
+        for each in (above, made):
+            os.fchmod(each, 0o755)
+        return made
+    finally:
+        os.close(above)
+
+
 def _write_layer(executable: Executable, write: Callable[[bytes], Any]) -> None:
     filesystem = filesystem_of(executable)
     write_layer(filesystem, rootfs_of(filesystem), write)
 
 
-def _store_layer(executable: Executable, blobs: Path) -> tuple[dict[str, Any], str]:
+def _store_layer(executable: Executable, blobs: int) -> tuple[dict[str, Any], str]:
     """The layer's descriptor, and the digest of its tar."""
     diff, blob, size = hashlib.sha256(), hashlib.sha256(), 0
-    unnamed = blobs / "layer"
     compressor = _compressor()
-    with unnamed.open("wb") as file:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    with open(os.open(_LAYER, flags, 0o644, dir_fd=blobs), "wb") as file:
 
         def put(data: bytes) -> None:
             nonlocal size
@@ -120,7 +133,7 @@ def _store_layer(executable: Executable, blobs: Path) -> tuple[dict[str, Any], s
 
         _write_layer(executable, write)
         put(compressor.flush())
-    unnamed.rename(blobs / blob.hexdigest())
+    os.rename(_LAYER, blob.hexdigest(), src_dir_fd=blobs, dst_dir_fd=blobs)
     descriptor = {
         "mediaType": f"{_OCI}.layer.v1.tar+gzip",
         "digest": f"sha256:{blob.hexdigest()}",

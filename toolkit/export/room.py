@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 from toolkit.errors import DockercError
 
 
-def check_room(what: str, needed: int, directory: Path) -> None:
-    """Raise DockercError unless `directory` has `needed` bytes left for `what`, a plural."""
-    free = shutil.disk_usage(directory).free
+def check_room(what: str, needed: int, file: int) -> None:
+    """Raise DockercError unless the disk of an open file has `needed` bytes left for `what`, a
+    plural."""
+    free = shutil.disk_usage(file).free
     if needed > free:
         raise DockercError(
-            f"{what} take {needed} bytes and {directory} has {free} left; "
+            f"{what} take {needed} bytes and the disk has {free} left; "
             "free some space or choose another place"
         )

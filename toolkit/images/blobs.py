@@ -6,7 +6,8 @@ from contextlib import AbstractContextManager
 from typing import BinaryIO, Protocol
 
 from toolkit.errors import DockercError
-from toolkit.images.manifest import DOCUMENT_LIMIT, Descriptor
+from toolkit.images.manifest import Descriptor
+from toolkit.limits import MAX_DOCUMENT
 
 
 class BlobStore(Protocol):
@@ -18,12 +19,15 @@ class BlobStore(Protocol):
     def open_blob(self, descriptor: Descriptor) -> AbstractContextManager[BinaryIO]:
         """A verified stream. Raises DockercError when the blob is absent."""
 
+    def stop(self) -> None:
+        """`Image.stop`; nothing to do where nobody waits for anybody."""
+
 
 def read_blob(store: BlobStore, descriptor: Descriptor, where: str) -> bytes:
     """A whole blob, verified. Raises DockercError when it is larger than a document may be."""
-    if descriptor.size > DOCUMENT_LIMIT:
+    if descriptor.size > MAX_DOCUMENT:
         raise DockercError(
-            f"{where} claims {descriptor.size} bytes; at most {DOCUMENT_LIMIT} are read"
+            f"{where} claims {descriptor.size} bytes; at most {MAX_DOCUMENT} are read"
         )
     with store.open_blob(descriptor) as stream:
         return stream.read()

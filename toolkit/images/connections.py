@@ -10,25 +10,30 @@ CA rules; oras downloads to files and checks no digest while streaming. Its retr
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 import threading
+import time
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
 from toolkit.errors import DockercError
+from toolkit.images import wire
 from toolkit.images.certificates import Trust
-from toolkit.images.manifest import DOCUMENT_LIMIT
 from toolkit.images.retry import TRANSIENT, Attempts
+from toolkit.images.sockets import Limit, Sockets
+from toolkit.images.wire import CONNECT_TIMEOUT, PIECE, READ_TIMEOUT, pool_classes
+from toolkit.limits import MAX_DOCUMENT
 from toolkit.version import __version__
 
-CONNECT_TIMEOUT = 15.0  # seconds
-READ_TIMEOUT = 60.0  # seconds without a byte
+_DOCUMENT_TIMEOUT = 300.0  # seconds for a whole one
 _REDIRECT_LIMIT = 5
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 class Interrupted(DockercError):
@@ -46,25 +51,26 @@ class Stalled(Interrupted):
 class _Adapter(HTTPAdapter):
     """Trusts the system's certificates beside certifi's, as docker does: companies add theirs."""
 
-    def __init__(self, context: ssl.SSLContext) -> None:
+    def __init__(self, context: ssl.SSLContext, sockets: Sockets) -> None:
         self._context = context
+        self._classes = pool_classes(sockets)
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = self._classes
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-        return super().proxy_manager_for(proxy, ssl_context=self._context, **kwargs)
+        manager = super().proxy_manager_for(proxy, ssl_context=self._context, **kwargs)
+        manager.pool_classes_by_scheme = self._classes
+        return manager
 
 
 class _Session(requests.Session):
-    def rebuild_auth(
-        self, prepared_request: requests.PreparedRequest, response: requests.Response
-    ) -> None:
-        """After a redirect. Where requests would look into ~/.netrc for the new host, we do not."""
-        old, new = response.request.url, prepared_request.url
-        if self.should_strip_auth(old, new):  # type: ignore[no-untyped-call]
-            prepared_request.headers.pop("Authorization", None)
+    """Sees no redirects: whether it follows them or not, requests reads their bodies."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        return None
 
 
 class _Authorization(requests.auth.AuthBase):
@@ -90,6 +96,7 @@ class Connections:
         self._local = threading.local()
         self._sessions: list[requests.Session] = []
         self._stopped = threading.Event()
+        self._sockets = Sockets()
         self._is_verified = trust.anywhere.verify_mode != ssl.CERT_NONE
         if not self._is_verified:
             # The user has asked for it; to be told so at each request is no help.
@@ -99,8 +106,9 @@ class Connections:
         return Attempts(self._stopped)
 
     def close(self) -> None:
-        """Ends all connections, and the pauses of threads that are to try again."""
+        """Ends all connections, whoever waits on them, and the pauses before further attempts."""
         self._stopped.set()
+        self._sockets.stop()
         for session in list(self._sessions):
             session.close()
 
@@ -117,23 +125,14 @@ class Connections:
 
     def post(self, url: str, attempts: Attempts, form: Mapping[str, str]) -> requests.Response:
         """The same for a form. It may hold a secret, and so follows no redirect."""
-        return self._request("POST", url, attempts, data=dict(form), allow_redirects=False)
+        return self._request("POST", url, attempts, data=dict(form))
 
     def _request(
         self, method: str, url: str, attempts: Attempts, auth: str | None = None, **options: Any
     ) -> requests.Response:
         while True:
             try:
-                response = self._session().request(
-                    method,
-                    url,
-                    timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
-                    auth=_Authorization(auth),
-                    stream=True,
-                    # Given with each request, for $REQUESTS_CA_BUNDLE overrides the session's.
-                    verify=self._is_verified,
-                    **options,
-                )
+                response = self._send(method, url, auth, options)
             except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
                 failure = self._failure(error)
                 if isinstance(failure, Interrupted) and attempts.again(cost=failure.cost):
@@ -145,13 +144,60 @@ class Connections:
                     continue
             return response
 
+    def _send(
+        self, method: str, url: str, auth: str | None, options: dict[str, Any]
+    ) -> requests.Response:
+        """One attempt, a GET's redirects followed.
+
+        By ourselves: requests would read their bodies, which may have no end, and go from https to
+        http. The authorization is for the first host alone.
+        """
+        history: list[requests.Response] = []
+        session = self._session()
+        while True:
+            response = session.request(
+                method,
+                url,
+                timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
+                auth=_Authorization(auth),
+                stream=True,
+                # Given with each request, for $REQUESTS_CA_BUNDLE overrides the session's.
+                verify=self._is_verified,
+                **options,
+            )
+            target = response.headers.get("Location")
+            if method != "GET" or not target or response.status_code not in _REDIRECTS:
+                response.history = history
+                return response
+            response.close()
+            history.append(response)
+            if len(history) > _REDIRECT_LIMIT:
+                raise requests.TooManyRedirects
+            following = urljoin(url, target)
+            self._check_redirect(url, following)
+            if session.should_strip_auth(url, following):  # type: ignore[no-untyped-call]
+                auth = None
+            url = following
+
+    def _check_redirect(self, url: str, following: str) -> None:
+        schemes = urlsplit(url).scheme, urlsplit(following).scheme
+        if schemes[1] not in ("http", "https"):
+            raise DockercError(
+                f"cannot reach the registry {self._registry}: it redirects to what is no web"
+                " address"
+            )
+        if schemes == ("https", "http") and self._is_verified:
+            raise DockercError(
+                f"the registry {self._registry} redirects from https to plain http, where anybody"
+                " on the way can read along; --no-tls-verify would allow it"
+            )
+
     def speaks_https(self) -> bool:
         """Whether the registry's host does. Raises DockercError when there is no telling."""
         try:
             self._session().get(
                 f"https://{self._host}/v2/",
                 timeout=(CONNECT_TIMEOUT, CONNECT_TIMEOUT),
-                allow_redirects=False,
                 stream=True,
                 auth=_Authorization(None),
                 verify=self._is_verified,
@@ -170,32 +216,43 @@ class Connections:
     def read(self, response: requests.Response, where: str) -> bytes:
         """A whole document. Raises DockercError when it is cut, stalls or is larger than 4 MiB."""
         data = bytearray()
+        end = time.monotonic() + _DOCUMENT_TIMEOUT
         # Only the read after the last byte tells a cut body from a whole one.
-        while part := self.read_part(response, DOCUMENT_LIMIT + 1, where):
+        while part := self.read_part(response, MAX_DOCUMENT + 1, where):
             data += part
-            if len(data) > DOCUMENT_LIMIT:
-                raise DockercError(f"{where} is larger than {DOCUMENT_LIMIT} bytes; refusing it")
+            if len(data) > MAX_DOCUMENT:
+                raise DockercError(f"{where} is larger than {MAX_DOCUMENT} bytes; refusing it")
+            if time.monotonic() > end:
+                raise DockercError(f"{where} takes longer than {_DOCUMENT_TIMEOUT:.0f} seconds")
         return bytes(data)
 
     def read_part(self, response: requests.Response, size: int, where: str) -> bytes:
         """At most `size` bytes of a body, none at its end. Raises Interrupted when it is cut."""
-        try:
-            data: bytes = response.raw.read(size)
-        except (urllib3.exceptions.HTTPError, OSError, AttributeError) as error:
-            # The AttributeError is urllib3's where `close` came from another thread.
-            sentence = f"{where} did not arrive whole from {self._registry}"
-            if isinstance(error, urllib3.exceptions.ReadTimeoutError):
-                raise Stalled(f"{sentence}: no data for {READ_TIMEOUT:.0f} seconds") from error
-            raise Interrupted(f"{sentence}: the connection was cut; try again") from error
-        return data
+        sentence = f"{where} did not arrive whole from {self._registry}"
+        source = getattr(response.raw, "_original_response", None)
+        with contextlib.ExitStack() as stack:
+            limit: Limit | None = None
+            if isinstance(source, wire.Response):
+                limit = stack.enter_context(self._sockets.limit(source.held, READ_TIMEOUT))
+            try:
+                data: bytes = response.raw.read(min(size, PIECE))
+                if limit is None or not limit.expired:
+                    return data
+            except (urllib3.exceptions.HTTPError, OSError, AttributeError, ValueError) as error:
+                # The latter two are urllib3's where `close` came from another thread.
+                stalled = isinstance(error, urllib3.exceptions.ReadTimeoutError)
+                if not stalled and (limit is None or not limit.expired):
+                    raise Interrupted(f"{sentence}: the connection was cut; try again") from error
+        raise Stalled(f"{sentence}: no data for {READ_TIMEOUT:.0f} seconds, or hardly any")
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
             session = _Session()
-            session.mount("https://", _Adapter(self._trust.anywhere))
-            session.mount(f"https://{self._host}/", _Adapter(self._trust.registry))
-            session.max_redirects = _REDIRECT_LIMIT
+            for prefix in ("http://", "https://"):
+                session.mount(prefix, _Adapter(self._trust.anywhere, self._sockets))
+            own = _Adapter(self._trust.registry, self._sockets)
+            session.mount(f"https://{self._host}/", own)
             session.headers["User-Agent"] = f"dockerc/{__version__}"
             # Blobs are checked as they are stored; a transport encoding would only be in the way.
             session.headers["Accept-Encoding"] = "identity"

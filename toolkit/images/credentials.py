@@ -10,6 +10,7 @@ import base64
 import binascii
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from pathlib import Path
 from toolkit.errors import DockercError
 from toolkit.images.access import Credentials
 from toolkit.images.document import Document, parse_document
-from toolkit.images.manifest import DOCUMENT_LIMIT
+from toolkit.limits import MAX_DOCUMENT
 
 # Docker Hub's name in docker's files is the address of its first API, whatever is spoken now.
 _HUB_KEY = "https://index.docker.io/v1/"
@@ -63,7 +64,7 @@ def _files() -> list[Path]:
 def _read(path: Path) -> Document | None:
     try:
         with path.open("rb") as file:
-            data = file.read(DOCUMENT_LIMIT)
+            data = file.read(MAX_DOCUMENT)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None  # others' directories are no business of this build
     except OSError as error:
@@ -122,6 +123,9 @@ def _from_entry(entry: Document) -> Credentials | None:
 
 def _ask_helper(name: str, registry: str) -> Credentials | None:
     """What `docker-credential-NAME get` says (docker-credential-helpers, README)."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        # With a slash it would be a path, from the working directory as likely as not.
+        raise DockercError(f"the credential helper '{name}' has a name that no program in PATH has")
     program = f"docker-credential-{name}"
     path = shutil.which(program)
     if path is None:

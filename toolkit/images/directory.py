@@ -6,7 +6,8 @@ import io
 from pathlib import Path
 
 from toolkit.errors import DockercError
-from toolkit.images.manifest import DOCUMENT_LIMIT
+from toolkit.limits import MAX_DOCUMENT
+from toolkit.regular import open_regular
 
 
 class Directory:
@@ -22,13 +23,18 @@ class Directory:
             return None
 
     def open(self, name: str) -> io.FileIO:
+        """A regular file; raises DockercError for anything else, such as a pipe that has no end."""
         try:
-            return io.FileIO(self._path / name)
+            return io.FileIO(open_regular(self._path / name))
         except OSError as error:
             raise DockercError(
                 f"cannot open {self._path / name}: {error.strerror or error}"
             ) from error
 
     def read(self, name: str) -> bytes:
+        """A whole document; raises DockercError when it is absent or too large."""
         with self.open(name) as file:
-            return file.read(DOCUMENT_LIMIT)
+            data = file.read(MAX_DOCUMENT + 1)
+        if len(data) > MAX_DOCUMENT:
+            raise DockercError(f"{self._path / name} has more than {MAX_DOCUMENT} bytes")
+        return data

@@ -11,10 +11,11 @@ import gzip
 import hashlib
 import io
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from toolkit.errors import DockercError
 from toolkit.images.document import Document, parse_document, parse_json
@@ -25,6 +26,7 @@ from toolkit.images.selection import read_diff_ids
 from toolkit.images.source import Image, Layer, Platform
 from toolkit.images.tarball import Tarball, open_tarball
 from toolkit.images.verified import ByteSource, verified
+from toolkit.limits import MAX_LAYERS
 
 _BLOB_PATH = re.compile(r"blobs/(sha256|sha512)/([0-9a-f]+)")
 _NAMES_SHOWN = 20
@@ -49,8 +51,22 @@ class ArchivedImage:
             return verified(self.tarball.open(path), f"{match[1]}:{match[2]}", layer.size, where)
         source: ByteSource = io.BufferedReader(self.tarball.open(path))
         if _is_gzip(self.tarball, path):
-            source = gzip.GzipFile(fileobj=source)
+            source = io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(fileobj=source)))
+            # Whoever reads layers would unpack it once more, a thousand times a thousand.
+            if _is_packed(source, where):
+                raise DockercError(f"{where} is compressed twice; refusing it")
         return verified(source, layer.diff_id, layer.size, where)
+
+    def stop(self) -> None:
+        """A file is there at once."""
+
+
+def _is_packed(source: Any, where: str) -> bool:
+    try:
+        head: bytes = source.peek(4)[:4]
+        return head.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd"))
+    except (OSError, EOFError, zlib.error) as error:
+        raise DockercError(f"cannot read {where}: {error}") from None
 
 
 def _is_gzip(tarball: Tarball, path: str) -> bool:
@@ -132,6 +148,8 @@ def _load(reference: str, tarball: Tarball, image: Document, wanted: Platform) -
             f"not for {normalised(wanted)}{hint}"
         )
     paths = image.texts("Layers")
+    if len(paths) > MAX_LAYERS:
+        raise DockercError(f"{reference} has {len(paths)} layers; at most {MAX_LAYERS} are read")
     diff_ids = read_diff_ids(config, len(paths))
     return ArchivedImage(
         reference=reference,

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from toolkit.errors import DockercError
+from toolkit.limits import MAX_NESTING
+from toolkit.nesting import nests_deeper
 
 T = TypeVar("T")
 
@@ -84,6 +86,8 @@ def parse_json(data: bytes, where: str) -> Any:
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise DockercError(f"{where} is not valid JSON: {error}") from None
+    if nests_deeper(value, MAX_NESTING):
+        raise DockercError(f"{where} is malformed: it nests beyond reason")
     return value
 
 

@@ -23,7 +23,8 @@ from urllib.parse import urlencode, urlsplit
 
 from toolkit.errors import DockercError
 from toolkit.images.document import parse_document
-from toolkit.images.manifest import DOCUMENT_LIMIT
+from toolkit.images.strict_http import StrictResponse
+from toolkit.limits import MAX_DOCUMENT
 
 _CONNECT_TIMEOUT = 15.0  # seconds
 # An engine may collect a whole image before its first byte.
@@ -126,6 +127,7 @@ class Engine:
     def __init__(self, address: EngineAddress) -> None:
         self.url = address.url
         self._connection = _connection(address)
+        self._connection.response_class = StrictResponse
 
     def __enter__(self) -> Engine:
         return self
@@ -160,7 +162,7 @@ class Engine:
 def read_message(response: http.client.HTTPResponse) -> str:
     """What an error answer says, on one line."""
     try:
-        message = str(json.loads(response.read(DOCUMENT_LIMIT))["message"])
+        message = str(json.loads(response.read(MAX_DOCUMENT))["message"])
     except (ValueError, KeyError, TypeError, OSError, http.client.HTTPException, RecursionError):
         message = f"{response.status} {response.reason}"
     return _line(message)

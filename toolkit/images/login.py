@@ -96,14 +96,21 @@ class Login:
         return f"Bearer {self._fetch_token(realm, challenge, what)}"
 
     def _fetch_token(self, realm: str, challenge: Challenge, what: str) -> str:
-        host = urlsplit(realm).netloc
-        with self._ask(realm, challenge) as response:
+        try:
+            host = urlsplit(realm).netloc
+            asked = self._ask(realm, challenge)
+        except (ValueError, requests.RequestException):
+            raise DockercError(
+                f"the registry {self._registry} names a token server that is no web address:"
+                f" {realm[:200]}"
+            ) from None
+        with asked as response:
             if response.status_code in (400, 401, 403, 404):
                 raise self._refused() if self._given else self.denied(what)
             if response.status_code != 200:
                 raise DockercError(
-                    f"{host} answered {response.status_code} {response.reason} for a token; "
-                    f"try again later"
+                    f"{host} answered {response.status_code} {str(response.reason)[:200]} for a"
+                    " token; try again later"
                 )
             where = f"the token of {host}"
             answer = parse_document(self._connections.read(response, where), where)

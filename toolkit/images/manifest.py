@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from toolkit.errors import DockercError
 from toolkit.images.document import Document, parse_document
 from toolkit.images.source import Platform
+from toolkit.limits import MAX_LAYERS
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -33,9 +34,6 @@ _LAYER_TYPE = re.compile(
     r"|application/vnd\.docker\.image\.rootfs\.(?:foreign\.)?diff\.tar(?:\.gzip|\.zstd|\+zstd)?"
 )
 
-# 4 MiB is what registries accept for a manifest (OCI distribution-spec, "Pushing Manifests").
-DOCUMENT_LIMIT = 4 << 20
-_LAYER_LIMIT = 1000  # overlay2 and docker stop at 127
 _SIZE_LIMIT = 1 << 63
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 
@@ -133,9 +131,9 @@ def _manifest(document: Document) -> Manifest:
         kind = document.text("artifactType") or config.media_type or "of no stated type"
         raise DockercError(f"{document.where} is not a container image but an artifact: {kind}")
     layers = tuple(_descriptor(layer) for layer in document.objects("layers"))
-    if len(layers) > _LAYER_LIMIT:
+    if len(layers) > MAX_LAYERS:
         raise DockercError(
-            f"{document.where} has {len(layers)} layers; at most {_LAYER_LIMIT} are read"
+            f"{document.where} has {len(layers)} layers; at most {MAX_LAYERS} are read"
         )
     for layer in layers:
         if layer.media_type.endswith("+encrypted"):

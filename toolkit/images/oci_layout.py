@@ -55,6 +55,9 @@ class _Layout:
         where = f"blob {descriptor.digest} of {self._reference}"
         return verified(self._files.open(name), descriptor.digest, descriptor.size, where)
 
+    def stop(self) -> None:
+        """Files are there at once."""
+
     def entries(self) -> list[Descriptor]:
         """What the reference names. Raises DockercError, with the names there are, if nothing."""
         if self._reference.digest:

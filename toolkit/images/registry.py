@@ -42,6 +42,8 @@ class _Repository:
     def close(self) -> None:
         self._client.close()
 
+    stop = close
+
     def read_manifest(self, descriptor: Descriptor) -> bytes:
         return self._get_manifest(descriptor.digest)[0]
 

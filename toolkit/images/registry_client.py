@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 _HOSTS = {"docker.io": "registry-1.docker.io"}
 # A connection that brought this much was worth its attempt, and gives a blob all of them back.
 _PROGRESS = 1 << 20
+_FREE_REPEATS = 64 << 20
+"""Bytes that a server may send over again, beside as many as the blob has: one that cannot resume
+and breaks off often would send a square of its size."""
 
 
 class RegistryClient:
@@ -135,7 +138,8 @@ class RegistryClient:
             )
         later = "; try again later" if status >= 500 else ""
         return DockercError(
-            f"the registry {self.registry} answered {status} {response.reason} for {what}{later}"
+            f"the registry {self.registry} answered {status} {str(response.reason)[:200]} for"
+            f" {what}{later}"
         )
 
 
@@ -160,6 +164,7 @@ class _Blob(io.RawIOBase):
         self._position = 0  # what the reader has
         self._at = 0  # where the response stands, which may have begun anew
         self._worth = _PROGRESS
+        self._again = size + _FREE_REPEATS
 
     def readable(self) -> bool:
         return True
@@ -195,6 +200,11 @@ class _Blob(io.RawIOBase):
             if not passed:
                 return b""
             self._at += passed
+            self._again -= passed
+            if self._again < 0:
+                raise DockercError(
+                    f"{self._what} is sent from its beginning again and again; refusing it"
+                )
         data = self._client.read_part(self._response, size, self._what)
         self._at += len(data)
         return data

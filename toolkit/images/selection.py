@@ -44,6 +44,9 @@ class StoredImage:
     def open_layer(self, layer: Layer) -> AbstractContextManager[BinaryIO]:
         return self.store.open_blob(self.blobs[layer.diff_id])
 
+    def stop(self) -> None:
+        self.store.stop()
+
 
 class Selector:
     """Walks what a store offers under one reference."""

@@ -41,6 +41,9 @@ class _SkopeoDirectory:
     def open_blob(self, descriptor: Descriptor) -> AbstractContextManager[BinaryIO]:
         return self._open(_file_name(descriptor.digest), descriptor, "blob")
 
+    def stop(self) -> None:
+        """Files are there at once."""
+
     def root(self) -> Descriptor:
         """The manifest or index that the directory holds."""
         path = self._reference.path

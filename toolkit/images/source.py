@@ -57,3 +57,6 @@ class Image(Protocol):
         The stream checks itself: the read that reaches its end raises DockercError when digest or
         size differ from the manifest's. A caller must therefore read to the end.
         """
+
+    def stop(self) -> None:
+        """End all reading, from any thread: whoever waits for data gets a DockercError at once."""

@@ -96,11 +96,15 @@ class BlockWriter:
         self._in_flight: deque[tuple[int, bytes, Future[bytes]]] = deque()
         self._limit = 2 * compressor.threads + 2
 
-    def add(self, block: bytes | None) -> int:
-        """Queue a block, None or all zeros for a sparse one; returns its number."""
+    def add_holes(self, count: int) -> None:
+        """So many sparse blocks."""
+        self.sizes.frombytes(bytes(count * self.sizes.itemsize))
+
+    def add(self, block: bytes) -> int:
+        """Queue a block, which becomes a sparse one if it is all zeros; returns its number."""
         number = len(self.sizes)
         self.sizes.append(SPARSE_BLOCK)
-        if block is not None and not is_hole(block):
+        if not is_hole(block):
             if len(self._in_flight) >= self._limit:
                 self._retire()
             self._in_flight.append((number, block, self._compressor.submit(block)))

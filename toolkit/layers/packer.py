@@ -9,27 +9,34 @@ from typing import Any, BinaryIO
 
 from toolkit.errors import DockercError
 from toolkit.layers import tar
+from toolkit.layers.budget import Budget, cost
 from toolkit.layers.compress import BlockWriter, Compressor, is_hole
 from toolkit.layers.entry import Content, Entry, EntryKind
 from toolkit.layers.pack import Pack
 from toolkit.layers.stream import LayerStream
-from toolkit.layers.tree import MAX_DEPTH
-from toolkit.squashfs.structs import MAX_NAME, XATTR_PREFIXES
+from toolkit.limits import (
+    MAX_BLOCKS,
+    MAX_DEPTH,
+    MAX_ENTRIES,
+    MAX_ID,
+    MAX_NAME,
+    MAX_TARGET,
+    MAX_XATTRS,
+)
+from toolkit.notes import named
+from toolkit.squashfs.structs import XATTR_PREFIXES
 
 WHITEOUT_PREFIX = b".wh."
 OPAQUE_WHITEOUT = b".wh..wh..opq"
 _AUFS_PREFIX = b".wh..wh."
 """Names that aufs kept for itself; layer.md reserves them, nobody extracts them."""
-_MAX_ENTRIES = 4_000_000
 _MAX_TEXT = 512 << 20
 """Bytes of names, targets and attributes of one layer: they stay in memory, and gzip makes a
 thousand out of one."""
-_MAX_TARGET = 4095
-"""Bytes of a symlink's target: what symlink(2) takes."""
-_MAX_XATTRS = 128 << 10
-"""Bytes of one file's extended attributes; our readers take no more."""
 _OVERLAY_XATTRS = (b"trusted.overlay.", b"user.overlay.")
 """overlayfs would take these for its own and hide or redirect what they stand on."""
+_RECKONED = 1 << 20
+"""Bytes of memory from one reckoning to the next."""
 _WINDOW = 24 << 20
 """Bytes of small files sorted together before they share fragments."""
 _ELF = b"\x7fELF"
@@ -37,7 +44,6 @@ _CODE = frozenset((b"py", b"pyc", b"pm", b"pl", b"rb", b"js", b"mjs", b"cjs"))
 """Extensions of what an interpreter reads when a program starts."""
 _Small = tuple[bytes, bytes, list[Entry]]
 """A small file's digest, its bytes, and all entries that have them."""
-_MAX_ID = 0xFFFFFFFF
 _MAX_TIME = 0xFFFFFFFF
 
 _KINDS = {
@@ -61,6 +67,7 @@ class Packer:
         compressor: Compressor,
         block_size: int,
         data_hash: Any = None,
+        budget: Budget | None = None,
     ) -> None:
         self.pack = Pack(file, block_size)
         self._number = number
@@ -70,20 +77,26 @@ class Packer:
         self._small: dict[bytes, tuple[bytes, list[Entry]]] = {}
         self._small_bytes = 0
         self._text_bytes = 0
+        self._budget = budget or Budget()
 
     def read(self, stream: LayerStream) -> Pack:
         """Pack the whole stream; raises DockercError on a damaged, hostile or oversized layer."""
         reader = tar.TarReader(stream)
+        taken = stored = 0
         for item in reader:
             entry = self._entry(item)
             if entry is None:
                 continue
-            if len(self.pack.entries) >= _MAX_ENTRIES:
-                raise DockercError(f"its tar has more than {_MAX_ENTRIES} entries")
+            if len(self.pack.entries) >= MAX_ENTRIES:
+                raise DockercError(f"its tar has more than {MAX_ENTRIES} entries")
             self._text_bytes += len(entry.path) + len(entry.target) + _size(entry.xattrs)
             if self._text_bytes > _MAX_TEXT:
                 raise DockercError(f"the names and attributes of its tar exceed {_MAX_TEXT} bytes")
             self.pack.entries.append(entry)
+            taken += cost(entry)
+            if taken > _RECKONED:
+                self._budget.take(taken, stream.stored - stored)
+                taken, stored = 0, stream.stored
             if entry.kind is EntryKind.FILE and item.size:
                 self._store(entry, item, reader)
         stream.finish()
@@ -111,14 +124,14 @@ class Packer:
             return None
         if not path and kind is not EntryKind.DIRECTORY:
             raise DockercError("its tar replaces the root directory by something else")
-        if not (0 <= item.uid < _MAX_ID and 0 <= item.gid < _MAX_ID):
+        if not (0 <= item.uid <= MAX_ID and 0 <= item.gid <= MAX_ID):
             raise DockercError(f"an owner of its tar is out of range: {item.uid}:{item.gid}")
         target = b""
         if kind is EntryKind.SYMLINK:
             target = item.link
-            if not 0 < len(target) <= _MAX_TARGET:
+            if not 0 < len(target) <= MAX_TARGET:
                 raise DockercError(
-                    f"a symlink's target in its tar has {len(target)} bytes; 1 to {_MAX_TARGET}"
+                    f"a symlink's target in its tar has {len(target)} bytes; 1 to {MAX_TARGET}"
                     " are possible"
                 )
             if b"\0" in target:
@@ -151,34 +164,40 @@ class Packer:
                 kept.append((name, value))
             else:
                 shown = name[:60].decode("utf-8", "backslashreplace")
-                self.pack.left_out[f"extended attributes {shown}"] += 1
-        if _size(kept) > _MAX_XATTRS:
+                self.pack.left_out[named(self.pack.left_out, "extended attributes", shown)] += 1
+        if _size(kept) > MAX_XATTRS:
             raise DockercError(
                 f"a file of its tar has {_size(kept)} bytes of extended attributes;"
-                f" at most {_MAX_XATTRS} are taken"
+                f" at most {MAX_XATTRS} are taken"
             )
         return tuple(kept)
 
     def _store(self, entry: Entry, item: tar.TarEntry, reader: tar.TarReader) -> None:
+        count = -(-item.size // self._block_size)
+        if len(self._blocks.sizes) + count > MAX_BLOCKS:
+            raise DockercError(
+                f"its files have more than {MAX_BLOCKS} blocks; a larger --block-size makes fewer"
+            )
         blocks = reader.blocks(item, self._block_size)
         if item.size < self._block_size:
             (block,) = blocks
             # A file of zeros is a hole: a fragment made of nothing else could not be stored.
-            if block is not None and not is_hole(block):
+            if not isinstance(block, int) and not is_hole(block):
                 self._store_small(entry, block)
                 return
-            blocks = iter([None])
+            blocks = iter([1])
         hasher = hashlib.blake2b(digest_size=16)
         first = len(self._blocks.sizes)
         holes = array("Q")
         for block in blocks:
-            number = self._blocks.add(block)
-            if block is None:
-                holes.append(number - first)
+            if isinstance(block, int):
+                at = len(self._blocks.sizes) - first
+                holes.extend(range(at, at + block))
+                self._blocks.add_holes(block)
             else:
+                self._blocks.add(block)
                 hasher.update(block)
         hasher.update(holes)  # last, so that no data can pass for it: the sizes tell it apart
-        count = len(self._blocks.sizes) - first
         entry.content = Content(item.size, hasher.digest(), self._number, first, count, -1, 0)
 
     def _store_small(self, entry: Entry, data: bytes) -> None:
@@ -243,8 +262,10 @@ def clean_path(name: bytes) -> bytes:
         if part == b"..":
             del parts[-1:]
         elif part not in (b"", b"."):
-            if len(part) >= MAX_NAME:
-                raise DockercError(f"a name in its tar has {len(part)} bytes; 255 are possible")
+            if len(part) > MAX_NAME:
+                raise DockercError(
+                    f"a name in its tar has {len(part)} bytes; {MAX_NAME} are possible"
+                )
             parts.append(part)
     if len(parts) > MAX_DEPTH:
         raise DockercError(f"a path in its tar is {len(parts)} directories deep")

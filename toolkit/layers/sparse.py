@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from toolkit.layers.tar import ByteStream
 
 _BLOCK = 512
-_MAX_SEGMENTS = 1 << 20
+_MAX_SEGMENTS = 1 << 18
+_MAX_DIGITS = 19
 
 
 class Segment(NamedTuple):
@@ -49,6 +50,10 @@ def pax_map_in_data(stream: ByteStream, stored: int) -> tuple[list[Segment], int
         lines += whole
         if lines and wanted == 1:
             wanted = 1 + 2 * _count(lines[0])
+        # A line has few digits, and what compresses well can have any number of lines.
+        too_long = len(lines) < wanted and len(rest) > _MAX_DIGITS  # else zeros that pad the block
+        if too_long or wanted > 1 + 2 * _MAX_SEGMENTS:
+            raise DockercError("a sparse file's map in its tar is malformed, or has too many parts")
     return _from_numbers(lines[1:wanted]), used
 
 
@@ -78,6 +83,6 @@ def _from_numbers(numbers: list[bytes]) -> list[Segment]:
 
 
 def _count(text: bytes) -> int:
-    if not text.isdigit() or len(text) > 19:
+    if not text.isdigit() or len(text) > _MAX_DIGITS:
         raise DockercError("a sparse file's map in its tar is malformed")
     return int(text)

@@ -23,7 +23,11 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _SKIPPABLE_MAGIC = b"\x2a\x4d\x18"
 """Bytes 1-3 of a zstd skippable frame (RFC 8878 3.1.2), which may come first."""
-_MAX_ZSTD_WINDOW = 128 << 20
+_ZSTD_WINDOW = 16 << 20
+"""Bytes; level 19 needs half of it."""
+_LARGEST_ZSTD_WINDOW = 128 << 20
+_large_window = threading.Lock()
+"""Held by the one layer that may have a larger window, of those that are read at once."""
 _FREE_SIZE = 16 << 30
 _MAX_RATIO = 1100
 """gzip cannot expand more than 1032 times; what zstd makes of zeros is allowed up to _FREE_SIZE."""
@@ -37,7 +41,7 @@ class LayerStream:
     """
 
     def __init__(self, compressed: BinaryIO, diff_id: str) -> None:
-        self._compressed = compressed
+        self._compressed = _Counted(compressed)
         self._diff_id = diff_id
         self._hash = hashlib.new(diff_id.partition(":")[0])
         self._chunks: queue.Queue[bytes | BaseException | None] = queue.Queue(_CHUNKS_AHEAD)
@@ -58,6 +62,11 @@ class LayerStream:
     ) -> None:
         self._stopped.set()
         self._thread.join()
+
+    @property
+    def stored(self) -> int:
+        """Bytes read so far of the layer as it is stored."""
+        return self._compressed.count
 
     def read(self, size: int) -> bytes:
         """Exactly `size` bytes; raises DockercError at an early end."""
@@ -108,7 +117,7 @@ class LayerStream:
     def _produce(self) -> None:
         last: BaseException | None = None
         try:
-            source = _Counted(self._compressed)
+            source = self._compressed
             total = 0
             for chunk in _decompressed(cast(BinaryIO, source)):
                 total += len(chunk)
@@ -202,12 +211,16 @@ def _zlib() -> Any:
 def _unzstd(data: bytes, file: BinaryIO) -> Iterator[bytes]:
     import zstandard
 
-    decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_ZSTD_WINDOW)
     joined = cast(BinaryIO, _Joined(data, file))
     try:
-        with decompressor.stream_reader(joined, read_across_frames=True) as reader:
-            while chunk := reader.read(_CHUNK):
-                yield chunk
+        parameters = zstandard.get_frame_parameters(data)
+        is_large = not 0 < parameters.window_size <= _ZSTD_WINDOW
+        with _large_window if is_large else contextlib.nullcontext():
+            size = _LARGEST_ZSTD_WINDOW if is_large else _ZSTD_WINDOW
+            decompressor = zstandard.ZstdDecompressor(max_window_size=size)
+            with decompressor.stream_reader(joined, read_across_frames=True) as reader:
+                while chunk := reader.read(_CHUNK):
+                    yield chunk
     except zstandard.ZstdError as problem:
         raise DockercError(f"a zstd layer is damaged: {problem}") from None
 

@@ -18,13 +18,16 @@ from toolkit.layers.sparse import (
     pax_map,
     pax_map_in_data,
 )
+from toolkit.limits import MAX_FILE_SIZE
 
 BLOCK = 512
-MAX_FILE_SIZE = 1 << 40
-"""1 TiB; more in one file is taken for an attack (a sparse header claims any size for free)."""
 MAX_EXTENDED_HEADER = 4 << 20
 """Bytes of one PAX or GNU long-name header; xattrs are at most 64 KiB each."""
 MAX_HEADERS_IN_A_ROW = 16
+_FREE_EXTENDED = 32 << 20
+"""Bytes of extended headers that any tar may have."""
+_MAX_RATIO = 50
+"""Bytes of them more for each byte that is stored; those of real files compress to a tenth."""
 
 REGULAR, HARD_LINK, SYMLINK, CHAR_DEVICE, BLOCK_DEVICE, DIRECTORY, FIFO = b"0123456"
 _REGULAR_TYPES = frozenset(b"0\x007S")
@@ -39,6 +42,10 @@ class ByteStream(Protocol):
     def read(self, size: int) -> bytes: ...
 
     def skip(self, size: int) -> None: ...
+
+    @property
+    def stored(self) -> int:
+        """Bytes read so far of what the stream is made from, compressed or not."""
 
 
 @dataclass(slots=True)
@@ -68,21 +75,31 @@ class TarReader:
         self._stream = stream
         self._unread = 0
         self._padding = 0
+        self._extended = 0
 
     def __iter__(self) -> Iterator[TarEntry]:
         while (entry := self._next()) is not None:
             yield entry
             self._stream.skip(self._unread + self._padding)
 
-    def blocks(self, entry: TarEntry, size: int) -> Iterator[bytes | None]:
-        """The content in blocks of `size` bytes, the last one shorter; None is a block of hole."""
+    def blocks(self, entry: TarEntry, size: int) -> Iterator[bytes | int]:
+        """The content in blocks of `size` bytes, the last one shorter; a number is so many blocks
+        of hole, since a header of a few bytes can claim millions."""
         if entry.segments is None:
             while self._unread:
                 yield self._take(min(size, self._unread))
             return
         segments = iter([*entry.segments, Segment(entry.size, 0)])
         start, length = next(segments)
-        for position in range(0, entry.size, size):
+        position = 0
+        while position < entry.size:
+            blocks = (start - position) // size
+            if start == entry.size:
+                blocks = -(-(entry.size - position) // size)
+            if blocks > 0:
+                yield blocks
+                position += blocks * size
+                continue
             end = min(position + size, entry.size)
             block: bytearray | None = None
             while start < end:
@@ -94,7 +111,8 @@ class TarReader:
                     start, length = start + piece, length - piece
                 if not length:
                     start, length = next(segments)
-            yield None if block is None else bytes(block)
+            yield 1 if block is None else bytes(block)
+            position += size
 
     def _take(self, size: int) -> bytes:
         self._unread -= size
@@ -114,6 +132,12 @@ class TarReader:
             if kind in (_PAX, _PAX_GLOBAL, _GNU_NAME, _GNU_LINK):
                 if not 0 <= size <= MAX_EXTENDED_HEADER:
                     raise DockercError(f"an extended tar header claims {size} bytes")
+                # To read them takes far more time than to unpack them.
+                self._extended += size
+                if self._extended > _FREE_EXTENDED + _MAX_RATIO * self._stream.stored:
+                    raise DockercError(
+                        "its tar has too many extended headers for its size: taken for an attack"
+                    )
                 data = self._stream.read(size)
                 self._stream.skip(-size % BLOCK)
                 extension.add(kind, data)

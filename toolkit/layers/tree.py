@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from toolkit.errors import DockercError
 from toolkit.layers.entry import EMPTY, Content
+from toolkit.limits import MAX_DEPTH
 from toolkit.squashfs.structs import InodeType
 
-MAX_DEPTH = 1024
-"""Directories in one another."""
 _MAX_SYMLINKS = 40
 """As many as the kernel follows in one path (path_resolution(7))."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from toolkit.errors import DockercError
+from toolkit.limits import MAX_NAME, MAX_XATTRS
 from toolkit.squashfs.blocks import Blocks
 from toolkit.squashfs.nodes import Node
 from toolkit.squashfs.structs import (
-    MAX_NAME,
     METADATA_SIZE,
     NO_TABLE,
     NO_XATTR,
@@ -18,7 +18,10 @@ from toolkit.squashfs.structs import (
     Place,
 )
 
-_MAX_XATTRS = 64 << 10
+_MAX_VALUE = 64 << 10
+"""XATTR_SIZE_MAX of linux/limits.h."""
+_KEPT = 16
+"""Sets that are remembered, since many files have the same one."""
 _XATTR_OUT_OF_LINE = 0x100
 _XATTR_PREFIXES = {number: prefix for prefix, number in XATTR_PREFIXES.items()}
 
@@ -28,11 +31,19 @@ class Attributes:
 
     def __init__(self, blocks: Blocks) -> None:
         self._blocks = blocks
+        self._known: dict[int, tuple[tuple[bytes, bytes], ...]] = {}
 
     def of(self, node: Node) -> tuple[tuple[bytes, bytes], ...]:
         """A node's extended attributes, names with their namespaces."""
         if node.xattr == NO_XATTR:
             return ()
+        if node.xattr not in self._known:
+            if len(self._known) >= _KEPT:
+                self._known.clear()
+            self._known[node.xattr] = self._read(node)
+        return self._known[node.xattr]
+
+    def _read(self, node: Node) -> tuple[tuple[bytes, bytes], ...]:
         if self._blocks.superblock.xattr_table == NO_TABLE:
             raise DockercError("an inode of its squashfs has attributes, of which there are none")
         header = self._blocks.raw(self._blocks.superblock.xattr_table, XATTR_TABLE.size)
@@ -50,7 +61,7 @@ class Attributes:
         for _ in range(pairs):
             (name, value), at = self._xattr(start, at)
             size += len(name) + len(value)
-            if size > _MAX_XATTRS * 2:
+            if size > MAX_XATTRS:
                 raise DockercError("an inode of its squashfs claims too many attributes")
             found.append((name, value))
         return tuple(found)
@@ -59,7 +70,7 @@ class Attributes:
         data, at = self._blocks.read(start, at, XATTR_KEY.size)
         kind, length = XATTR_KEY.unpack(data)
         prefix = _XATTR_PREFIXES.get(kind & ~_XATTR_OUT_OF_LINE)
-        if prefix is None or not 0 < length < MAX_NAME:
+        if prefix is None or not 0 < length <= MAX_NAME:
             raise DockercError("an extended attribute of its squashfs has no name")
         name, at = self._blocks.read(start, at, length)
         value, after = self._xattr_value(start, at)
@@ -73,6 +84,6 @@ class Attributes:
     def _xattr_value(self, start: int, at: Place) -> tuple[bytes, Place]:
         data, at = self._blocks.read(start, at, U32.size)
         (length,) = U32.unpack(data)
-        if length > _MAX_XATTRS:
+        if length > _MAX_VALUE:
             raise DockercError(f"an extended attribute of its squashfs claims {length} bytes")
         return self._blocks.read(start, at, length)

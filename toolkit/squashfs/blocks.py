@@ -15,6 +15,7 @@ from toolkit.errors import DockercError
 from toolkit.squashfs.structs import (
     COMPRESSION_NAMES,
     DATA_UNCOMPRESSED,
+    FRAGMENT_ENTRY,
     METADATA_SIZE,
     METADATA_UNCOMPRESSED,
     NO_TABLE,
@@ -152,6 +153,16 @@ class Blocks:
             size -= wanted
         return pieces
 
+    def fragment(self, number: int) -> tuple[int, int]:
+        """A fragment's start and size word, looked up by itself."""
+        if number >= self.superblock.fragments:
+            raise DockercError(f"its squashfs has no fragment {number}")
+        block, entry = divmod(number, METADATA_SIZE // FRAGMENT_ENTRY.size)
+        (start,) = self.pointers(self.superblock.fragment_table + block * _POINTER, 1)
+        at = Place(start, entry * FRAGMENT_ENTRY.size)
+        start, word, _ = FRAGMENT_ENTRY.unpack(self.read(0, at, FRAGMENT_ENTRY.size)[0])
+        return start, word
+
     def pointers(self, list_at: int, count: int) -> array[int]:
         """`count` positions as lists of blocks hold them."""
         return little_endian("Q", self.raw(list_at, count * _POINTER))
@@ -179,7 +190,7 @@ def stored_size(word: int) -> int:
     return word & (DATA_UNCOMPRESSED - 1)
 
 
-def little_endian(code: str, data: bytes) -> array[int]:
+def little_endian(code: str, data: bytes | bytearray) -> array[int]:
     """Numbers as squashfs stores them."""
     numbers: array[int] = array(code)
     numbers.frombytes(data)

@@ -73,6 +73,8 @@ class DataMap:
                 continue
             content = self._one(inode.content)
             wanted = self._moved[content.pack].wanted
+            if content.blocks and wanted[content.first_block]:
+                continue  # as of a file's other names
             wanted[content.first_block : content.first_block + content.blocks] = (
                 b"\1" * content.blocks
             )

@@ -12,27 +12,35 @@ from functools import cached_property
 from typing import BinaryIO, NamedTuple
 
 from toolkit.errors import DockercError
+from toolkit.limits import (
+    MAX_DEPTH,
+    MAX_DIRECTORY_TABLE,
+    MAX_ENTRIES,
+    MAX_NAME,
+    MAX_PATH,
+    MAX_PAYLOAD_PATH,
+)
 from toolkit.squashfs.attributes import Attributes
 from toolkit.squashfs.blocks import Blocks, stored_size
+from toolkit.squashfs.census import Census
 from toolkit.squashfs.nodes import Node, NodeReader
 from toolkit.squashfs.structs import (
     DIRECTORY_ENTRY,
     DIRECTORY_HEADER,
     DIRECTORY_RUN,
     FRAGMENT_ENTRY,
-    MAX_NAME,
     InodeType,
     Place,
     Superblock,
 )
 from toolkit.terminal import printable
 
-MAX_ENTRIES = 4_000_000
-"""Names in one tree, as many as a layer may bring."""
-_MAX_LISTING = 256 << 20
-_MAX_DEPTH = 1100
-"""A little more than what the builder takes."""
+_MAX_DEPTH = MAX_DEPTH + 1
 _MAX_LINKS = 40
+_MAX_LOOKED_AT = 1_000_000
+"""Names, in all look-ups: symlinks can lead through a huge directory thousands of times."""
+_MAX_OVERLAP = 8
+"""Times that the data of all files may be read under different starts: equal files share theirs."""
 _LISTING_BIAS = 3
 
 
@@ -60,6 +68,8 @@ class Filesystem:
         self.blocks = Blocks(file, offset, superblock)
         self.max_entries = min(MAX_ENTRIES, superblock.bytes_used)
         """No tree has more names than its image has bytes."""
+        self._looked_at = self._stored = 0
+        self._starts: set[int] = set()
         nodes, attributes = NodeReader(self.blocks), Attributes(self.blocks)
         self.node = nodes.node
         self.words = nodes.words
@@ -79,7 +89,7 @@ class Filesystem:
         Raises DockercError on a name that is none, twice there, or out of order.
         """
         left = directory.size - _LISTING_BIAS
-        if left > _MAX_LISTING:
+        if left > MAX_DIRECTORY_TABLE:
             raise DockercError(f"a directory of its squashfs claims {left} bytes of names")
         read, table = self.blocks.read, self.superblock.directory_table
         at, before = directory.listing, b""
@@ -116,41 +126,46 @@ class Filesystem:
                 raise error
             damaged(path, error)
 
-        waiting = [(b"", top, 0)]
-        entered = {top.place}
+        yield b"", top
+        # Of each directory on the way: what is left of its entries, and how their paths begin.
+        trail = [(self.entries(top), b"")] if top.is_directory else []
+        whole = top.place.reference == self.superblock.root_inode
+        longest = MAX_PAYLOAD_PATH if whole else MAX_PATH
+        entered, census = {top.place}, Census(self.superblock.inodes)
         count = 0
-        while waiting:
-            path, node, depth = waiting.pop()
-            yield path, node
-            if not node.is_directory:
+        while trail:
+            entries, prefix = trail[-1]
+            try:
+                entry = next(entries, None)
+            except DockercError as error:
+                tell(prefix[:-1], error)
+                entry = None
+            if entry is None:
+                trail.pop()
                 continue
-            if depth > _MAX_DEPTH:
-                raise DockercError(f"its squashfs is more than {_MAX_DEPTH} directories deep")
-            children = []
-            entries = self.entries(node)
-            while True:
-                try:
-                    entry = next(entries, None)
-                except DockercError as error:
-                    tell(path, error)
-                    break
-                if entry is None:
-                    break
-                count += 1
-                if count > self.max_entries:
-                    raise DockercError(f"its squashfs has more than {self.max_entries} names")
-                name = path + b"/" * bool(path) + entry.name
-                try:
-                    child = self.child(entry)
-                except DockercError as error:
-                    tell(name, error)
-                    continue
-                if child.is_directory:
-                    if child.place in entered:
-                        raise DockercError(f"its squashfs has a loop at {show(entry.name)}")
-                    entered.add(child.place)
-                children.append((name, child, depth + 1))
-            waiting += reversed(children)
+            count += 1
+            if count > self.max_entries:
+                raise DockercError(f"its squashfs has more than {self.max_entries} names")
+            path = prefix + entry.name
+            try:
+                child = self.child(entry)
+                if len(path) > longest:
+                    raise DockercError(f"a path of its squashfs has {len(path)} bytes")
+                is_directory = child.kind is InodeType.DIRECTORY
+                if not is_directory:
+                    census.add(child)
+            except DockercError as error:
+                tell(path, error)
+                continue
+            if is_directory:
+                if child.place in entered:
+                    raise DockercError(f"its squashfs has a loop at {show(entry.name)}")
+                if len(trail) > _MAX_DEPTH:
+                    raise DockercError(f"its squashfs is more than {_MAX_DEPTH} directories deep")
+                entered.add(child.place)
+            yield path, child
+            if is_directory:
+                trail.append((self.entries(child), path + b"/"))
 
     def list(self, top: Node, *, recursive: bool) -> Iterator[tuple[bytes, Node]]:
         """`top` itself, named b"", and what is in it, with `recursive` at any depth."""
@@ -185,7 +200,7 @@ class Filesystem:
                 continue
             if not trail[-1].is_directory:
                 return None
-            entry = next((e for e in self.entries(trail[-1]) if e.name == part), None)
+            entry = self._entry(trail[-1], part)
             if entry is None:
                 return None
             node = self.child(entry)
@@ -200,13 +215,28 @@ class Filesystem:
                 trail.append(node)
         return trail[-1]
 
+    def _entry(self, directory: Node, name: bytes) -> Entry | None:
+        """The entry of that name; entries are in order, so that those behind it need no look."""
+        for entry in self.entries(directory):
+            self._looked_at += 1
+            if self._looked_at > _MAX_LOOKED_AT:
+                raise DockercError("a path of its squashfs leads through too many names")
+            if entry.name >= name:
+                return entry if entry.name == name else None
+        return None
+
     def content(self, node: Node) -> Iterator[Chunk]:
         """A file's bytes, a block at a time, holes as such; the chunks add up to its size."""
         size, left, start = self.superblock.block_size, node.size, node.start
+        is_new = node.start not in self._starts
+        self._starts.add(node.start)
         for word in self.words(node):
             wanted = min(size, left)
             data = None
             if stored_size(word):
+                self._stored += is_new and stored_size(word)
+                if self._stored > _MAX_OVERLAP * self.superblock.inode_table:
+                    raise DockercError("the blocks of its squashfs lie in one another")
                 data = self.blocks.data(start, word, size)
                 if len(data) != wanted:
                     raise DockercError("a data block of its squashfs is not of its file's size")
@@ -243,6 +273,8 @@ class Filesystem:
         count = self.superblock.fragments
         if not count:
             return b""
+        if count > MAX_ENTRIES:
+            raise DockercError(f"its squashfs claims {count} fragments")
         return self.blocks.lookup_table(self.superblock.fragment_table, count * FRAGMENT_ENTRY.size)
 
 

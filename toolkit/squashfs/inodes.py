@@ -11,6 +11,13 @@ from dataclasses import dataclass, field
 from toolkit.errors import DockercError
 from toolkit.layers.compress import Compressor
 from toolkit.layers.tree import Inode
+from toolkit.limits import (
+    MAX_DIRECTORY_TABLE,
+    MAX_ENTRIES,
+    MAX_INODE_TABLE,
+    MAX_PATH,
+    MAX_PAYLOAD_PATH,
+)
 from toolkit.squashfs.data import Placed
 from toolkit.squashfs.metadata import MetadataStream
 from toolkit.squashfs.structs import (
@@ -89,11 +96,17 @@ class InodeTables:
             self._place(directory, self._directory(directory, listing, above))
         self.inodes.finish()
         self.directories.finish()
+        if self.inodes.size > MAX_INODE_TABLE or self.directories.size > MAX_DIRECTORY_TABLE:
+            raise DockercError("the image has too many files: no reader takes tables of that size")
         return self.references[self._records[root].number - 1]
 
     def _number(self, order: list[tuple[Inode, Inode | None]]) -> None:
+        names = 0
         for directory, _ in order:
             assert directory.children is not None
+            names += len(directory.children)
+            if names > MAX_ENTRIES:
+                raise DockercError(f"the image has more than {MAX_ENTRIES} names")
             subdirectories = 0
             for _, child in sorted(directory.children.items()):
                 if child.children is not None:
@@ -212,16 +225,26 @@ class InodeTables:
 
 
 def _post_order(root: Inode) -> list[tuple[Inode, Inode | None]]:
-    """Every directory with its parent, children before parents, without recursion."""
+    """Every directory with its parent, children before parents, without recursion.
+
+    Raises DockercError on a path that is longer than any reader takes.
+    """
     order: list[tuple[Inode, Inode | None]] = []
-    waiting: list[tuple[Inode, Inode | None]] = [(root, None)]
+    # The last is the length of the path to what is in it.
+    waiting: list[tuple[Inode, Inode | None, int]] = [(root, None, 0)]
     while waiting:
-        directory, parent = waiting.pop()
+        directory, parent, length = waiting.pop()
         order.append((directory, parent))
         assert directory.children is not None
+        longest = length + max(map(len, directory.children), default=0)
+        if longest > MAX_PAYLOAD_PATH:
+            raise DockercError(
+                f"a path of the image has {longest} bytes; no program can name one of more than"
+                f" {MAX_PATH}"
+            )
         waiting += [
-            (child, directory)
-            for _, child in sorted(directory.children.items())
+            (child, directory, length + len(name) + 1)
+            for name, child in sorted(directory.children.items())
             if child.children is not None
         ]
     order.reverse()

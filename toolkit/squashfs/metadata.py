@@ -15,6 +15,8 @@ class MetadataStream:
         self.output = bytearray()
         self.starts: list[int] = []
         """Where each block starts in the output."""
+        self.size = 0
+        """Bytes written so far."""
         self._buffer = bytearray()
         self._compressor = compressor
 
@@ -26,6 +28,7 @@ class MetadataStream:
     def write(self, data: bytes) -> None:
         """Append; a block that is full is compressed at once, so that positions are final."""
         self._buffer += data
+        self.size += len(data)
         while len(self._buffer) >= METADATA_SIZE:
             self._close(METADATA_SIZE)
 

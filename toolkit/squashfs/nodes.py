@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from toolkit.errors import DockercError
+from toolkit.limits import MAX_ID, MAX_TARGET
 from toolkit.squashfs.blocks import Blocks, little_endian
 from toolkit.squashfs.structs import (
     DEVICE_INODE,
@@ -17,7 +18,6 @@ from toolkit.squashfs.structs import (
     FILE_INODE,
     INODE_HEADER,
     IPC_INODE,
-    MAX_SYMLINK,
     NO_FRAGMENT,
     NO_XATTR,
     SYMLINK_INODE,
@@ -84,7 +84,10 @@ class NodeReader:
     @cached_property
     def _ids(self) -> array[int]:
         table = self._blocks.lookup_table(self._superblock.id_table, 4 * self._superblock.ids)
-        return little_endian("I", table)
+        ids = little_endian("I", table)
+        if ids and max(ids) > MAX_ID:
+            raise DockercError(f"its squashfs has an owner {max(ids)}, which nobody can be")
+        return ids
 
     def _id(self, index: int) -> int:
         try:
@@ -125,9 +128,11 @@ class NodeReader:
     def _symlink(self, node: Node, at: Place, extended: bool) -> None:
         data, at = self._inodes(at, SYMLINK_INODE.size)
         node.nlink, node.size = SYMLINK_INODE.unpack(data)
-        if not 0 < node.size <= MAX_SYMLINK:
+        if not 0 < node.size <= MAX_TARGET:
             raise DockercError(f"a symlink of its squashfs claims {node.size} bytes")
         node.target, at = self._inodes(at, node.size)
+        if b"\0" in node.target:
+            raise DockercError("a symlink's target of its squashfs holds a zero byte")
         self._xattr_index(node, at, extended)
 
     def _device(self, node: Node, at: Place, extended: bool) -> None:

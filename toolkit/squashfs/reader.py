@@ -33,7 +33,10 @@ class _OnDemand(SquashFsImage):  # type: ignore[misc]
         self._fd.seek(self._offset)
         self._read_super()
         self._read_uids_guids()
-        self._read_fragment_table()
+
+    def _read_fragment(self, fragment: int) -> tuple[int, int]:
+        """One entry: the library would keep the whole table, whatever its size."""
+        return self.blocks.fragment(fragment)
 
     def _get_compressor(self, compression_id: int) -> None:
         """The blocks have their own."""

@@ -26,9 +26,6 @@ from toolkit.squashfs.structs import (
 )
 from toolkit.squashfs.writer import METADATA_LEVEL, encode_tables
 
-_MAX_WORDS = 16 << 20
-"""Bytes of block lists held in memory: those of two terabytes."""
-
 
 class _Kept:
     """Where the contents of an existing filesystem are: they are not moved."""
@@ -46,14 +43,10 @@ class _Kept:
         """Where the last data block ends."""
         self._filesystem = filesystem
         self._placements: list[Placement] = []
-        self._words = 0
 
     def keep(self, node: Node) -> Content:
         """A content that stands for the file's blocks."""
         words = list(self._filesystem.words(node))
-        self._words += 4 * len(words)
-        if self._words > _MAX_WORDS:
-            raise DockercError("the files of its squashfs are too large to be described anew")
         if any(words):
             self.end = max(self.end, node.start + sum(map(stored_size, words)))
         return self.add(node.size, node.start, words, node.fragment, node.fragment_offset)

@@ -25,9 +25,6 @@ NO_XATTR = 0xFFFFFFFF
 NO_TABLE = 0xFFFFFFFFFFFFFFFF
 MIN_BLOCK_SIZE = 4096
 MAX_BLOCK_SIZE = 1 << 20
-MAX_NAME = 256
-MAX_SYMLINK = 65535
-"""The kernel's own bound is a page; mksquashfs writes up to this."""
 COMPRESSION_ZSTD = 6
 COMPRESSION_NAMES = {1: "gzip", 2: "lzma", 3: "lzo", 4: "xz", 5: "lz4", 6: "zstd"}
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import heapq
 from array import array
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from toolkit.errors import DockercError
+from toolkit.limits import MAX_BLOCKS, MAX_DEPTH, MAX_DIRECTORY_TABLE, MAX_ENTRIES, MAX_INODE_TABLE
 from toolkit.squashfs.blocks import little_endian, stored_size
-from toolkit.squashfs.filesystem import MAX_ENTRIES, Filesystem
+from toolkit.squashfs.filesystem import Filesystem
 from toolkit.squashfs.nodes import block_count
 from toolkit.squashfs.structs import (
     DIRECTORY_ENTRY,
@@ -28,7 +30,6 @@ from toolkit.squashfs.structs import (
     InodeType,
 )
 
-_MAX_TABLE = 512 << 20
 _LARGEST = 10
 _DIRECTORY, _FILE, _SYMLINK = InodeType.DIRECTORY, InodeType.FILE, InodeType.SYMLINK
 _PLAIN_SIZE = {4: 8, 5: 8, 6: 4, 7: 4, 11: 12, 12: 12, 13: 8, 14: 8}
@@ -60,6 +61,14 @@ class Space:
     largest: list[Share]
 
 
+class _Trail(NamedTuple):
+    """A directory by its name and the one that it is in: full paths would repeat one another."""
+
+    above: _Trail | None
+    name: bytes
+    depth: int
+
+
 @dataclass
 class _Tables:
     """What the inode table says: by inode number, and of directories by place."""
@@ -78,22 +87,23 @@ def survey(filesystem: Filesystem) -> Space:
     if superblock.inodes > min(MAX_ENTRIES, superblock.bytes_used):
         raise DockercError(f"its squashfs claims {superblock.inodes} files")
     table, places = filesystem.blocks.metadata_table(
-        superblock.inode_table, superblock.directory_table, _MAX_TABLE
+        superblock.inode_table, superblock.directory_table, MAX_INODE_TABLE
     )
-    tables = _read_inodes(filesystem, bytes(table))
+    tables = _read_inodes(filesystem, table)
+    del table
     _add_tails(filesystem, tables)
     listings = filesystem.blocks.metadata_table(
-        superblock.directory_table, filesystem.blocks.directory_end(), _MAX_TABLE
+        superblock.directory_table, filesystem.blocks.directory_end(), MAX_DIRECTORY_TABLE
     )
     return _add_up(filesystem, tables, places, listings)
 
 
-def _read_inodes(filesystem: Filesystem, table: bytes) -> _Tables:
+def _read_inodes(filesystem: Filesystem, table: bytearray) -> _Tables:
     count = filesystem.superblock.inodes
     block_size = filesystem.superblock.block_size
     sizes, stored, tails = (array("Q", bytes(8 * (count + 1))) for _ in range(3))
     directories: dict[int, tuple[int, int, int]] = {}
-    holes = 0
+    holes = blocks = 0
     header_size = INODE_HEADER.size
     read_header, read_file = INODE_HEADER.unpack_from, FILE_INODE.unpack_from
     position, end = 0, len(table)
@@ -116,8 +126,11 @@ def _read_inodes(filesystem: Filesystem, table: bytes) -> _Tables:
             if size >= block_size or fragment == NO_FRAGMENT:
                 words = block_count(size, block_size, fragment)
                 after = at + 4 * words
+                blocks += words
                 if after > end:
                     raise DockercError("a file of its squashfs has more blocks than there are")
+                if blocks > MAX_BLOCKS:
+                    raise DockercError(f"the files of its squashfs claim over {MAX_BLOCKS} blocks")
                 listed = little_endian("I", table[at:after])
                 stored[number] = sum(map(stored_size, listed))
                 # Never more than the file, whose last block may be shorter.
@@ -162,18 +175,19 @@ def _add_up(
     listings: tuple[bytearray, dict[int, int]],
 ) -> Space:
     sizes, stored, directories = tables.sizes, tables.stored, tables.directories
-    listing, listing_places = bytes(listings[0]), listings[1]
+    listing, listing_places = listings
     largest = set(heapq.nlargest(_LARGEST, range(len(sizes)), key=sizes.__getitem__))
     found: list[Share] = []
     tops: list[Share] = [Share(b"/", 0, 0, 0)]
     root = filesystem.superblock.root_inode
-    # Directories to look into: where the inode is, its path, and the share that it counts to.
-    waiting = [(root >> 16, root & 0xFFFF, b"", 0)]
+    # Directories to look into: where the inode is, its trail, and the share that it counts to.
+    waiting: list[tuple[int, int, _Trail | None, int]] = [(root >> 16, root & 0xFFFF, None, 0)]
+    rootfs: _Trail | None = None
     counted = bytearray(len(sizes))
     read_entry = DIRECTORY_ENTRY.unpack_from
     names = 0
     while waiting:
-        block, offset, path, top = waiting.pop()
+        block, offset, trail, top = waiting.pop()
         # Taken out, so that a directory is entered once and a loop ends.
         place = directories.pop(inode_places.get(block, -1 << 20) + offset, None)
         if place is None:
@@ -182,6 +196,10 @@ def _add_up(
         at, end = first, first + place[2] - 3
         if first < 0 or end > len(listing):
             raise DockercError("a directory of its squashfs lies outside of its table")
+        depth = trail.depth + 1 if trail else 1
+        if depth > MAX_DEPTH + 2:
+            raise DockercError(f"its squashfs is more than {MAX_DEPTH} directories deep")
+        is_top = trail is None or trail is rootfs
         share = tops[top]
         while at < end:
             run, block, base = DIRECTORY_HEADER.unpack_from(listing, at)
@@ -194,9 +212,12 @@ def _add_up(
                 at += 9 + length
                 number = base + difference
                 if kind == _DIRECTORY:
-                    below = path + b"/" + listing[at - length - 1 : at]
-                    if path in (b"", b"/rootfs") and below != b"/rootfs":
-                        tops.append(Share(below, 0, 0, 0))
+                    below = _Trail(trail, bytes(listing[at - length - 1 : at]), depth)
+                    if trail is None and below.name == b"rootfs":
+                        rootfs = below
+                        waiting.append((block, offset, below, top))
+                    elif is_top:
+                        tops.append(Share(_path(below), 0, 0, 0))
                         waiting.append((block, offset, below, len(tops) - 1))
                     else:
                         waiting.append((block, offset, below, top))
@@ -208,12 +229,21 @@ def _add_up(
                     share.size += sizes[number]
                     share.stored += stored[number]
                     if number in largest and kind == _FILE:
-                        name = path + b"/" + listing[at - length - 1 : at]
-                        found.append(Share(name, 1, sizes[number], stored[number]))
+                        file = _Trail(trail, bytes(listing[at - length - 1 : at]), depth)
+                        found.append(Share(_path(file), 1, sizes[number], stored[number]))
     total = Share(
         b"", sum(t.files for t in tops), sum(t.size for t in tops), sum(t.stored for t in tops)
     )
     return Space(total, tables.holes, _by_size(tops), _by_size(found))
+
+
+def _path(trail: _Trail) -> bytes:
+    names: list[bytes] = []
+    at: _Trail | None = trail
+    while at is not None:
+        names.append(at.name)
+        at = at.above
+    return b"/" + b"/".join(reversed(names))
 
 
 def _by_size(shares: list[Share]) -> list[Share]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from toolkit.errors import DockercError
 from toolkit.layers.compress import Compressor
+from toolkit.limits import MAX_NAME
 from toolkit.squashfs.metadata import MetadataStream, encode_table
 from toolkit.squashfs.structs import (
     NO_XATTR,
@@ -16,7 +17,6 @@ from toolkit.squashfs.structs import (
 
 _MAX_VALUE = 65536
 """XATTR_SIZE_MAX of linux/limits.h."""
-_MAX_NAME = 255
 
 
 class XattrTable:
@@ -59,10 +59,10 @@ class XattrTable:
 def _pair(name: bytes, value: bytes) -> bytes:
     prefix = next(prefix for prefix in XATTR_PREFIXES if name.startswith(prefix))
     suffix = name[len(prefix) :]
-    if len(name) > _MAX_NAME or len(value) > _MAX_VALUE:
+    if len(name) > MAX_NAME or len(value) > _MAX_VALUE:
         raise DockercError(
             f"an extended attribute has a name of {len(name)} and a value of {len(value)} bytes;"
-            f" Linux holds {_MAX_NAME} and {_MAX_VALUE}"
+            f" Linux holds {MAX_NAME} and {_MAX_VALUE}"
         )
     key = XATTR_KEY.pack(XATTR_PREFIXES[prefix], len(suffix)) + suffix
     return key + U32.pack(len(value)) + value

@@ -1,0 +1,43 @@
+"""What the entries of an image's layers may take of memory: a few kilobytes can unfold to millions.
+
+All layers of an image share it, since all their entries are in memory when they are merged.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from toolkit.errors import DockercError
+from toolkit.layers.entry import Entry
+
+FREE = 160 << 20
+"""Bytes that any image may take."""
+RATIO = 50
+"""Bytes more for each byte that is stored: headers of real files, which are of 512 bytes, compress
+to no less than a twentieth."""
+_ENTRY = 256
+"""Bytes of an entry without its texts."""
+
+
+def cost(entry: Entry) -> int:
+    """Bytes that an entry takes, roughly."""
+    texts = len(entry.path) + len(entry.target)
+    return _ENTRY + texts + sum(len(name) + len(value) for name, value in entry.xattrs)
+
+
+class Budget:
+    """Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._left = FREE
+        self._lock = threading.Lock()
+
+    def take(self, taken: int, stored: int) -> None:
+        """So many bytes more, of so many that are stored; raises DockercError when it is spent."""
+        with self._lock:
+            self._left += RATIO * stored - taken
+            if self._left < 0:
+                raise DockercError(
+                    "its files, or their names and attributes, are far more than its size can"
+                    " account for: taken for an attack"
+                )
