@@ -138,7 +138,7 @@ def facts(text: str) -> set[str]:
             if target in HIDDEN:
                 filesystem, options = "hidden", ""  # by a /dev/null, the machine's or their own
             if target in DEVICES:
-                options = ""  # of the file system that the machine's node is bound from
+                continue  # bound here for root, too, who could else make others; they make nodes
             kept = {o for o in options.split(",") if not o.startswith(("size=", "inode64", "uid="))}
             if target == "/dev":
                 kept.add("nodev")  # ours alone: devices are opened where they were bound

@@ -66,11 +66,16 @@ fn makeOne(arena: std.mem.Allocator, dev: [:0]const u8, device: Device, mounts: 
         // The mode less the umask is not what is wanted.
         return sys.do(.fchmodat, .{ sys.at_fdcwd, path.ptr, 0o666 });
     };
-    const target = try jail_path.resolve(arena, path, .file);
+    const target = if (makeFile(path)) |_| path else |_| try jail_path.resolve(arena, path, .file);
     if (target.len == 1) return error.INVAL;
     try namespace.mount(try text.alloc(arena, "dev/{s}", .{device.name}), target, null, sys.MS.bind, null);
     // In a user namespace of ours the machine's root is not there.
     if (ids == .host or ids == .outer) try namespace.restrict(target, sys.MS.rdonly);
+}
+
+/// Where nothing stands yet, as on the /dev that was mounted just now.
+fn makeFile(path: [*:0]const u8) sys.Error!void {
+    sys.close(try sys.openat(sys.at_fdcwd, path, .{ .ACCMODE = .WRONLY, .CREAT = true, .EXCL = true, .NOFOLLOW = true, .CLOEXEC = true }, 0o644));
 }
 
 fn isThere(path: [*:0]const u8) bool {

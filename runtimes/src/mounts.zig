@@ -236,10 +236,10 @@ fn mountCgroup(arena: std.mem.Allocator, namespace: MountNamespace, destination:
 /// Hidden from the app: a directory under an empty one, a file under /dev/null of the machine, for the
 /// image's could be anything (CVE-2025-31133).
 pub fn mask(arena: std.mem.Allocator, namespace: MountNamespace, destination: []const u8) !void {
+    const st = present(arena, destination) orelse return;
     const path = targetOf(arena, destination, .nothing) catch return;
-    const st = sys.stat(sys.at_fdcwd, path) catch return;
     if (sys.isDirectory(st.mode)) {
-        try namespace.mount("tmpfs", path, "tmpfs", MS.rdonly | MS.nosuid | MS.nodev | MS.noexec, "size=0k");
+        try namespace.mount("tmpfs", path, "tmpfs", MS.rdonly, "size=0k");
     } else {
         try namespace.mount("dev/null", path, null, MS.bind, null);
         try namespace.restrict(path, MS.rdonly);
@@ -247,9 +247,16 @@ pub fn mask(arena: std.mem.Allocator, namespace: MountNamespace, destination: []
 }
 
 pub fn protect(arena: std.mem.Allocator, namespace: MountNamespace, destination: []const u8) !void {
+    _ = present(arena, destination) orelse return;
     const path = targetOf(arena, destination, .nothing) catch return;
     try namespace.mount(path, path, null, MS.bind | MS.rec, null);
     try namespace.restrict(path, MS.rdonly);
+}
+
+/// Most kernels lack some of what is masked, which one look tells.
+fn present(arena: std.mem.Allocator, path: []const u8) ?std.os.linux.Statx {
+    const name = arena.dupeSentinel(u8, path, 0) catch return null;
+    return sys.stat(sys.at_fdcwd, name) catch null;
 }
 
 test "mount options" {
