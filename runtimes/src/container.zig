@@ -91,9 +91,9 @@ pub const Container = struct {
         return .{ pid | (if (wants.hasNamespace("cgroup")) sys.CLONE.newcgroup else 0), pid };
     }
 
-    /// The process that becomes the app is made by the watchdog, early, as long as there are few pages
-    /// and no threads: to copy a page for every write of a thread after the fork takes longer than all
-    /// of it.
+    /// The process that becomes the app is cloned from the watchdog, who was forked early and has few
+    /// pages and no threads: to copy a page for every write of a thread after the fork takes longer
+    /// than all of it.
     pub fn role(self: *Container) watchdog.Role {
         return .{ .context = self, .run = runCloned };
     }

@@ -154,10 +154,11 @@ fn run(arena: std.mem.Allocator, reader: *Reader, opts: *const options.Options, 
         .lifeline = try .open(),
     };
     const watchdog: Watchdog = try .start(container.role(), entered.mounts, container.terminal);
-    if (entered.mounts != null) try watchdog.cloneApp(container.namespaces()[0] | sys.CLONE.fs);
     const loading: ?startup.Loading = if (entered.mounts != null) try .begin(arena, reader, .{ .root = plan.root, .command = plan.args[0], .search = plan.env.path() }) else null;
     const memory_is_plenty = memory.isPlenty(arena);
     const ids = entered.settle(arena);
+    // Before, it would only take processors from newuidmap and newgidmap.
+    if (entered.mounts != null) try watchdog.cloneApp(container.namespaces()[0] | sys.CLONE.fs);
     // Not before: until here newuidmap and newgidmap want the processors.
     const here, const elsewhere = anywhere.divide();
     if (loading) |thread| thread.move(elsewhere);
