@@ -218,6 +218,10 @@ class Whole(io.BytesIO):
     def at_end(self) -> bool:
         return self.tell() == len(self.getbuffer())
 
+    @property
+    def stored(self) -> int:
+        return self.tell()
+
     def finish(self) -> None:
         pass
 
