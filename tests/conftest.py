@@ -87,7 +87,7 @@ def sound(place: Path) -> dict[str, bytes]:
 @pytest.fixture
 def no_elf(monkeypatch: pytest.MonkeyPatch) -> None:
     """lief has its own process, and its own test: a third of a second for each mutant."""
-    monkeypatch.setattr("toolkit.inspection.ElfProbe", NoElf)
+    monkeypatch.setattr("toolkit.services.inspect.ElfProbe", NoElf)
 
 
 @pytest.fixture

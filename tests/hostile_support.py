@@ -12,15 +12,15 @@ from corpus import CORPUS
 from layout import directory, file, symlink, tar_of, write_layout
 from support import dockerc
 
-from toolkit.comparison import compare_trees
 from toolkit.errors import DockercError
-from toolkit.executable import Demands, copy_payload, open_executable, write_executable
-from toolkit.export.bundle import write_rootfs
-from toolkit.inspection import inspection
-from toolkit.location import open_location
-from toolkit.removal import remove
-from toolkit.squashfs.reader import reading
-from toolkit.verification import verify
+from toolkit.executable.executable import Demands, copy_payload, open_executable, write_executable
+from toolkit.files.location import open_location
+from toolkit.files.removal import remove
+from toolkit.services.compare import compare_trees
+from toolkit.services.export.bundle import write_rootfs
+from toolkit.services.inspect import inspection
+from toolkit.services.verify import verify
+from toolkit.squashfs.read.lookup import reading
 
 STUB = bytes(4096)
 _SECONDS = 10

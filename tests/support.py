@@ -15,9 +15,9 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from toolkit.executable import Demands, open_executable, write_executable
-from toolkit.payload import filesystem_of
-from toolkit.squashfs.rewrite import rewrite_file
+from toolkit.executable.executable import Demands, open_executable, write_executable
+from toolkit.executable.payload import filesystem_of
+from toolkit.squashfs.write.rewrite import rewrite_file
 
 TESTS = Path(__file__).resolve().parent
 FIXTURES = TESTS.parent / "fixtures"

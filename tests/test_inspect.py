@@ -16,16 +16,16 @@ import pytest
 from layout import directory, file, hard_link, tar_of, write_layout
 from support import TESTS, dockerc, failed, need
 
-from toolkit.elf import ElfFacts, ElfProbe
-from toolkit.executable import Demands, open_executable, write_executable
-from toolkit.inspection import inspection
-from toolkit.layers.compress import Compressor
+from toolkit.executable.elf import ElfFacts, ElfProbe
+from toolkit.executable.executable import Demands, open_executable, write_executable
+from toolkit.executable.stub import read_stub
 from toolkit.layers.entry import Content
 from toolkit.layers.pack import Pack, pack_file
-from toolkit.layers.tree import Inode, new_directory
+from toolkit.services.inspect import inspection
+from toolkit.squashfs.compress import Compressor
 from toolkit.squashfs.structs import DATA_UNCOMPRESSED, InodeType
-from toolkit.squashfs.writer import write_squashfs
-from toolkit.stubs import read_stub
+from toolkit.squashfs.tree import Inode, new_directory
+from toolkit.squashfs.write.image import write_squashfs
 
 BLOCK = 1 << 17
 DOCUMENT = TESTS.parent / "docs" / "inspect.md"
@@ -214,7 +214,7 @@ def test_lief_is_given_the_stub_alone(
             given.append(data)
             super().__init__(data)
 
-    monkeypatch.setattr("toolkit.inspection.ElfProbe", Probe)
+    monkeypatch.setattr("toolkit.services.inspect.ElfProbe", Probe)
     data = bytearray(hello.read_bytes())
     data[4095] ^= 1
     (tmp_path / "app").write_bytes(data)

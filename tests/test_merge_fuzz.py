@@ -17,12 +17,12 @@ from support import describe_tree, differences, need
 from test_cache import Whole
 
 from toolkit.errors import DockercError
-from toolkit.layers.compress import Compressor
 from toolkit.layers.merge import merge
 from toolkit.layers.pack import Pack
 from toolkit.layers.packer import Packer
-from toolkit.layers.tree import new_directory
-from toolkit.squashfs.writer import write_squashfs
+from toolkit.squashfs.compress import Compressor
+from toolkit.squashfs.tree import new_directory
+from toolkit.squashfs.write.image import write_squashfs
 
 NAMES = st.sampled_from(["a", "b", "c"])
 PATHS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)

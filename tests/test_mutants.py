@@ -17,7 +17,7 @@ import pytest
 from hostile_support import NoElf, attempt, write
 from mutants import Mutator
 
-import toolkit.inspection
+import toolkit.services.inspect
 
 MUTANTS = int(os.environ.get("DOCKERC_FUZZ", "600"))
 SEED = int(os.environ.get("DOCKERC_FUZZ_SEED", "1"))
@@ -29,7 +29,7 @@ _FAST = Path("/dev/shm")
 
 def look(name: str, data: bytes, seeds: range) -> tuple[set[str], int]:
     """What is said of these mutants, and by how many bytes the process has grown."""
-    toolkit.inspection.ElfProbe = NoElf  # type: ignore[misc,assignment]
+    toolkit.services.inspect.ElfProbe = NoElf  # type: ignore[misc,assignment]
     mutator = Mutator(data, data.index(b"hsqs"))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     said = set()

@@ -12,7 +12,7 @@ import typer
 
 from toolkit.commands import baked
 from toolkit.errors import UsageError
-from toolkit.terminal import printable
+from toolkit.files.printable import printable
 
 if TYPE_CHECKING:
     from toolkit.images.source import Platform
@@ -126,12 +126,12 @@ def build(
     if output is None:
         raise UsageError("name the file to write: `dockerc build IMAGE --output FILE`")
 
-    from toolkit.build import build as build_executable
-    from toolkit.cache import Cache
-    from toolkit.images.access import Access, parse_credentials
+    from toolkit.images.auth.access import Access, parse_credentials
     from toolkit.images.platforms import MissingPlatform
-    from toolkit.packing import Parameters
-    from toolkit.progress import showing
+    from toolkit.services.build import build as build_executable
+    from toolkit.services.cache import Cache
+    from toolkit.services.pack_layers import Parameters
+    from toolkit.services.progress import showing
 
     stored = compression is Compression.NONE
     parameters = Parameters(block_size.bytes, None if stored else level)
@@ -181,9 +181,9 @@ def _targets(
     output: Path, arch: str | None, platform: str | None, all_platforms: bool
 ) -> list[tuple[Path, Platform]]:
     """The files to write, and for what. Raises UsageError when that is said twice."""
+    from toolkit.executable.stub import ARCHITECTURES
     from toolkit.images.platforms import host_platform, normalised, parse_platform_name
     from toolkit.images.source import Platform
-    from toolkit.stubs import ARCHITECTURES
 
     if (arch is not None) + (platform is not None) + all_platforms > 1:
         raise UsageError("name one of --arch, --platform and --all-platforms")

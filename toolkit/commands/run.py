@@ -29,9 +29,9 @@ def run(
 
     dockerc run -e A=1 docker://python:3.12 python -c 'print(1)'
     """
-    from toolkit.apps import app_of
     from toolkit.images.platforms import host_platform
-    from toolkit.progress import showing
+    from toolkit.services.progress import showing
+    from toolkit.services.run_cache import app_of
 
     quiet = words[0] in ("-q", "--quiet")
     options, reference, arguments = _split(words[quiet:])

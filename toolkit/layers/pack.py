@@ -12,8 +12,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from toolkit.layers.compress import BlockWriter, Compressor
 from toolkit.layers.entry import Content, Entry
+from toolkit.squashfs.compress import BlockWriter, Compressor
 
 
 @dataclass

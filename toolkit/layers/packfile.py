@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from toolkit.copy import pieces
+from toolkit.files.copy import pieces
 from toolkit.layers.entry import EMPTY, Content, Entry, EntryKind
 from toolkit.layers.pack import Pack
 
