@@ -241,7 +241,7 @@ def test_formats_of_lone_surrogates(shared: Path) -> None:
 
 def test_a_stub_is_copied_whole_or_not_at_all(hello: Path, shared: Path) -> None:
     from toolkit.executable.executable import (
-        Demands,
+        FooterFields,
         copy_payload,
         open_executable,
         write_executable,
@@ -250,9 +250,9 @@ def test_a_stub_is_copied_whole_or_not_at_all(hello: Path, shared: Path) -> None
     for size in (MAX_STUB, MAX_STUB + 4096):
         with open_executable(hello) as executable:
 
-            def payload(target: Any, executable: Any = executable) -> Demands:
+            def payload(target: Any, executable: Any = executable) -> FooterFields:
                 copy_payload(executable, target)
-                return Demands(False, None)
+                return FooterFields(False, None)
 
             write_executable(shared / "app", bytes(size - 1) + b"x", payload)
         if size == MAX_STUB:

@@ -18,11 +18,11 @@ from layout import directory, entry, file, hard_link, noise, tar_of, write_layou
 from support import dockerc
 
 from toolkit.bundle.baked import BakedOptions
+from toolkit.commands.progress_display import Silent
 from toolkit.images.open import open_image
 from toolkit.images.source import Image, Layer, Platform
 from toolkit.services.build import _mkfs_time, build_opened
 from toolkit.services.pack_layers import Parameters
-from toolkit.services.progress import Silent
 
 
 @pytest.fixture

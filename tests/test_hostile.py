@@ -18,6 +18,7 @@ from layout import directory, entry, file, symlink, tar_of, write_layout
 from support import dockerc, failed
 
 from toolkit.bundle.baked import BakedOptions
+from toolkit.commands.progress_display import Silent
 from toolkit.errors import DockercError
 from toolkit.executable.executable import open_executable
 from toolkit.images.source import Platform
@@ -28,7 +29,6 @@ from toolkit.services.build import build
 from toolkit.services.export.bundle import write_rootfs
 from toolkit.services.export.image import write_docker_archive, write_oci_layout
 from toolkit.services.pack_layers import Parameters
-from toolkit.services.progress import Silent
 from toolkit.squashfs.read.lookup import reading
 
 WAYS = ("rootfs", "bundle", "oci", "docker-archive")

@@ -17,14 +17,14 @@ from layout import directory, file, hard_link, tar_of, write_layout
 from support import TESTS, dockerc, failed, need
 
 from toolkit.executable.elf import ElfFacts, ElfProbe
-from toolkit.executable.executable import Demands, open_executable, write_executable
+from toolkit.executable.executable import FooterFields, open_executable, write_executable
 from toolkit.executable.stub import read_stub
-from toolkit.layers.entry import Content
+from toolkit.layers.data_map import DataMap
 from toolkit.layers.pack import Pack, pack_file
 from toolkit.services.inspect import inspection
 from toolkit.squashfs.compress import Compressor
 from toolkit.squashfs.structs import DATA_UNCOMPRESSED, InodeType
-from toolkit.squashfs.tree import Inode, new_directory
+from toolkit.squashfs.tree import Content, Inode, new_directory
 from toolkit.squashfs.write.image import write_squashfs
 
 BLOCK = 1 << 17
@@ -167,9 +167,10 @@ def executable(place: Path, megabytes: int, files: int) -> Path:
             for name in range(100):
                 below.children[b"f%d" % name] = Inode(InodeType.FILE, 0o644, content=config)
 
-        def payload(target: Any) -> Demands:
-            write_squashfs(target, root, [pack, stored], block_size=BLOCK, level=3, mkfs_time=0)
-            return Demands(False, None)
+        def payload(target: Any) -> FooterFields:
+            data = DataMap([pack, stored], BLOCK)
+            write_squashfs(target, root, data, block_size=BLOCK, level=3, mkfs_time=0)
+            return FooterFields(False, None)
 
         write_executable(place / "app", read_stub("x86_64"), payload)
     return place / "app"

@@ -14,11 +14,11 @@ from corpus import CORPUS
 from layout import directory, file, symlink, tar_of, write_layout
 from support import FIXTURES, TOOL, Runner, dockerc, failed
 
+from toolkit.commands.progress_display import Silent
 from toolkit.executable.executable import open_executable
 from toolkit.executable.payload import find_in_image
 from toolkit.images.open import open_image
 from toolkit.images.source import Platform
-from toolkit.services.progress import Silent
 from toolkit.services.run_cache import app_of
 
 HELLO = f"oci:{FIXTURES}/hello"

@@ -126,12 +126,12 @@ def build(
     if output is None:
         raise UsageError("name the file to write: `dockerc build IMAGE --output FILE`")
 
+    from toolkit.commands.progress_display import showing
     from toolkit.images.auth.access import Access, parse_credentials
     from toolkit.images.platforms import MissingPlatform
     from toolkit.services.build import build as build_executable
     from toolkit.services.cache import Cache
     from toolkit.services.pack_layers import Parameters
-    from toolkit.services.progress import showing
 
     stored = compression is Compression.NONE
     parameters = Parameters(block_size.bytes, None if stored else level)

@@ -29,8 +29,8 @@ def run(
 
     dockerc run -e A=1 docker://python:3.12 python -c 'print(1)'
     """
+    from toolkit.commands.progress_display import showing
     from toolkit.images.platforms import host_platform
-    from toolkit.services.progress import showing
     from toolkit.services.run_cache import app_of
 
     quiet = words[0] in ("-q", "--quiet")

@@ -68,13 +68,13 @@ def verify(
 def _compare(executable: Executable, reference: str) -> str:
     """A sentence of what is the same."""
     from toolkit.bundle.baked import BakedOptions
+    from toolkit.commands.progress_display import showing
     from toolkit.executable.stub import image_architecture
     from toolkit.images.platforms import host_platform, normalised
     from toolkit.images.source import Platform
     from toolkit.services.build import build
     from toolkit.services.cache import Cache
     from toolkit.services.pack_layers import Parameters
-    from toolkit.services.progress import showing
     from toolkit.services.verify import is_rootfull, verify_reference
 
     platform = host_platform()

@@ -12,8 +12,8 @@ from typing import BinaryIO
 
 from toolkit.errors import DockercError
 from toolkit.executable.footer import Footer, read_footer
-from toolkit.executable.payload_digest import SIZE as SEAL_SIZE
-from toolkit.executable.payload_digest import decode_seal, encode_seal
+from toolkit.executable.payload_digest import SIZE as RECORD_SIZE
+from toolkit.executable.payload_digest import decode_record, encode_record
 from toolkit.files.atomic import atomic_file
 from toolkit.files.copy import copy_range
 from toolkit.limits import MAX_STUB
@@ -68,13 +68,13 @@ class Executable:
     @cached_property
     def digest(self) -> bytes | None:
         """The payload's SHA-256 as recorded at build; None where there is no record."""
-        size = min(self.padding, SEAL_SIZE)
+        size = min(self.padding, RECORD_SIZE)
         self.file.seek(self.size - self.footer.size - size)
-        return decode_seal(self.file.read(size))
+        return decode_record(self.file.read(size))
 
 
 @dataclass(frozen=True)
-class Demands:
+class FooterFields:
     """What is written after a payload: the footer's flag, and the payload's SHA-256, if known."""
 
     require_mapped_uids: bool
@@ -97,7 +97,7 @@ def open_executable(path: Path) -> Iterator[Executable]:
 
 
 def write_executable(
-    path: Path, stub: bytes, write_payload: Callable[[BinaryIO], Demands], *, sync: bool = True
+    path: Path, stub: bytes, write_payload: Callable[[BinaryIO], FooterFields], *, sync: bool = True
 ) -> Footer:
     """Write stub, payload and footer, atomically, mode 0755 less umask; returns the footer.
 
@@ -106,13 +106,13 @@ def write_executable(
     with atomic_file(path, _MODE, sync=sync) as file:
         file.write(stub + bytes(-len(stub) % ALIGNMENT))
         offset = file.tell()
-        demands = write_payload(file)
-        footer = Footer(offset, demands.require_mapped_uids)
+        fields = write_payload(file)
+        footer = Footer(offset, fields.require_mapped_uids)
         file.seek(0, 2)
         # Payloads of other makers may end anywhere; a loop device needs its last sector whole.
         file.write(bytes(-file.tell() % ALIGNMENT))
-        if demands.digest:
-            file.write(encode_seal(demands.digest))
+        if fields.digest:
+            file.write(encode_record(fields.digest))
         file.write(footer.encode())
     return footer
 

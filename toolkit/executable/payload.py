@@ -7,7 +7,7 @@ from typing import Any
 
 from toolkit.errors import DockercError
 from toolkit.executable.executable import Executable
-from toolkit.files.nesting import nests_deeper
+from toolkit.files.json_document import nests_deeper
 from toolkit.limits import MAX_CONFIG, MAX_NESTING
 from toolkit.squashfs.read.filesystem import Filesystem
 from toolkit.squashfs.read.inodes import Node

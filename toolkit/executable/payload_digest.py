@@ -16,12 +16,12 @@ _MAGIC = b"dcsha256"
 SIZE = _RECORD.size
 
 
-def encode_seal(digest: bytes) -> bytes:
+def encode_record(digest: bytes) -> bytes:
     """The record of a SHA-256."""
     return _RECORD.pack(_MAGIC, digest)
 
 
-def decode_seal(padding: bytes) -> bytes | None:
+def decode_record(padding: bytes) -> bytes | None:
     """The SHA-256 that the last bytes before a footer hold; None when they hold none."""
     if len(padding) < SIZE:
         return None

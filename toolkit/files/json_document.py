@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from toolkit.errors import DockercError
-from toolkit.files.nesting import nests_deeper
 from toolkit.limits import MAX_NESTING
 
 T = TypeVar("T")
@@ -97,3 +96,19 @@ def parse_document(data: bytes, where: str) -> Document:
     if not isinstance(value, dict):
         raise DockercError(f"{where} is malformed: it must be a JSON object")
     return Document(value, where)
+
+
+def nests_deeper(value: Any, limit: int) -> bool:
+    """Whether lists and objects stand in one another more than `limit` times."""
+    level = [value]
+    for _ in range(limit + 1):
+        inner: list[Any] = []
+        for each in level:
+            if isinstance(each, dict):
+                inner += each.values()
+            elif isinstance(each, list):
+                inner += each
+        if not inner:
+            return False
+        level = inner
+    return True

@@ -6,13 +6,13 @@ import sys
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO
 
 from toolkit.files.copy import copy_range
-from toolkit.layers.entry import Content
 from toolkit.layers.pack import Pack
 from toolkit.squashfs.structs import DATA_UNCOMPRESSED, FRAGMENT_ENTRY, NO_FRAGMENT, InodeType
-from toolkit.squashfs.tree import Inode
+from toolkit.squashfs.tree import Content, Inode
+from toolkit.squashfs.write.placement import Placement
 
 _SIZE_MASK = DATA_UNCOMPRESSED - 1
 
@@ -24,29 +24,6 @@ class _Moved:
     wanted: bytearray
     starts: array[int]
     sizes: array[int]
-
-
-class Placement(NamedTuple):
-    """A file's content as its inode tells it."""
-
-    start: int
-    sizes: bytes
-    """The blocks' size words, as stored."""
-    holes: int
-    """Bytes of blocks that are not stored."""
-    fragment: int
-    fragment_offset: int
-
-
-class Placed(Protocol):
-    """What the tables need to know of file data that is in its place."""
-
-    @property
-    def fragment_count(self) -> int: ...
-    @property
-    def fragment_table(self) -> bytes: ...
-
-    def place(self, content: Content) -> Placement: ...
 
 
 class DataMap:

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 from toolkit.errors import DockercError
 from toolkit.layers import tar
 from toolkit.layers.budget import Budget, cost
-from toolkit.layers.entry import Content, Entry, EntryKind
+from toolkit.layers.entry import Entry, EntryKind
 from toolkit.layers.notes import named
 from toolkit.layers.pack import Pack
 from toolkit.layers.stream import LayerStream
@@ -25,6 +25,7 @@ from toolkit.limits import (
 )
 from toolkit.squashfs.compress import BlockWriter, Compressor, is_hole
 from toolkit.squashfs.structs import XATTR_PREFIXES
+from toolkit.squashfs.tree import Content
 
 WHITEOUT_PREFIX = b".wh."
 OPAQUE_WHITEOUT = b".wh..wh..opq"

@@ -13,7 +13,7 @@ from toolkit.bundle.annotations import LAYERS
 from toolkit.bundle.baked import BakedOptions
 from toolkit.bundle.config import config_bytes, requires_mapped_uids, runtime_config
 from toolkit.errors import UsageError, about
-from toolkit.executable.executable import Demands, write_executable
+from toolkit.executable.executable import FooterFields, write_executable
 from toolkit.executable.payload_digest import payload_digest
 from toolkit.executable.stub import read_stub, stub_machine
 from toolkit.files.atomic import check_writable
@@ -21,10 +21,11 @@ from toolkit.images.auth.access import DEFAULT_ACCESS, Access
 from toolkit.images.open import open_image
 from toolkit.images.source import Image, Platform
 from toolkit.layers.content import read_file
+from toolkit.layers.data_map import DataMap
 from toolkit.layers.merge import merge
 from toolkit.layers.notes import folded
 from toolkit.services.cache import Cache
-from toolkit.services.layer_history import layer_shares
+from toolkit.services.layer_history import layer_history
 from toolkit.services.pack_layers import Packing, Parameters
 from toolkit.services.progress import Progress
 from toolkit.squashfs.structs import InodeType
@@ -104,24 +105,24 @@ def build_opened(
             baked=baked,
             read_file=lambda path: read_file(tree, packs, path),
         )
-        config["annotations"][LAYERS] = layer_shares(tree, image.layers, image.config)
+        config["annotations"][LAYERS] = layer_history(tree, image.layers, image.config)
         pack, content = packing.pack_bytes(config_bytes(config), len(packs))
         root = new_directory()
         assert root.children is not None
         root.children[b"config.json"] = Inode(InodeType.FILE, 0o644, content=content)
         root.children[b"rootfs"] = tree
 
-        def write_payload(file: BinaryIO) -> Demands:
+        def write_payload(file: BinaryIO) -> FooterFields:
             offset = file.tell()
             superblock = write_squashfs(
                 file,
                 root,
-                [*packs, pack],
+                DataMap([*packs, pack], parameters.block_size),
                 block_size=parameters.block_size,
                 level=parameters.level,
                 mkfs_time=_mkfs_time(image.config.get("created")),
             )
-            return Demands(
+            return FooterFields(
                 requires_mapped_uids(config) or _has_other_owners(tree),
                 payload_digest(file, offset, superblock.bytes_used),
             )

@@ -8,7 +8,12 @@ from typing import BinaryIO
 from toolkit.bundle.baked import BakedOptions
 from toolkit.bundle.config import config_bytes, requires_mapped_uids
 from toolkit.bundle.edit import edited_config
-from toolkit.executable.executable import Demands, Executable, open_executable, write_executable
+from toolkit.executable.executable import (
+    Executable,
+    FooterFields,
+    open_executable,
+    write_executable,
+)
 from toolkit.executable.payload import config_of, filesystem_of, rootfs_of
 from toolkit.executable.payload_digest import payload_digest
 from toolkit.limits import MAX_USERS
@@ -25,7 +30,7 @@ def edit(path: Path, new: Path, baked: BakedOptions) -> None:
     with open_executable(path) as executable, reading(str(path)):
         config = edited_config(config_of(executable), baked, lambda name: _read(executable, name))
 
-        def write_payload(file: BinaryIO) -> Demands:
+        def write_payload(file: BinaryIO) -> FooterFields:
             start = file.tell()
             superblock = rewrite_file(
                 filesystem_of(executable),
@@ -36,7 +41,7 @@ def edit(path: Path, new: Path, baked: BakedOptions) -> None:
                 file,
             )
             mapped = executable.footer.require_mapped_uids or requires_mapped_uids(config)
-            return Demands(mapped, payload_digest(file, start, superblock.bytes_used))
+            return FooterFields(mapped, payload_digest(file, start, superblock.bytes_used))
 
         write_executable(new, executable.whole_stub(), write_payload)
 

@@ -13,7 +13,7 @@ from toolkit.squashfs.tree import Inode
 _MAX_CREATED_BY = 200
 
 
-def layer_shares(root: Inode, layers: Sequence[Layer], image: Mapping[str, Any]) -> str:
+def layer_history(root: Inode, layers: Sequence[Layer], image: Mapping[str, Any]) -> str:
     """A JSON array of an object a layer, lowest first; `image` is the image's config, whose
     history is told.
 

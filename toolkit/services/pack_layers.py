@@ -16,12 +16,12 @@ from toolkit.errors import DockercError, about
 from toolkit.images.source import Image, Layer
 from toolkit.layers import packfile
 from toolkit.layers.budget import Budget, cost
-from toolkit.layers.entry import Content
 from toolkit.layers.pack import Pack, pack_file
 from toolkit.limits import MAX_BLOCKS
 from toolkit.services.cache import Cache
 from toolkit.services.progress import Progress
 from toolkit.squashfs.compress import Compressor
+from toolkit.squashfs.tree import Content
 
 if TYPE_CHECKING:
     from toolkit.layers.stream import LayerStream

@@ -9,8 +9,8 @@ from typing import Any, BinaryIO
 from toolkit.errors import DockercError
 from toolkit.executable.elf import HEADER_SIZE, ElfProbe, elf_machine
 from toolkit.executable.executable import (
-    Demands,
     Executable,
+    FooterFields,
     copy_payload,
     open_executable,
     write_executable,
@@ -48,9 +48,9 @@ def replace_stub(
             machine = _agreed(path, witnesses)
         stub = _foreign_stub(runtime, machine) if runtime else read_stub(machine)
 
-        def write_payload(file: BinaryIO) -> Demands:
+        def write_payload(file: BinaryIO) -> FooterFields:
             copy_payload(executable, file)
-            return Demands(executable.footer.require_mapped_uids, executable.digest)
+            return FooterFields(executable.footer.require_mapped_uids, executable.digest)
 
         write_executable(new, stub, write_payload, sync=False)  # it can be made again
     return warnings

@@ -1,4 +1,4 @@
-"""The merged filesystem: inodes and the directories that name them."""
+"""The tree that a squashfs is written from: inodes, and the directories that name them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,31 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from toolkit.errors import DockercError
-from toolkit.layers.entry import EMPTY, Content
 from toolkit.limits import MAX_DEPTH
 from toolkit.squashfs.structs import InodeType
 
 _MAX_SYMLINKS = 40
 """As many as the kernel follows in one path (path_resolution(7))."""
+
+
+@dataclass(slots=True, frozen=True)
+class Content:
+    """A regular file's bytes in its pack: whole blocks, then perhaps a place in a fragment.
+
+    `digest` tells equal files apart from others; `pack` is the pack's number in the image.
+    `fragment` is a block number too, or -1.
+    """
+
+    size: int
+    digest: bytes
+    pack: int
+    first_block: int
+    blocks: int
+    fragment: int
+    fragment_offset: int
+
+
+EMPTY = Content(0, b"", 0, 0, 0, -1, 0)
 
 
 @dataclass(slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""A squashfs 4.0 image from a merged tree and its packs.
+"""A squashfs 4.0 image from a tree and its file data.
 
 Layout, in the order that the kernel checks: superblock, compression options, file data, padding,
 inodes, directories, fragments, export table, ids, xattrs. The padding stands before the tables so
@@ -12,8 +12,6 @@ import struct
 from dataclasses import replace
 from typing import BinaryIO
 
-from toolkit.layers.data_map import DataMap, Placed
-from toolkit.layers.pack import Pack
 from toolkit.squashfs.compress import Compressor
 from toolkit.squashfs.structs import (
     COMPRESSION_ZSTD,
@@ -30,6 +28,7 @@ from toolkit.squashfs.structs import (
 from toolkit.squashfs.tree import Inode, walk
 from toolkit.squashfs.write.inodes import InodeTables
 from toolkit.squashfs.write.metadata import encode_table
+from toolkit.squashfs.write.placement import FileData, PlacedData
 from toolkit.squashfs.write.xattrs import XattrTable
 
 _ALIGNMENT = 4096
@@ -39,7 +38,7 @@ METADATA_LEVEL = 12
 def write_squashfs(
     output: BinaryIO,
     root: Inode,
-    packs: list[Pack],
+    data: FileData,
     *,
     block_size: int,
     level: int | None,
@@ -47,14 +46,13 @@ def write_squashfs(
 ) -> Superblock:
     """Append the image to `output`, a real file; returns its superblock.
 
-    `level` only tells readers how the packs were compressed, and whether the tables are to be;
+    `level` only tells readers how the data was compressed, and whether the tables are to be;
     `mkfs_time` is in seconds since 1970.
     """
     start = output.tell()
     # Readers that have no option for "stored" take any level; blocks say themselves what they are.
     options = struct.pack("<HI", 4 | METADATA_UNCOMPRESSED, level or 1)
     output.write(bytes(SUPERBLOCK_SIZE) + options)
-    data = DataMap(packs, block_size)
     data.want(walk(root))
     position = data.copy(output, SUPERBLOCK_SIZE + len(options))
     with Compressor(level and METADATA_LEVEL) as compressor:
@@ -68,7 +66,7 @@ def write_squashfs(
 
 
 def encode_tables(
-    root: Inode, data: Placed, position: int, compressor: Compressor
+    root: Inode, data: PlacedData, position: int, compressor: Compressor
 ) -> tuple[bytes, Superblock]:
     """Everything after the data, which ends at `position`, padded to end on a 4 KiB boundary.
 

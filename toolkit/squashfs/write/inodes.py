@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from toolkit.errors import DockercError
-from toolkit.layers.data_map import Placed
 from toolkit.limits import (
     MAX_DIRECTORY_TABLE,
     MAX_ENTRIES,
@@ -39,6 +38,7 @@ from toolkit.squashfs.structs import (
 )
 from toolkit.squashfs.tree import Inode
 from toolkit.squashfs.write.metadata import MetadataStream
+from toolkit.squashfs.write.placement import PlacedData
 from toolkit.squashfs.write.xattrs import XattrTable
 
 _MAX_IDS = 65535
@@ -70,7 +70,7 @@ class _Listing:
 class InodeTables:
     """The inode table, the directory table, and the ids and references that belong to them."""
 
-    def __init__(self, data: Placed, xattrs: XattrTable, compressor: Compressor) -> None:
+    def __init__(self, data: PlacedData, xattrs: XattrTable, compressor: Compressor) -> None:
         self.inodes = MetadataStream(compressor)
         self.directories = MetadataStream(compressor)
         self.ids: dict[int, int] = {}

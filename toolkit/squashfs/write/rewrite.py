@@ -7,8 +7,6 @@ from typing import BinaryIO
 
 from toolkit.errors import DockercError
 from toolkit.files.copy import copy_range
-from toolkit.layers.data_map import Placement
-from toolkit.layers.entry import Content
 from toolkit.squashfs.compress import BlockWriter, Compressor
 from toolkit.squashfs.read.blocks import stored_size
 from toolkit.squashfs.read.filesystem import Filesystem
@@ -23,11 +21,12 @@ from toolkit.squashfs.structs import (
     Place,
     Superblock,
 )
-from toolkit.squashfs.tree import Inode
+from toolkit.squashfs.tree import Content, Inode
 from toolkit.squashfs.write.image import METADATA_LEVEL, encode_tables
+from toolkit.squashfs.write.placement import Placement
 
 
-class _Kept:
+class _ExistingData:
     """Where the contents of an existing filesystem are: they are not moved."""
 
     def __init__(self, filesystem: Filesystem) -> None:
@@ -77,7 +76,7 @@ def rewrite_file(
     Raises DockercError when the squashfs is damaged.
     """
     old = filesystem.superblock
-    kept = _Kept(filesystem)
+    kept = _ExistingData(filesystem)
     root, changed = _tree(filesystem, kept, name)
     begin = out.tell()
     copy_range(source, offset, out, kept.end)
@@ -105,7 +104,7 @@ def rewrite_file(
     return superblock
 
 
-def _tree(filesystem: Filesystem, kept: _Kept, name: bytes) -> tuple[Inode, Inode]:
+def _tree(filesystem: Filesystem, kept: _ExistingData, name: bytes) -> tuple[Inode, Inode]:
     """The tree as the writer wants it, and the file `name` of its root, which has no content."""
     inodes: dict[Place, Inode] = {}
     directories: dict[bytes, dict[bytes, Inode]] = {}
