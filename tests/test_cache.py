@@ -215,6 +215,10 @@ class Whole(io.BytesIO):
     def finish(self) -> None:
         pass
 
+    @property
+    def stored(self) -> int:
+        return self.tell()
+
 
 @pytest.mark.parametrize("name", CORPUS)
 def test_packs_come_back_as_they_were(tmp_path: Path, name: str) -> None:

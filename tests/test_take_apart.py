@@ -43,7 +43,8 @@ def app(place: Path) -> Path:
 
 def variant(place: Path, name: str, *changes: object) -> Path:
     """An executable of the same tree with these entries after it."""
-    layout = write_layout(place / f"{name}.layout", [tar_of(*TREE), tar_of(*changes)])  # type: ignore[arg-type]
+    layers = [tar_of(*TREE), tar_of(*changes)]  # type: ignore[arg-type]
+    layout = write_layout(place / f"{name}.layout", layers)
     dockerc("build", f"oci:{layout}", "-o", place / name)
     return place / name
 
