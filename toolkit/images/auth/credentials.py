@@ -153,11 +153,14 @@ def _ask_helper(name: str, registry: str) -> Credentials | None:
         reason = "".join(char if char.isprintable() else " " for char in said)
         raise DockercError(f"the credential helper {program} failed: {reason or 'it says no more'}")
     try:
-        answer = Document(json.loads(done.stdout), f"the answer of {program}")
-        username, secret = answer.text("Username"), answer.text("Secret")
-    except (ValueError, AttributeError):
+        members = json.loads(done.stdout)
+    except (ValueError, RecursionError):
+        members = None
+    if not isinstance(members, dict):
         # Not parse_json: its sentence may quote what it cannot read.
-        raise DockercError(f"the credential helper {program} did not answer in JSON") from None
+        raise DockercError(f"the credential helper {program} did not answer in JSON")
+    answer = Document(members, f"the answer of {program}")
+    username, secret = answer.text("Username"), answer.text("Secret")
     if not secret:
         return None
     return Credentials(username, secret, is_identity_token=username == _TOKEN_USER)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import json
 import os
 import re
 import socket
@@ -162,8 +161,11 @@ class Engine:
 def read_message(response: http.client.HTTPResponse) -> str:
     """What an error answer says, on one line."""
     try:
-        message = str(json.loads(response.read(MAX_DOCUMENT))["message"])
-    except (ValueError, KeyError, TypeError, OSError, http.client.HTTPException, RecursionError):
+        data = response.read(MAX_DOCUMENT)
+        message = parse_document(data, "the answer").text("message")
+    except (DockercError, OSError, http.client.HTTPException):
+        message = ""
+    if not message:
         message = f"{response.status} {response.reason}"
     return _line(message)
 

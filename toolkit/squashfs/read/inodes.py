@@ -90,10 +90,9 @@ class NodeReader:
         return ids
 
     def _id(self, index: int) -> int:
-        try:
-            return self._ids[index]
-        except IndexError:
-            raise DockercError(f"its squashfs has no owner {index}") from None
+        if index >= len(self._ids):
+            raise DockercError(f"its squashfs has no owner {index}")
+        return self._ids[index]
 
     def words(self, node: Node) -> Iterator[int]:
         """A file's size words, one for each block."""

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, cast
 
 from PySquashfsImage import SquashFsImage
 
-from toolkit.errors import DockercError
+from toolkit.errors import AbsentError, DamagedError, DockercError, RefusedError
 from toolkit.squashfs.read.blocks import Blocks
 from toolkit.squashfs.structs import METADATA_SIZE, Superblock
 
@@ -27,6 +27,7 @@ class _OnDemand(SquashFsImage):  # type: ignore[misc]
     def __init__(self, file: BinaryIO, offset: int, superblock: Superblock) -> None:
         self.blocks = Blocks(file, offset, superblock)
         self.budget = _BUDGET
+        self.own_error: Exception | None = None
         super().__init__(file, offset, closefd=False)
 
     def _initialize(self) -> None:
@@ -36,40 +37,70 @@ class _OnDemand(SquashFsImage):  # type: ignore[misc]
 
     def _read_fragment(self, fragment: int) -> tuple[int, int]:
         """One entry: the library would keep the whole table, whatever its size."""
-        return self.blocks.fragment(fragment)
+        with self._ours():
+            return self.blocks.fragment(fragment)
 
     def _get_compressor(self, compression_id: int) -> None:
         """The blocks have their own."""
 
     def _read_block(self, start: int, expected: int = METADATA_SIZE) -> tuple[bytes, int]:
         # The library expects nothing of a last block that is full.
-        return self.blocks.metadata(start)
+        with self._ours():
+            return self.blocks.metadata(start)
 
     def _read_data_block(self, start: int, size: int) -> bytes:
-        return self.blocks.data(start, size, self._sblk.block_size)
+        with self._ours():
+            return self.blocks.data(start, size, self._sblk.block_size)
 
     def _read_metadata(self, known: Any, block: int, offset: int, length: int) -> Any:
         self.budget -= length
         if self.budget < 0:
-            raise DockercError("its squashfs has larger tables than a look-up should read")
+            raise RefusedError("its squashfs has larger tables than a look-up should read")
         return super()._read_metadata(known, block, offset, length)
+
+    @contextmanager
+    def _ours(self) -> Iterator[None]:
+        """Our own code, which the library calls: its errors are not the library's."""
+        try:
+            yield
+        except Exception as error:
+            self.own_error = error
+            raise
 
 
 class SquashfsReader:
     """Files of a payload by path; symlinks are not followed."""
 
     def __init__(self, file: BinaryIO, offset: int, superblock: Superblock) -> None:
-        self._image: Any = _OnDemand(file, offset, superblock)
+        self._image: Any = None
+        with self._library():
+            self._image = _OnDemand(file, offset, superblock)
         self._root = superblock.root_inode
 
     def read(self, path: str, limit: int) -> bytes:
         """A regular file's content; raises DockercError when there is none or it is too large."""
+        with self._library():
+            return self._read(path, limit)
+
+    def _read(self, path: str, limit: int) -> bytes:
         inode = self._find(path)
         if inode is None or not inode.is_file:
-            raise DockercError(f"its payload has no file {path}")
+            raise AbsentError(f"its payload has no file {path}")
         if inode.data > limit:
-            raise DockercError(f"{path} in its payload has {inode.data} bytes; expected {limit}")
+            raise RefusedError(f"{path} in its payload has {inode.data} bytes; expected {limit}")
         return cast(bytes, self._image.read_file(inode))
+
+    @contextmanager
+    def _library(self) -> Iterator[None]:
+        """PySquashfsImage at work: it raises errors of every kind on damaged input."""
+        try:
+            yield
+        except (DockercError, OSError):
+            raise
+        except Exception as error:
+            if self._image is not None and error is self._image.own_error:
+                raise
+            raise DamagedError(f"its payload is damaged: {error}") from None
 
     def _find(self, path: str) -> Any:
         self._image.budget = _BUDGET
@@ -89,14 +120,12 @@ class SquashfsReader:
 
 @contextmanager
 def reading(name: str) -> Iterator[None]:
-    """Turn whatever a damaged payload makes the library raise into one sentence about `name`."""
+    """Say of every error of a payload, or of its file, that it is about `name`."""
     try:
         yield
     except DockercError as error:
-        raise DockercError(f"{name}: {error}") from None
+        raise type(error)(f"{name}: {error}") from None
     except OSError as error:
         if error.errno is not None:  # the system's word, of the file or of where its parts go
             raise
-        raise DockercError(f"{name}: its payload is damaged: {error}") from None
-    except Exception as error:  # the library raises of every kind on damaged input
-        raise DockercError(f"{name}: its payload is damaged: {error}") from None
+        raise DamagedError(f"{name}: its payload is damaged: {error}") from None

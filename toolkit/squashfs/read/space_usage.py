@@ -7,11 +7,12 @@ know the structures by heart; `Filesystem` is the readable way to the same facts
 from __future__ import annotations
 
 import heapq
+import struct
 from array import array
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from toolkit.errors import DockercError
+from toolkit.errors import DamagedError, DockercError
 from toolkit.limits import MAX_BLOCKS, MAX_DEPTH, MAX_DIRECTORY_TABLE, MAX_ENTRIES, MAX_INODE_TABLE
 from toolkit.squashfs.read.blocks import little_endian, stored_size
 from toolkit.squashfs.read.filesystem import Filesystem
@@ -83,6 +84,13 @@ class _Tables:
 
 def survey(filesystem: Filesystem) -> Space:
     """Raises DockercError when the tables are damaged, or hold more than four million files."""
+    try:
+        return _survey(filesystem)
+    except struct.error:  # of `unpack_from`; to compare each position would take longer
+        raise DamagedError("an inode or a directory of its squashfs runs past its table") from None
+
+
+def _survey(filesystem: Filesystem) -> Space:
     superblock = filesystem.superblock
     if superblock.inodes > min(MAX_ENTRIES, superblock.bytes_used):
         raise DockercError(f"its squashfs claims {superblock.inodes} files")
@@ -107,7 +115,7 @@ def _read_inodes(filesystem: Filesystem, table: bytearray) -> _Tables:
     header_size = INODE_HEADER.size
     read_header, read_file = INODE_HEADER.unpack_from, FILE_INODE.unpack_from
     position, end = 0, len(table)
-    # What is read past the table's end is a struct.error, which `reading` puts into words.
+    # What is read past the table's end is a struct.error, which `survey` puts into words.
     while position < end:
         kind, _, _, _, _, number = read_header(table, position)
         if not 0 < number <= count:

@@ -73,6 +73,8 @@ class Attributes:
         if prefix is None or not 0 < length <= MAX_NAME:
             raise DockercError("an extended attribute of its squashfs has no name")
         name, at = self._blocks.read(start, at, length)
+        if b"\0" in name:
+            raise DockercError("an extended attribute of its squashfs has a zero in its name")
         value, after = self._xattr_value(start, at)
         if kind & _XATTR_OUT_OF_LINE:
             if len(value) != 8:
