@@ -12,7 +12,7 @@ from corpus import CORPUS
 from layout import write_layout
 from support import FIXTURES, dockerc, failed, need
 
-from toolkit.stubs import read_stub
+from toolkit.executable.stub import read_stub
 
 HELLO = FIXTURES / "hello"
 

@@ -9,6 +9,7 @@ import sys
 import tarfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from images_support import hello_program
@@ -35,7 +36,9 @@ def fuseless(run: Runner, app: Path, *words: str | Path) -> list[str]:
     return ["unshare", "-m", "sh", "-c", f'{HIDE}; exec "$@"', "-", *run.command(app, *words)]
 
 
-def without_fuse(run: Runner, app: Path, *words: str, env: dict[str, str], **options: object):  # type: ignore[no-untyped-def]
+def without_fuse(
+    run: Runner, app: Path, *words: str, env: dict[str, str], **options: object
+) -> Any:
     """Run with neither FUSE nor loop devices."""
     return Runner(as_root=True)(*fuseless(run, app, *words), env=env, **options)
 
