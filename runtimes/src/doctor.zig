@@ -1,11 +1,11 @@
 //! --dockerc-doctor: what this machine allows, tried one by one in children, and which way a run
 //! would take.
 const std = @import("std");
-const sys = @import("sys.zig");
-const MountNamespace = @import("mount_namespace.zig").MountNamespace;
-const text = @import("text.zig");
-const userns = @import("userns.zig");
-const workspace = @import("workspace.zig");
+const sys = @import("base/syscalls.zig");
+const MountNamespace = @import("namespaces/mount_namespace.zig").MountNamespace;
+const text = @import("base/text.zig");
+const userns = @import("namespaces/userns.zig");
+const workspace = @import("rootfs/workspace.zig");
 
 const Probe = struct { what: []const u8, ask: *const fn (std.mem.Allocator) anyerror!void };
 

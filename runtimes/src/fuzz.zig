@@ -2,12 +2,12 @@
 //! (`make fuzz`). The first byte says what the others are. Where most inputs would be refused at
 //! once they are changes of a whole one: places and values.
 const std = @import("std");
-const config_test = @import("config_test.zig");
-const footer = @import("footer.zig");
+const config_test = @import("text_formats_test.zig");
+const footer = @import("payload/footer.zig");
 const protocol = @import("fuse/protocol.zig");
 const mutation = @import("squashfs/mutation_test.zig");
 const request_test = @import("fuse/request_test.zig");
-const yaml = @import("yaml.zig");
+const yaml = @import("config/yaml.zig");
 const Superblock = @import("squashfs/superblock.zig").Superblock;
 
 var arena_state: std.heap.ArenaAllocator = .init(std.heap.page_allocator);

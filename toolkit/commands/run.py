@@ -10,7 +10,7 @@ import typer
 from toolkit.errors import DockercError, UsageError
 
 _WITHOUT_VALUE = {"--init", "--interactive", "--privileged", "--read-only", "--rm", "--tty"}
-"""Of the runtime's options (runtimes/src/flags.zig); all others take a value."""
+"""Of the runtime's options (runtimes/src/cli/flags.zig); all others take a value."""
 _LETTERS_WITHOUT_VALUE = "it"
 
 

@@ -1,7 +1,7 @@
 //! One open /dev/fuse: takes a request, sends its answer.
 const std = @import("std");
-const sys = @import("../sys.zig");
-const log = @import("../log.zig");
+const sys = @import("../base/syscalls.zig");
+const log = @import("../base/log.zig");
 const protocol = @import("protocol.zig");
 
 pub const Channel = struct {

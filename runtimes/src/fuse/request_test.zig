@@ -1,14 +1,14 @@
 //! Requests as no kernel would send them, on whole and on damaged images: each is answered once, and
 //! with no more than was asked for. A socket stands for /dev/fuse.
 const std = @import("std");
-const sys = @import("../sys.zig");
-const fuzzing = @import("../fuzzing.zig");
+const sys = @import("../base/syscalls.zig");
+const fuzzing = @import("../base/fuzzing.zig");
 const protocol = @import("protocol.zig");
 const mutation = @import("../squashfs/mutation_test.zig");
-const Ahead = @import("ahead.zig").Ahead;
+const Ahead = @import("prefetch/prefetcher.zig").Ahead;
 const Image = @import("../squashfs/image.zig").Image;
-const Listings = @import("listings.zig").Listings;
-const Operations = @import("operations.zig").Operations;
+const Listings = @import("readdir_cache.zig").Listings;
+const Operations = @import("requests.zig").Operations;
 const Reader = @import("../squashfs/reader.zig").Reader;
 const Superblock = @import("../squashfs/superblock.zig").Superblock;
 

@@ -2,19 +2,19 @@
 //! image. Nothing is ever written, so every answer may be kept by the kernel for ever; nothing is
 //! allocated to give one.
 const std = @import("std");
-const sys = @import("../sys.zig");
-const log = @import("../log.zig");
+const sys = @import("../base/syscalls.zig");
+const log = @import("../base/log.zig");
 const protocol = @import("protocol.zig");
 const blocks = @import("../squashfs/blocks.zig");
-const Affinity = @import("../affinity.zig").Affinity;
-const Ahead = @import("ahead.zig").Ahead;
-const Operations = @import("operations.zig").Operations;
+const Affinity = @import("../process/cpu_policy.zig").Affinity;
+const Ahead = @import("prefetch/prefetcher.zig").Ahead;
+const Operations = @import("requests.zig").Operations;
 const Reader = @import("../squashfs/reader.zig").Reader;
 const Superblock = @import("../squashfs/superblock.zig").Superblock;
 const Channel = @import("channel.zig").Channel;
-const Listings = @import("listings.zig").Listings;
-const startup = @import("startup.zig");
-const thread = @import("../thread.zig");
+const Listings = @import("readdir_cache.zig").Listings;
+const startup = @import("prefetch/startup.zig");
+const thread = @import("../base/thread.zig");
 
 /// The ids that every file is reported with when only one of each is mapped: what the kernel
 /// cannot map it cannot copy up.

@@ -2,8 +2,8 @@
 //! for a block that another thread is decoding waits, and no longer than until the part that he
 //! wants is there.
 const std = @import("std");
-const sys = @import("../sys.zig");
-const zstd = @import("../zstd.zig");
+const sys = @import("../base/syscalls.zig");
+const zstd = @import("../base/zstd.zig");
 const Decoder = zstd.Decoder;
 const Image = @import("image.zig").Image;
 const metadata = @import("metadata.zig");

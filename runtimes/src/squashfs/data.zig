@@ -1,8 +1,8 @@
 //! File data: whole blocks by a list of sizes that follows the inode, the tail perhaps in a
 //! fragment block that it shares with other files.
 const std = @import("std");
-const bytes = @import("../bytes.zig");
-const Decoder = @import("../zstd.zig").Decoder;
+const bytes = @import("../base/bytes.zig");
+const Decoder = @import("../base/zstd.zig").Decoder;
 const inode = @import("inode.zig");
 const metadata = @import("metadata.zig");
 const Reader = @import("reader.zig").Reader;

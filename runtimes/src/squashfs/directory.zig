@@ -1,8 +1,8 @@
 //! Directory listings: runs of entries, each run with a header that names the inode block and
 //! number its entries count from. Names are sorted; large directories have an index of runs.
 const std = @import("std");
-const bytes = @import("../bytes.zig");
-const Decoder = @import("../zstd.zig").Decoder;
+const bytes = @import("../base/bytes.zig");
+const Decoder = @import("../base/zstd.zig").Decoder;
 const inode = @import("inode.zig");
 const metadata = @import("metadata.zig");
 const Reader = @import("reader.zig").Reader;

@@ -1,8 +1,8 @@
 //! What an ELF file names that is loaded with it: its interpreter and the libraries it needs
 //! (elf(5)). Only asked so that they can be decoded beforehand; what makes no sense is left out.
 const std = @import("std");
-const bytes = @import("../bytes.zig");
-const Decoder = @import("../zstd.zig").Decoder;
+const bytes = @import("../base/bytes.zig");
+const Decoder = @import("../base/zstd.zig").Decoder;
 const Reader = @import("reader.zig").Reader;
 const data = @import("data.zig");
 const path = @import("path.zig");

@@ -1,8 +1,8 @@
 //! Inodes: a 16-byte head (type, mode, owner, time, number) and a body by type; types 8-14 are the
 //! extended forms of 1-7, with link counts, extended attributes and 64-bit sizes.
 const std = @import("std");
-const bytes = @import("../bytes.zig");
-const Decoder = @import("../zstd.zig").Decoder;
+const bytes = @import("../base/bytes.zig");
+const Decoder = @import("../base/zstd.zig").Decoder;
 const metadata = @import("metadata.zig");
 const Reader = @import("reader.zig").Reader;
 

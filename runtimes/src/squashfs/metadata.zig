@@ -2,9 +2,9 @@
 //! header: its stored size, and bit 15 for "stored as it is". Decoded blocks are cached in a
 //! fixed number of slots; a reader copies out what it wants under the slot's lock, so that a slot
 //! can be reused at any time.
-const sys = @import("../sys.zig");
-const bytes = @import("../bytes.zig");
-const Decoder = @import("../zstd.zig").Decoder;
+const sys = @import("../base/syscalls.zig");
+const bytes = @import("../base/bytes.zig");
+const Decoder = @import("../base/zstd.zig").Decoder;
 const Image = @import("image.zig").Image;
 
 pub const block_size = 8192;

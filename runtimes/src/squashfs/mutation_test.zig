@@ -1,13 +1,13 @@
 //! A small image, made here, is read whole, and then again with bytes of it changed at random:
 //! a reader of damaged images may fail, but never crash, hang or read out of bounds.
 const std = @import("std");
-const sys = @import("../sys.zig");
+const sys = @import("../base/syscalls.zig");
 const data = @import("data.zig");
 const directory = @import("directory.zig");
 const inode = @import("inode.zig");
 const xattr = @import("xattr.zig");
-const fuzzing = @import("../fuzzing.zig");
-const Decoder = @import("../zstd.zig").Decoder;
+const fuzzing = @import("../base/fuzzing.zig");
+const Decoder = @import("../base/zstd.zig").Decoder;
 const Image = @import("image.zig").Image;
 const Reader = @import("reader.zig").Reader;
 const Superblock = @import("superblock.zig").Superblock;

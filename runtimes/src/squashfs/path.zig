@@ -1,7 +1,7 @@
 //! Paths in the image, symbolic links followed as the app will see them: from a directory that is
 //! its root.
 const std = @import("std");
-const Decoder = @import("../zstd.zig").Decoder;
+const Decoder = @import("../base/zstd.zig").Decoder;
 const Reader = @import("reader.zig").Reader;
 const directory = @import("directory.zig");
 const inode = @import("inode.zig");

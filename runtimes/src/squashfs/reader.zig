@@ -1,9 +1,9 @@
 //! A squashfs image, read: tables, lookups, whole small files. Everything in it is untrusted;
 //! what does not add up is error.Corrupt for the one who asked.
 const std = @import("std");
-const sys = @import("../sys.zig");
-const bytes = @import("../bytes.zig");
-const Decoder = @import("../zstd.zig").Decoder;
+const sys = @import("../base/syscalls.zig");
+const bytes = @import("../base/bytes.zig");
+const Decoder = @import("../base/zstd.zig").Decoder;
 const Blocks = @import("blocks.zig").Blocks;
 const Slot = @import("blocks.zig").Slot;
 const Image = @import("image.zig").Image;

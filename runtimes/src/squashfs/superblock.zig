@@ -2,9 +2,9 @@
 //! (the kernel's Documentation/filesystems/squashfs.rst and fs/squashfs/squashfs_fs.h).
 const std = @import("std");
 
-const u32At = @import("../bytes.zig").u32At;
-const u16At = @import("../bytes.zig").u16At;
-const u64At = @import("../bytes.zig").u64At;
+const u32At = @import("../base/bytes.zig").u32At;
+const u16At = @import("../base/bytes.zig").u16At;
+const u64At = @import("../base/bytes.zig").u64At;
 
 pub const Superblock = struct {
     inode_count: u32,

@@ -1,8 +1,8 @@
 //! Extended attributes: an inode names an entry of a table, which names a run of (key, value)
 //! pairs; keys carry their namespace as a number, values may stand elsewhere.
 const std = @import("std");
-const bytes = @import("../bytes.zig");
-const Decoder = @import("../zstd.zig").Decoder;
+const bytes = @import("../base/bytes.zig");
+const Decoder = @import("../base/zstd.zig").Decoder;
 const inode = @import("inode.zig");
 const metadata = @import("metadata.zig");
 const Reader = @import("reader.zig").Reader;
