@@ -2,6 +2,7 @@
 //! would take.
 const std = @import("std");
 const sys = @import("base/syscalls.zig");
+const errno = @import("base/errno.zig");
 const MountNamespace = @import("namespaces/mount_namespace.zig").MountNamespace;
 const text = @import("base/text.zig");
 const userns = @import("namespaces/userns.zig");
@@ -45,11 +46,11 @@ pub fn report(arena: std.mem.Allocator) ![]const u8 {
 fn inChild(arena: std.mem.Allocator, ask: *const fn (std.mem.Allocator) anyerror!void) ![]const u8 {
     const child = try sys.fork();
     if (child == 0) {
-        ask(arena) catch |err| sys.exit(sys.errorNumber(err));
+        ask(arena) catch |err| sys.exit(errno.numberOf(err));
         sys.exit(0);
     }
     const end = try sys.wait(child, 0);
-    return if (end.status == 0) "" else sys.textOfNumber(@truncate(end.status >> 8));
+    return if (end.status == 0) "" else errno.textOf(@truncate(end.status >> 8));
 }
 
 fn mountNamespace(_: std.mem.Allocator) !void {

@@ -74,6 +74,6 @@ fn serve(data: []const u8) !void {
         const node = if (request[1] < 128) nodes[request[1] % nodes.len] else std.mem.readInt(u64, request[2..10], .little);
         const answer = try mount.ask(@fromBackingInt(request[0]), node, request[2..]) orelse continue;
         std.debug.assert(answer.err <= 0 and answer.err > -4096);
-        try mount.workAhead();
+        try mount.prefetchAll();
     }
 }

@@ -3,25 +3,26 @@
 const std = @import("std");
 const builtin = @import("builtin");
 const sys = @import("base/syscalls.zig");
+const errno = @import("base/errno.zig");
 const text = @import("base/text.zig");
 const log = @import("base/log.zig");
+const capability_sets = @import("base/capabilities.zig");
 const cgroup = @import("namespaces/cgroup.zig");
 const Affinity = @import("process/cpu_policy.zig").Affinity;
-const changes = @import("rootfs/upper_dir.zig");
+const upper_dir = @import("rootfs/upper_dir.zig");
 const config = @import("config/spec.zig");
-const credentials = @import("container/credentials.zig");
 const doctor = @import("doctor.zig");
-const extraction = @import("extract.zig");
-const farewell = @import("process/deferred_unmount.zig");
+const extract = @import("extract.zig");
+const deferred_unmount = @import("process/deferred_unmount.zig");
 const footer = @import("payload/footer.zig");
 const json = @import("config/json.zig");
-const memory = @import("rootfs/tmpfs_policy.zig");
+const tmpfs_policy = @import("rootfs/tmpfs_policy.zig");
 const manual = @embedFile("cli/manual.txt");
 const options = @import("cli/options.zig");
-const program = @import("container/exec.zig");
+const exec = @import("container/exec.zig");
 const rootfs = @import("rootfs/rootfs.zig");
 const seccomp = @import("container/seccomp/filter.zig");
-const settings = @import("config/apply_options.zig");
+const apply_options = @import("config/apply_options.zig");
 const signals = @import("process/signals.zig");
 const startup = @import("fuse/prefetch/startup.zig");
 const standard_input = @import("process/standard_input.zig");
@@ -45,7 +46,7 @@ pub fn main(init: std.process.Init.Minimal) u8 {
     var arena = std.heap.ArenaAllocator.init(std.heap.page_allocator);
     return start(arena.allocator(), init) catch |err| switch (err) {
         error.OutOfMemory => log.die("out of memory", .{}),
-        else => log.die("cannot start: {s}", .{sys.text(err)}),
+        else => log.die("cannot start: {s}", .{errno.text(err)}),
     };
 }
 
@@ -67,9 +68,9 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     const image = try arena.create(Image);
     image.* = .{ .fd = self, .start = payload.offset, .len = payload.superblock.bytes_used };
     const reader = try arena.create(Reader);
-    reader.init(image, payload.superblock) catch |err| log.die("the payload is damaged: {s}", .{sys.text(err)});
+    reader.init(image, payload.superblock) catch |err| log.die("the payload is damaged: {s}", .{errno.text(err)});
     if (opts.last(.extract)) |directory| {
-        try extraction.run(arena, reader, directory, opts.has(.privileged_files));
+        try extract.run(arena, reader, directory, opts.has(.privileged_files));
         return 0;
     }
     if (opts.has(.inspect)) return write(try readConfig(arena, reader));
@@ -81,7 +82,7 @@ const Plan = struct {
     spec: *config.Spec,
     /// Of the root file system in the payload.
     root: []const u8,
-    beyond: settings.Beyond,
+    host_access: apply_options.HostAccess,
     args: []const []const u8,
     env: Environment,
 
@@ -93,20 +94,20 @@ const Plan = struct {
             error.Json => log.die("the payload's config.json makes no sense", .{}),
         };
         const root = rootPath(spec);
-        const beyond = try settings.lay(arena, spec, opts, .{ .arena = arena, .reader = reader, .root = root });
+        const host_access = try apply_options.apply(arena, spec, opts, .{ .arena = arena, .reader = reader, .root = root });
         const args = config.command(arena, spec, opts.last(.entrypoint), opts.args) catch |err| switch (err) {
             error.OutOfMemory => |e| return e,
             error.Json => log.die("the payload's dev.dockerc.entrypoint or dev.dockerc.cmd is not a list of words", .{}),
         };
         if (args.len == 0) log.die("the image names no command: give one", .{});
-        const env = try program.environment(arena, &spec.process, opts, callers);
-        return .{ .spec = spec, .root = root, .beyond = beyond, .args = args, .env = env };
+        const env = try exec.environment(arena, &spec.process, opts, callers);
+        return .{ .spec = spec, .root = root, .host_access = host_access, .args = args, .env = env };
     }
 };
 
 /// The app, from its container's making to its end; its exit status.
 fn run(arena: std.mem.Allocator, reader: *Reader, opts: *const options.Options, callers: *const Environment, range: bool) !u8 {
-    signals.hearOfChildren();
+    signals.resetSigchld();
     const caller: userns.Caller = .begin(arena, callers, range);
     const plan: Plan = try .make(arena, reader, opts, callers);
     const spec = plan.spec;
@@ -124,18 +125,18 @@ fn run(arena: std.mem.Allocator, reader: *Reader, opts: *const options.Options, 
     });
     if (spec.isRootfull() and entered.ids != .host) log.die("this program is for root (it was built with --rootfull): start it with sudo", .{});
     const mask = try signals.block();
-    const anywhere = Affinity.get();
+    const caller_mask = Affinity.get();
     // Before anything of ours covers a directory of the machine.
     const machine = try volumes.open(arena, spec, opts);
     const proc = sys.openat(sys.at_fdcwd, "/proc", .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true }, 0) catch |err|
-        log.die("/proc cannot be used: {s}", .{sys.text(err)});
+        log.die("/proc cannot be used: {s}", .{errno.text(err)});
     const input = try standard_input.guard(entered.mounts, caller.uid);
     var own_terminal: ?Terminal = .find();
     if (own_terminal) |*terminal| terminal.makeOwn(entered.mounts) catch |err| {
-        log.debug("no terminal of its own: {s}", .{sys.text(err)});
+        log.debug("no terminal of its own: {s}", .{errno.text(err)});
         own_terminal = null;
     };
-    const capabilities = if (process.capabilities) |sets| credentials.capabilitySet(sets.bounding) else 0;
+    const capabilities = if (process.capabilities) |sets| capability_sets.setOf(sets.bounding) else 0;
     var container: Container = .{
         .arena = arena,
         .spec = spec,
@@ -144,30 +145,30 @@ fn run(arena: std.mem.Allocator, reader: *Reader, opts: *const options.Options, 
         .env = plan.env,
         .machine = machine,
         .signal_mask = mask,
-        .beyond = plan.beyond,
-        .filter = if (plan.beyond.unconfined) null else try seccomp.prepare(arena, wants.seccomp, capabilities),
+        .host_access = plan.host_access,
+        .filter = if (plan.host_access.unconfined) null else try seccomp.prepare(arena, wants.seccomp, capabilities),
         .wanted = config.list(arena, spec, "dev.dockerc.volumes") catch null orelse &.{},
         .init = opts.has(.init),
-        .anywhere = anywhere,
+        .caller_mask = caller_mask,
         .mounts = entered.mounts,
         .terminal = if (own_terminal) |*terminal| terminal else null,
         .lifeline = try .open(),
     };
     const watchdog: Watchdog = try .start(container.role(), entered.mounts, container.terminal);
     const loading: ?startup.Loading = if (entered.mounts != null) try .begin(arena, reader, .{ .root = plan.root, .command = plan.args[0], .search = plan.env.path() }) else null;
-    const memory_is_plenty = memory.isPlenty(arena);
+    const tmpfs_allowed = tmpfs_policy.allows(arena);
     const ids = entered.settle(arena);
     // Before, it would only take processors from newuidmap and newgidmap.
     if (entered.mounts != null) try watchdog.cloneApp(container.namespaces()[0] | sys.CLONE.fs);
     // Not before: until here newuidmap and newgidmap want the processors.
-    const here, const elsewhere = anywhere.divide();
-    if (loading) |thread| thread.move(elsewhere);
-    here.set();
+    const foreground_cpu, const background_cpus = caller_mask.divide();
+    if (loading) |thread| thread.move(background_cpus);
+    foreground_cpu.set();
     var root: rootfs.Rootfs = .{
         .arena = arena,
         .reader = reader,
-        .anywhere = anywhere,
-        .memory_is_plenty = memory_is_plenty,
+        .caller_mask = caller_mask,
+        .tmpfs_allowed = tmpfs_allowed,
         .callers = callers,
         .path = plan.root,
         .ids = ids,
@@ -175,9 +176,9 @@ fn run(arena: std.mem.Allocator, reader: *Reader, opts: *const options.Options, 
         .uid = process.user.uid,
         .gid = process.user.gid,
         .caller = caller.uid,
-        .kept = if (opts.last(.overlay)) |path| try changes.openKept(arena, path) else null,
+        .kept = if (opts.last(.overlay)) |path| try upper_dir.openKept(arena, path) else null,
     };
-    const kind = root.make() catch |err| log.die("cannot prepare a place to run in: {s}", .{sys.text(err)});
+    const kind = root.make() catch |err| log.die("cannot prepare a place to run in: {s}", .{errno.text(err)});
     const leftovers = root.leftovers();
     try watchdog.willRemove(leftovers);
     if (entered.mounts == null) try watchdog.cloneApp(0);
@@ -187,7 +188,7 @@ fn run(arena: std.mem.Allocator, reader: *Reader, opts: *const options.Options, 
         own_terminal = null;
         break :blk late;
     };
-    here.setOf(app.pid);
+    foreground_cpu.setOf(app.pid);
     if (input) |given| try given.begin(arena);
     if (own_terminal) |*terminal| sys.close(terminal.slave);
     container.lifeline.goOn(.{ .ids = ids, .rootfs = kind });
@@ -206,9 +207,9 @@ fn run(arena: std.mem.Allocator, reader: *Reader, opts: *const options.Options, 
     leftovers.discard();
     watchdog.dismiss();
     if (group) |g| g.leave();
-    farewell.leaveMounts(proc);
+    deferred_unmount.arrange(proc);
     watchdog.waitForEnd();
-    end.imitate();
+    end.exitLike();
     return end.status;
 }
 
@@ -258,7 +259,7 @@ fn write(all: []const u8) !u8 {
 fn openSelf() !sys.fd_t {
     while (true) {
         const fd = sys.openat(sys.at_fdcwd, "/proc/self/exe", .{ .CLOEXEC = true }, 0) catch |err|
-            log.die("cannot read my own file: {s}", .{sys.text(err)});
+            log.die("cannot read my own file: {s}", .{errno.text(err)});
         if (fd > 2) return fd;
     }
 }
@@ -272,13 +273,13 @@ const File = struct {
 };
 
 fn findPayload(self: sys.fd_t) footer.Payload {
-    const size = sys.fileSize(self) catch |err| log.die("cannot read my own file: {s}", .{sys.text(err)});
+    const size = sys.fileSize(self) catch |err| log.die("cannot read my own file: {s}", .{errno.text(err)});
     return footer.find(File{ .fd = self }, size) catch |err| switch (err) {
         error.NoPayload => log.die("this is a runtime without a payload: dockerc build puts the two together", .{}),
         error.Truncated => log.die("this file is incomplete: its payload is cut off", .{}),
         error.Compressor => log.die("this runtime reads payloads compressed with zstd, and this one is compressed with {s}", .{Superblock.refused_compressor}),
         error.Corrupt => log.die("the payload is damaged: its superblock makes no sense", .{}),
-        else => log.die("cannot read my own file: {s}", .{sys.text(err)}),
+        else => log.die("cannot read my own file: {s}", .{errno.text(err)}),
     };
 }
 
@@ -296,11 +297,11 @@ test {
     _ = @import("config/cdi.zig");
     _ = config;
     _ = @import("text_formats_test.zig");
-    _ = credentials;
+    _ = capability_sets;
     _ = @import("cli/environment.zig");
     _ = footer;
     _ = json;
-    _ = memory;
+    _ = tmpfs_policy;
     _ = text;
     _ = @import("container/mounts.zig");
     _ = @import("cli/quantity.zig");
@@ -315,7 +316,7 @@ test {
     _ = @import("squashfs/mutation_test.zig");
     _ = @import("base/socket.zig");
     _ = @import("process/supervisor.zig");
-    _ = sys;
+    _ = errno;
     _ = userns;
     _ = @import("config/volumes.zig");
     _ = @import("config/yaml.zig");

@@ -6,6 +6,7 @@ const footer = @import("payload/footer.zig");
 const fuzzing = @import("base/fuzzing.zig");
 const passwd = @import("config/passwd.zig");
 const seccomp = @import("container/seccomp/filter.zig");
+const bpf = @import("container/seccomp/program.zig");
 const seccomp_profile = @import("container/seccomp/profile.zig");
 const yaml = @import("config/yaml.zig");
 const Superblock = @import("squashfs/superblock.zig").Superblock;
@@ -69,7 +70,7 @@ pub fn readConfig(arena: std.mem.Allocator, text: []const u8) !void {
     const spec = try config.parse(arena, text);
     _ = config.command(arena, &spec, null, &.{"word"}) catch {};
     const program = try seccomp_profile.compile(arena, spec.linux.seccomp, 1);
-    _ = seccomp.judge(&program, seccomp.tables[0].arch, 1, &.{ 1, 9 });
+    _ = bpf.judge(&program, bpf.tables[0].arch, 1, &.{ 1, 9 });
 }
 
 test "damaged texts" {

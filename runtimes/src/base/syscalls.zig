@@ -3,111 +3,12 @@
 //! (openat and not open, say).
 const std = @import("std");
 const linux = std.os.linux;
+const errno = @import("errno.zig");
 
 pub const SYS = linux.SYS;
 pub const fd_t = i32;
 pub const at_fdcwd: fd_t = -100;
-
-pub const Error = error{
-    PERM,
-    NOENT,
-    INTR,
-    IO,
-    NXIO,
-    TOOBIG,
-    NOEXEC,
-    AGAIN,
-    NOMEM,
-    ACCES,
-    BUSY,
-    EXIST,
-    XDEV,
-    NODEV,
-    NOTDIR,
-    ISDIR,
-    INVAL,
-    NFILE,
-    MFILE,
-    NOTTY,
-    TXTBSY,
-    FBIG,
-    NOSPC,
-    ROFS,
-    PIPE,
-    RANGE,
-    NAMETOOLONG,
-    NOSYS,
-    LOOP,
-    NOTEMPTY,
-    NODATA,
-    OVERFLOW,
-    OPNOTSUPP,
-    USERS,
-    CHILD,
-    SRCH,
-    BADF,
-    NOLCK,
-    Unexpected,
-};
-
-const Named = struct { errno: linux.E, err: Error, text: []const u8 };
-const names = [_]Named{
-    .{ .errno = .PERM, .err = error.PERM, .text = "operation not permitted" },
-    .{ .errno = .NOENT, .err = error.NOENT, .text = "no such file or directory" },
-    .{ .errno = .SRCH, .err = error.SRCH, .text = "no such process" },
-    .{ .errno = .INTR, .err = error.INTR, .text = "interrupted" },
-    .{ .errno = .IO, .err = error.IO, .text = "input/output error" },
-    .{ .errno = .NXIO, .err = error.NXIO, .text = "no such device" },
-    .{ .errno = .@"2BIG", .err = error.TOOBIG, .text = "argument list too long" },
-    .{ .errno = .NOEXEC, .err = error.NOEXEC, .text = "not in an executable format of this machine" },
-    .{ .errno = .BADF, .err = error.BADF, .text = "bad file descriptor" },
-    .{ .errno = .CHILD, .err = error.CHILD, .text = "no child process" },
-    .{ .errno = .AGAIN, .err = error.AGAIN, .text = "resource temporarily unavailable" },
-    .{ .errno = .NOMEM, .err = error.NOMEM, .text = "out of memory" },
-    .{ .errno = .ACCES, .err = error.ACCES, .text = "permission denied" },
-    .{ .errno = .BUSY, .err = error.BUSY, .text = "device or resource busy" },
-    .{ .errno = .EXIST, .err = error.EXIST, .text = "file exists" },
-    .{ .errno = .XDEV, .err = error.XDEV, .text = "on another file system" },
-    .{ .errno = .NODEV, .err = error.NODEV, .text = "not known to this kernel" },
-    .{ .errno = .NOTDIR, .err = error.NOTDIR, .text = "not a directory" },
-    .{ .errno = .ISDIR, .err = error.ISDIR, .text = "is a directory" },
-    .{ .errno = .INVAL, .err = error.INVAL, .text = "invalid argument" },
-    .{ .errno = .NFILE, .err = error.NFILE, .text = "too many open files in the system" },
-    .{ .errno = .MFILE, .err = error.MFILE, .text = "too many open files" },
-    .{ .errno = .NOTTY, .err = error.NOTTY, .text = "not a terminal" },
-    .{ .errno = .TXTBSY, .err = error.TXTBSY, .text = "text file busy" },
-    .{ .errno = .FBIG, .err = error.FBIG, .text = "file too large" },
-    .{ .errno = .NOSPC, .err = error.NOSPC, .text = "no space left, or a limit of the kernel reached" },
-    .{ .errno = .ROFS, .err = error.ROFS, .text = "read-only file system" },
-    .{ .errno = .PIPE, .err = error.PIPE, .text = "broken pipe" },
-    .{ .errno = .RANGE, .err = error.RANGE, .text = "out of range" },
-    .{ .errno = .NAMETOOLONG, .err = error.NAMETOOLONG, .text = "file name too long" },
-    .{ .errno = .NOSYS, .err = error.NOSYS, .text = "not implemented by this kernel" },
-    .{ .errno = .LOOP, .err = error.LOOP, .text = "too many levels of symbolic links" },
-    .{ .errno = .NOTEMPTY, .err = error.NOTEMPTY, .text = "directory not empty" },
-    .{ .errno = .NODATA, .err = error.NODATA, .text = "no data" },
-    .{ .errno = .OVERFLOW, .err = error.OVERFLOW, .text = "value too large" },
-    .{ .errno = .OPNOTSUPP, .err = error.OPNOTSUPP, .text = "operation not supported" },
-    .{ .errno = .NOLCK, .err = error.NOLCK, .text = "no locks on this file system" },
-    .{ .errno = .USERS, .err = error.USERS, .text = "too many users" },
-};
-
-/// What an error means, for a person.
-pub fn text(err: anyerror) []const u8 {
-    for (names) |n| if (n.err == err) return n.text;
-    return "unexpected error";
-}
-
-/// An error as a process's exit status, and what such a status means.
-pub fn errorNumber(err: anyerror) u8 {
-    for (names) |n| if (n.err == err) return @intCast(@backingInt(n.errno));
-    return std.math.maxInt(u8);
-}
-
-pub fn textOfNumber(number: u8) []const u8 {
-    for (names) |n| if (@backingInt(n.errno) == number) return n.text;
-    return "no";
-}
+pub const Error = errno.Error;
 
 fn word(arg: anytype) usize {
     return switch (@typeInfo(@TypeOf(arg))) {
@@ -136,15 +37,9 @@ pub fn raw(comptime nr: SYS, args: anytype) usize {
 
 pub fn call(comptime nr: SYS, args: anytype) Error!usize {
     const rc = raw(nr, args);
-    const errno = linux.errno(rc);
-    if (errno == .SUCCESS) return rc;
-    return named(errno);
-}
-
-/// Once, and not in every kind of call: its jump table takes a kilobyte.
-noinline fn named(errno: linux.E) Error {
-    for (names) |n| if (n.errno == errno) return n.err;
-    return error.Unexpected;
+    const code = linux.errno(rc);
+    if (code == .SUCCESS) return rc;
+    return errno.of(code);
 }
 
 /// For calls whose result is of no interest.
@@ -384,34 +279,4 @@ pub fn processors() usize {
     var count: usize = 0;
     for (set[0..len]) |byte| count += @popCount(byte);
     return count;
-}
-
-/// A mutual exclusion lock of one word: 0 free, 1 held, 2 held and waited for
-/// (U. Drepper, "Futexes Are Tricky", mutex 2).
-pub const Mutex = struct {
-    word: std.atomic.Value(u32) = .init(0),
-
-    pub fn lock(self: *Mutex) void {
-        if (self.word.cmpxchgStrong(0, 1, .acquire, .monotonic) == null) return;
-        while (self.word.swap(2, .acquire) != 0) futexWait(&self.word, 2);
-    }
-
-    pub fn unlock(self: *Mutex) void {
-        if (self.word.swap(0, .release) == 2) futexWake(&self.word, 1);
-    }
-};
-
-pub fn futexWait(w: *std.atomic.Value(u32), expected: u32) void {
-    const wait_private = 128;
-    _ = raw(.futex, .{ &w.raw, wait_private, expected, 0 });
-}
-
-pub fn futexWake(w: *std.atomic.Value(u32), count: u32) void {
-    const wake_private = 129;
-    _ = raw(.futex, .{ &w.raw, wake_private, count });
-}
-
-test "errors have texts" {
-    try std.testing.expectEqualStrings("permission denied", text(error.ACCES));
-    try std.testing.expectError(error.BADF, do(.close, .{-1}));
 }

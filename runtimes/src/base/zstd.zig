@@ -35,7 +35,7 @@ pub const Decoder = struct {
     input: []u8,
     memory: []align(4096) u8,
     /// As long as this holds, its thread lets others go first between two pieces of a frame.
-    gives_way: ?*const std.atomic.Value(bool) = null,
+    yields_while: ?*const std.atomic.Value(bool) = null,
 
     pub fn init(input_size: usize) !Decoder {
         const size = ZSTD_estimateDCtxSize();

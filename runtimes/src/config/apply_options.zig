@@ -3,27 +3,29 @@
 const std = @import("std");
 const cdi = @import("cdi.zig");
 const config = @import("spec.zig");
-const credentials = @import("../container/credentials.zig");
+const capabilities = @import("../base/capabilities.zig");
 const log = @import("../base/log.zig");
+const errno = @import("../base/errno.zig");
 const quantity = @import("../cli/quantity.zig");
 const sys = @import("../base/syscalls.zig");
 const text = @import("../base/text.zig");
+const rlimits = @import("rlimits.zig");
 const throttles = @import("throttles.zig");
 const users = @import("users.zig");
 const Options = @import("../cli/options.zig").Options;
 
 /// What config.json has no place for.
-pub const Beyond = struct {
+pub const HostAccess = struct {
     /// No system call filter.
     unconfined: bool = false,
     /// The machine's devices, all of them.
     all_devices: bool = false,
 };
 
-pub fn lay(arena: std.mem.Allocator, spec: *config.Spec, options: *const Options, image: users.Image) !Beyond {
-    var beyond: Beyond = .{};
+pub fn apply(arena: std.mem.Allocator, spec: *config.Spec, options: *const Options, image: users.Image) !HostAccess {
+    var host_access: HostAccess = .{};
     const process = &spec.process;
-    if (options.last(.user)) |wanted| try become(arena, process, wanted, image);
+    if (options.last(.user)) |wanted| try setUser(arena, process, wanted, image);
     if (options.last(.workdir)) |path| {
         if (path.len == 0 or path[0] != '/') log.die("--workdir {s}: write an absolute path", .{path});
         process.cwd = path;
@@ -40,15 +42,15 @@ pub fn lay(arena: std.mem.Allocator, spec: *config.Spec, options: *const Options
     for (try options.all(arena, .ulimit)) |given| try limit(arena, process, given);
     if (options.has(.privileged)) {
         privileged(spec);
-        beyond = .{ .unconfined = true, .all_devices = true };
+        host_access = .{ .unconfined = true, .all_devices = true };
     }
-    try capabilities(arena, process, options);
-    for (try options.all(arena, .security_opt)) |given| try security(arena, spec, &beyond, given);
-    try cdi.lay(arena, spec, options);
-    return beyond;
+    try setCapabilities(arena, process, options);
+    for (try options.all(arena, .security_opt)) |given| try security(arena, spec, &host_access, given);
+    try cdi.apply(arena, spec, options);
+    return host_access;
 }
 
-fn become(arena: std.mem.Allocator, process: *config.Process, wanted: []const u8, image: users.Image) !void {
+fn setUser(arena: std.mem.Allocator, process: *config.Process, wanted: []const u8, image: users.Image) !void {
     const old_home = image.home(process.user.uid);
     const root_before = process.user.uid == 0;
     const umask = process.user.umask;
@@ -105,7 +107,7 @@ fn limit(arena: std.mem.Allocator, process: *config.Process, given: []const u8) 
     const name, const values = std.mem.cutScalar(u8, given, '=') orelse log.die("--ulimit {s}: write NAME=SOFT[:HARD]", .{given});
     const soft, const hard = std.mem.cutScalar(u8, values, ':') orelse .{ values, values };
     const kind = try std.ascii.allocUpperString(arena, name);
-    if (!credentials.isLimit(kind)) log.die("--ulimit {s}: there is no such limit", .{given});
+    if (!rlimits.isKnown(kind)) log.die("--ulimit {s}: there is no such limit", .{given});
     const rlimit: config.Rlimit = .{
         .type = kind,
         .soft = quantity.limit(soft) orelse log.die("--ulimit {s}: write NAME=SOFT[:HARD]", .{given}),
@@ -117,7 +119,7 @@ fn limit(arena: std.mem.Allocator, process: *config.Process, given: []const u8) 
 
 /// All that the caller could give: nothing more than the caller has, for an ordinary user.
 fn privileged(spec: *config.Spec) void {
-    const every = &credentials.names;
+    const every = &capabilities.names;
     spec.process.capabilities = .{ .bounding = every, .permitted = every, .effective = every };
     if (spec.process.user.uid != 0) spec.process.capabilities = .{ .bounding = every };
     spec.process.noNewPrivileges = false;
@@ -125,15 +127,15 @@ fn privileged(spec: *config.Spec) void {
     spec.linux.readonlyPaths = &.{};
 }
 
-fn capabilities(arena: std.mem.Allocator, process: *config.Process, options: *const Options) !void {
+fn setCapabilities(arena: std.mem.Allocator, process: *config.Process, options: *const Options) !void {
     const dropped = try options.all(arena, .cap_drop);
     const added = try options.all(arena, .cap_add);
     if (dropped.len + added.len == 0) return;
-    const before = if (process.capabilities) |sets| credentials.capabilitySet(sets.bounding) else 0;
+    const before = if (process.capabilities) |sets| capabilities.setOf(sets.bounding) else 0;
     // Docker's rule: what is added counts even where all is dropped.
     const minus = try named(arena, "--cap-drop", dropped);
     const plus = try named(arena, "--cap-add", added);
-    const list = try credentials.capabilityNames(arena, (before & ~minus) | plus);
+    const list = try capabilities.namesOf(arena, (before & ~minus) | plus);
     const held: []const []const u8 = if (process.user.uid == 0) list else &.{};
     process.capabilities = .{ .bounding = list, .permitted = held, .effective = held };
 }
@@ -142,14 +144,14 @@ fn named(arena: std.mem.Allocator, option: []const u8, list: []const []const u8)
     var set: u64 = 0;
     for (list) |given| {
         const name = try std.ascii.allocUpperString(arena, given);
-        const one = if (std.mem.eql(u8, name, "ALL")) credentials.capabilitySet(&credentials.names) else credentials.capabilitySet(&.{name});
+        const one = if (std.mem.eql(u8, name, "ALL")) capabilities.setOf(&capabilities.names) else capabilities.setOf(&.{name});
         if (one == 0) log.die("{s} {s}: there is no such capability", .{ option, given });
         set |= one;
     }
     return set;
 }
 
-fn security(arena: std.mem.Allocator, spec: *config.Spec, beyond: *Beyond, given: []const u8) !void {
+fn security(arena: std.mem.Allocator, spec: *config.Spec, host_access: *HostAccess, given: []const u8) !void {
     const at = std.mem.findAny(u8, given, "=:") orelse given.len;
     const key = given[0..at];
     const value = if (at == given.len) "true" else given[at + 1 ..];
@@ -158,11 +160,11 @@ fn security(arena: std.mem.Allocator, spec: *config.Spec, beyond: *Beyond, given
     } else if (!std.mem.eql(u8, key, "seccomp")) {
         log.die("--security-opt {s}: seccomp=FILE, seccomp=unconfined and no-new-privileges are known", .{given});
     } else if (std.mem.eql(u8, value, "unconfined")) {
-        beyond.unconfined = true;
+        host_access.unconfined = true;
     } else {
-        beyond.unconfined = false;
+        host_access.unconfined = false;
         const content = sys.readLarge(sys.at_fdcwd, try arena.dupeSentinel(u8, value, 0), config.size_max) catch |err|
-            log.die("--security-opt {s}: {s}", .{ given, sys.text(err) });
+            log.die("--security-opt {s}: {s}", .{ given, errno.text(err) });
         spec.linux.seccomp = @import("json.zig").parse(arena, content) catch |err| switch (err) {
             error.OutOfMemory => |e| return e,
             error.Json => log.die("--security-opt {s}: the file is not JSON", .{given}),

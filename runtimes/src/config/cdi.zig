@@ -5,7 +5,8 @@ const std = @import("std");
 const config = @import("spec.zig");
 const json = @import("json.zig");
 const log = @import("../base/log.zig");
-const remove = @import("../base/run_dir.zig");
+const errno = @import("../base/errno.zig");
+const DirIterator = @import("../base/dir_iter.zig").DirIterator;
 const sys = @import("../base/syscalls.zig");
 const text = @import("../base/text.zig");
 const yaml = @import("yaml.zig");
@@ -16,7 +17,7 @@ const Value = json.Value;
 const places = [_][:0]const u8{ "/etc/cdi", "/var/run/cdi" };
 const size_max = 4 << 20;
 
-pub fn lay(arena: std.mem.Allocator, spec: *config.Spec, options: *const Options) !void {
+pub fn apply(arena: std.mem.Allocator, spec: *config.Spec, options: *const Options) !void {
     var asked: std.ArrayList([]const u8) = .empty;
     for (options.given) |given| switch (given.flag) {
         .device => if (isName(given.value)) try asked.append(arena, given.value),
@@ -48,7 +49,7 @@ fn readAll(arena: std.mem.Allocator) ![]const Value {
     for (places) |place| {
         const dir = sys.openat(sys.at_fdcwd, place, .{ .DIRECTORY = true, .CLOEXEC = true }, 0) catch continue;
         defer sys.close(dir);
-        var list: remove.List = .{ .fd = dir };
+        var list: DirIterator = .{ .fd = dir };
         while (try list.next()) |name| {
             const file = std.mem.span(name);
             // No others (SPEC.md).
@@ -115,7 +116,7 @@ fn edit(arena: std.mem.Allocator, spec: *config.Spec, name: []const u8, edits: V
 fn bind(arena: std.mem.Allocator, name: []const u8, source: []const u8, target: []const u8, options: []const []const u8) !config.Mount {
     if (source.len == 0 or target.len == 0 or source[0] != '/' or target[0] != '/') return error.Json;
     _ = sys.stat(sys.at_fdcwd, try arena.dupeSentinel(u8, source, 0)) catch |err|
-        log.die("{s} needs {s}: {s}", .{ name, source, sys.text(err) });
+        log.die("{s} needs {s}: {s}", .{ name, source, errno.text(err) });
     return .{ .destination = target, .type = "bind", .source = source, .options = try std.mem.concat(arena, []const u8, &.{ options, &.{"rbind"} }) };
 }
 

@@ -2,21 +2,23 @@
 //! caller, devices, and the binds that config.json lists.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
+const errno = @import("../base/errno.zig");
 const log = @import("../base/log.zig");
 const cdi = @import("cdi.zig");
 const config = @import("spec.zig");
-const mounts = @import("../container/mounts.zig");
+const mount_options = @import("mount_options.zig");
+const sources = @import("source.zig");
 const text = @import("../base/text.zig");
 const Options = @import("../cli/options.zig").Options;
 
 pub const Machine = struct {
-    volumes: []const mounts.Volume,
-    sources: []const ?mounts.Source,
+    volumes: []const sources.Volume,
+    sources: []const ?sources.Source,
 };
 
 /// Opened before mounts of ours hide it, and as the caller, whose directory relative paths mean.
 pub fn open(arena: std.mem.Allocator, spec: *config.Spec, options: *const Options) !Machine {
-    var volumes: std.ArrayList(mounts.Volume) = .empty;
+    var volumes: std.ArrayList(sources.Volume) = .empty;
     const baked = config.list(arena, spec, "dev.dockerc.run.volumes") catch |err| switch (err) {
         error.OutOfMemory => |e| return e,
         error.Json => log.die("the payload's dev.dockerc.run.volumes is not a list of words", .{}),
@@ -28,14 +30,26 @@ pub fn open(arena: std.mem.Allocator, spec: *config.Spec, options: *const Option
         .device => if (!cdi.isName(given.value)) try volumes.append(arena, try openDevice(arena, given.value)),
         else => {},
     };
-    const sources = try arena.alloc(?mounts.Source, spec.mounts.len);
-    for (sources, spec.mounts) |*source, mount| source.* = try mounts.openSource(arena, mount);
-    return .{ .volumes = volumes.items, .sources = sources };
+    const binds = try arena.alloc(?sources.Source, spec.mounts.len);
+    for (binds, spec.mounts) |*source, mount| source.* = try openSource(arena, mount);
+    return .{ .volumes = volumes.items, .sources = binds };
+}
+
+/// Binds that config.json lists are the machine's files that a container is given (the old tool's
+/// payloads list /etc/resolv.conf and /sys). Null for what this machine has not, and for mounts
+/// that are no binds.
+fn openSource(arena: std.mem.Allocator, mount: config.Mount) !?sources.Source {
+    const options = try mount_options.parse(arena, mount.options);
+    if (!options.bind) return null;
+    return sources.Source.open(try arena.dupeSentinel(u8, mount.source, 0)) catch |err| {
+        log.debug("no {s} to bind: {s}", .{ mount.source, errno.text(err) });
+        return null;
+    };
 }
 
 const Volume = struct { source: []const u8, destination: []const u8, readonly: bool };
 
-fn openVolume(arena: std.mem.Allocator, given: []const u8) !mounts.Volume {
+fn openVolume(arena: std.mem.Allocator, given: []const u8) !sources.Volume {
     const volume = parseVolume(given) orelse log.die("not a volume: {s}; write SOURCE:/TARGET or SOURCE:/TARGET:ro", .{given});
     return .{ .source = try openOrMake(arena, volume.source), .destination = volume.destination, .readonly = volume.readonly };
 }
@@ -60,27 +74,27 @@ fn parseVolume(given: []const u8) ?Volume {
 }
 
 /// A source that is not there is made, as docker does.
-fn openOrMake(arena: std.mem.Allocator, path: []const u8) !mounts.Source {
+fn openOrMake(arena: std.mem.Allocator, path: []const u8) !sources.Source {
     const name = try arena.dupeSentinel(u8, path, 0);
-    if (mounts.Source.open(name)) |source| return source else |err| {
-        if (err != error.NOENT) log.die("cannot use {s} as a volume: {s}", .{ path, sys.text(err) });
+    if (sources.Source.open(name)) |source| return source else |err| {
+        if (err != error.NOENT) log.die("cannot use {s} as a volume: {s}", .{ path, errno.text(err) });
     }
     var end: usize = 0;
     while (end < path.len) {
         end = std.mem.findScalarPos(u8, path, end + 1, '/') orelse path.len;
         const part = try arena.dupeSentinel(u8, path[0..end], 0);
         sys.mkdir(part, 0o755) catch |err| if (err != error.EXIST)
-            log.die("the volume {s} is not there and cannot be made: {s}", .{ path, sys.text(err) });
+            log.die("the volume {s} is not there and cannot be made: {s}", .{ path, errno.text(err) });
     }
     return openThere(arena, path);
 }
 
-fn openThere(arena: std.mem.Allocator, path: []const u8) !mounts.Source {
-    return mounts.Source.open(try arena.dupeSentinel(u8, path, 0)) catch |err| log.die("cannot use {s}: {s}", .{ path, sys.text(err) });
+fn openThere(arena: std.mem.Allocator, path: []const u8) !sources.Source {
+    return sources.Source.open(try arena.dupeSentinel(u8, path, 0)) catch |err| log.die("cannot use {s}: {s}", .{ path, errno.text(err) });
 }
 
 /// --mount type=bind|tmpfs,source=…,target=…,readonly: its source has to be there (docker's rule).
-fn openMount(arena: std.mem.Allocator, spec: *config.Spec, volumes: *std.ArrayList(mounts.Volume), given: []const u8) !void {
+fn openMount(arena: std.mem.Allocator, spec: *config.Spec, volumes: *std.ArrayList(sources.Volume), given: []const u8) !void {
     var kind: []const u8 = "volume";
     var source: []const u8 = "";
     var target: []const u8 = "";
@@ -119,7 +133,7 @@ fn isOneOf(word: []const u8, list: []const []const u8) bool {
 
 /// --device PATH[:PATH IN THE CONTAINER][:rwm]; what may be done with it is for the device's own
 /// mode to say.
-fn openDevice(arena: std.mem.Allocator, given: []const u8) !mounts.Volume {
+fn openDevice(arena: std.mem.Allocator, given: []const u8) !sources.Volume {
     var parts = std.mem.splitScalar(u8, given, ':');
     const source = parts.first();
     var destination = source;

@@ -1,6 +1,7 @@
 //! The container, set up from inside by the process that becomes the app.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
+const errno = @import("../base/errno.zig");
 const text = @import("../base/text.zig");
 const log = @import("../base/log.zig");
 const config = @import("../config/spec.zig");
@@ -9,18 +10,20 @@ const devices = @import("devices.zig");
 const Affinity = @import("../process/cpu_policy.zig").Affinity;
 const Identity = @import("../namespaces/mount_namespace.zig").Identity;
 const MountNamespace = @import("../namespaces/mount_namespace.zig").MountNamespace;
-const jail_path = @import("path_in_root.zig");
+const path_in_root = @import("path_in_root.zig");
 const landlock = @import("landlock.zig");
 const mounts = @import("mounts.zig");
-const names = @import("etc_files.zig");
+const sources = @import("../config/source.zig");
+const etc_files = @import("etc_files.zig");
 const own_process = @import("../process/own_process.zig");
 const ChildProcess = own_process.ChildProcess;
 const OwnRoot = own_process.OwnRoot;
 const Process = own_process.Process;
-const program = @import("exec.zig");
+const exec = @import("exec.zig");
 const rootfs = @import("../rootfs/rootfs.zig");
 const seccomp = @import("seccomp/filter.zig");
-const settings = @import("../config/apply_options.zig");
+const Program = @import("seccomp/program.zig").Program;
+const apply_options = @import("../config/apply_options.zig");
 const signals = @import("../process/signals.zig");
 const socket = @import("../base/socket.zig");
 const Terminal = @import("../process/terminal.zig").Terminal;
@@ -59,15 +62,15 @@ pub const Container = struct {
     machine: volumes.Machine,
     /// The mask that the caller had, which is the app's.
     signal_mask: signals.Set,
-    beyond: settings.Beyond,
+    host_access: apply_options.HostAccess,
     /// Null where all system calls are allowed.
-    filter: ?seccomp.Program,
+    filter: ?Program,
     /// Directories that the image wants to be there (its volumes).
     wanted: []const []const u8,
     /// Whether a small first process starts the app and reaps what it leaves.
     init: bool,
     /// Where the app may run: until it is executed all is bound to one processor.
-    anywhere: Affinity,
+    caller_mask: Affinity,
     mounts: ?MountNamespace,
     /// The caller's, where there is one to keep from the app.
     terminal: ?*const Terminal,
@@ -75,7 +78,7 @@ pub const Container = struct {
     ids: Ids = .none,
     rootfs: rootfs.Kind = .directory,
     /// The machine's files that every container is shown, where it has them.
-    shown: []const mounts.Volume = &.{},
+    shown: []const sources.Volume = &.{},
     process: ChildProcess = undefined,
     /// Whether we are of the caller's session still.
     late: bool = false,
@@ -125,7 +128,7 @@ pub const Container = struct {
         self.wait() catch |err| fatal("follow the runtime", err);
         self.enter() catch |err| fatal("set up the file system", err);
         self.tree() catch |err| fatal("set up the container's mounts", err);
-        self.become() catch |err| fatal("set up the app's process", err);
+        self.setupProcess() catch |err| fatal("set up the app's process", err);
     }
 
     /// Signals to our own process group (kill(2), pid 0) are no business of the caller's.
@@ -136,7 +139,7 @@ pub const Container = struct {
     }
 
     fn fatal(what: []const u8, err: anyerror) noreturn {
-        log.die("cannot {s}: {s}", .{ what, sys.text(err) });
+        log.die("cannot {s}: {s}", .{ what, errno.text(err) });
     }
 
     /// Until the stub has prepared the root file system, where our working directory then is.
@@ -155,7 +158,7 @@ pub const Container = struct {
     fn enter(self: *Container) !void {
         // A process that was forked late has its own already.
         const own_root = try self.process.ownRoot();
-        self.shown = try names.make(self.arena, self.spec, self.options);
+        self.shown = try etc_files.make(self.arena, self.spec, self.options);
         const machine = try sys.openat(sys.at_fdcwd, "/", .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true }, 0);
         if (self.rootfs == .mounted) try sys.do(.chdir, .{"root"});
         self.root = try Identity.of(".");
@@ -190,10 +193,10 @@ pub const Container = struct {
             for (self.spec.mounts, self.machine.sources) |each, source| if (source) |s| self.copy(s, each.destination);
             for (self.shown) |file| self.copy(file.source, file.destination);
         }
-        for (self.wanted) |path| _ = jail_path.resolve(arena, path, .directory) catch |err|
-            log.debug("no {s}: {s}", .{ path, sys.text(err) });
+        for (self.wanted) |path| _ = path_in_root.resolve(arena, path, .directory) catch |err|
+            log.debug("no {s}: {s}", .{ path, errno.text(err) });
         try self.makeCwd();
-        try program.setHome(arena, &self.env, self.spec.process.user.uid);
+        try exec.setHome(arena, &self.env, self.spec.process.user.uid);
         if (self.mounts) |namespace| {
             if (self.spec.root.readonly) try namespace.mount(null, "/", null, sys.MS.remount | sys.MS.bind | sys.MS.rdonly | sys.MS.nodev, null);
             if (!self.covers_machine) try namespace.unmountWorkingDirectory();
@@ -206,7 +209,7 @@ pub const Container = struct {
 
     /// The app's user may open it again.
     fn takeTerminal(self: *Container, own: *const Terminal) !void {
-        if (self.ids != .single) sys.do(.fchown, .{ own.slave, self.spec.process.user.uid, -1 }) catch |err| log.debug("terminal: {s}", .{sys.text(err)});
+        if (self.ids != .single) sys.do(.fchown, .{ own.slave, self.spec.process.user.uid, -1 }) catch |err| log.debug("terminal: {s}", .{errno.text(err)});
         try own.replaceStreams();
     }
 
@@ -226,8 +229,8 @@ pub const Container = struct {
         }
     }
 
-    fn copy(self: *Container, source: mounts.Source, destination: []const u8) void {
-        mounts.copy(self.arena, source, destination) catch |err| log.debug("no {s}: {s}", .{ destination, sys.text(err) });
+    fn copy(self: *Container, source: sources.Source, destination: []const u8) void {
+        mounts.copy(self.arena, source, destination) catch |err| log.debug("no {s}: {s}", .{ destination, errno.text(err) });
     }
 
     fn mount(self: *Container, namespace: MountNamespace) !void {
@@ -240,14 +243,14 @@ pub const Container = struct {
             .devpts = if (self.terminal) |own| own.devpts else null,
         };
         for (self.spec.mounts, self.machine.sources) |each, source| maker.make(each, source) catch |err|
-            log.die("cannot mount {s} on {s}: {s}", .{ each.type, each.destination, sys.text(err) });
+            log.die("cannot mount {s} on {s}: {s}", .{ each.type, each.destination, errno.text(err) });
         try devices.make(arena, namespace, self.ids);
-        if (self.beyond.all_devices) try devices.showAll(arena, namespace);
+        if (self.host_access.all_devices) try devices.showAll(arena, namespace);
         for (self.shown) |file| mounts.bind(arena, namespace, file.source, file.destination, file.flags()) catch |err|
-            log.debug("no {s}: {s}", .{ file.destination, sys.text(err) });
+            log.debug("no {s}: {s}", .{ file.destination, errno.text(err) });
         for (self.machine.volumes) |volume| mounts.bind(arena, namespace, volume.source, volume.destination, volume.flags()) catch |err|
             // The target is there by now; a working directory that was removed could be opened.
-            log.die("cannot mount a volume on {s}: {s}", .{ volume.destination, if (err == error.NOENT) "its source has been removed" else sys.text(err) });
+            log.die("cannot mount a volume on {s}: {s}", .{ volume.destination, if (err == error.NOENT) "its source has been removed" else errno.text(err) });
         for (self.spec.linux.readonlyPaths) |path| try mounts.protect(arena, namespace, path);
         for (self.spec.linux.maskedPaths) |path| try mounts.mask(arena, namespace, path);
     }
@@ -256,17 +259,17 @@ pub const Container = struct {
     fn makeCwd(self: *Container) !void {
         const cwd = self.spec.process.cwd;
         const user = self.spec.process.user;
-        if (jail_path.resolve(self.arena, cwd, .nothing)) |_| return else |_| {}
-        const path = try jail_path.resolve(self.arena, cwd, .directory);
+        if (path_in_root.resolve(self.arena, cwd, .nothing)) |_| return else |_| {}
+        const path = try path_in_root.resolve(self.arena, cwd, .directory);
         if (self.ids != .single) try sys.do(.fchownat, .{ sys.at_fdcwd, path.ptr, user.uid, user.gid, 0 });
     }
 
-    fn become(self: *Container) !noreturn {
+    fn setupProcess(self: *Container) !noreturn {
         const process = &self.spec.process;
-        if (self.spec.linux.hasNamespace("network")) names.raiseLoopback();
+        if (self.spec.linux.hasNamespace("network")) etc_files.raiseLoopback();
         if (self.spec.linux.hasNamespace("uts")) if (self.spec.hostname) |name|
-            sys.do(.sethostname, .{ name.ptr, name.len }) catch |err| log.die("cannot take the hostname {s}: {s}", .{ name, sys.text(err) });
-        if (process.oomScoreAdj) |score| self.setOomScore(score) catch |err| log.debug("oom score: {s}", .{sys.text(err)});
+            sys.do(.sethostname, .{ name.ptr, name.len }) catch |err| log.die("cannot take the hostname {s}: {s}", .{ name, errno.text(err) });
+        if (process.oomScoreAdj) |score| self.setOomScore(score) catch |err| log.debug("oom score: {s}", .{errno.text(err)});
         credentials.setLimits(process.rlimits);
         if (process.user.umask) |umask| _ = sys.raw(.umask, .{umask});
         try signals.restore(&self.signal_mask);
@@ -274,34 +277,34 @@ pub const Container = struct {
         if (self.terminal) |own| try self.takeTerminal(own);
         try self.checkStreams();
         try self.closeDescriptors();
-        if (!self.late) try program.prepareLauncher();
+        if (!self.late) try exec.prepareLauncher();
         if (process.noNewPrivileges) try credentials.noNewPrivileges();
-        if (!self.beyond.unconfined) if (self.mounts != null) landlock.scope() else landlock.confine();
+        if (!self.host_access.unconfined) if (self.mounts != null) landlock.scope() else landlock.confine();
         // A filter needs either no_new_privs or a privilege that is about to go.
         if (!process.noNewPrivileges) self.filterCalls();
         credentials.setIds(process.user, self.ids) catch |err|
-            log.die("cannot become user {d} and group {d}: {s}", .{ process.user.uid, process.user.gid, sys.text(err) });
+            log.die("cannot setupProcess user {d} and group {d}: {s}", .{ process.user.uid, process.user.gid, errno.text(err) });
         // As the app's user, whose directory it may be.
         const cwd = try self.arena.dupeSentinel(u8, process.cwd, 0);
-        sys.do(.chdir, .{cwd.ptr}) catch |err| log.die("cannot enter {s}: {s}", .{ cwd, sys.text(err) });
+        sys.do(.chdir, .{cwd.ptr}) catch |err| log.die("cannot enter {s}: {s}", .{ cwd, errno.text(err) });
         // getcwd(2) tells a directory outside of the root by a name without a slash in front.
         var where: [std.posix.PATH_MAX]u8 = undefined;
         const inside = if (sys.call(.getcwd, .{ &where, where.len })) |_| where[0] == '/' else |_| false;
         if (!inside) log.die("cannot enter {s}: it leads out of the container", .{cwd});
-        try credentials.setCapabilities(process.capabilities, if (self.mounts == null and !self.beyond.unconfined) credentials.out_of_chroot else 0);
+        try credentials.setCapabilities(process.capabilities, if (self.mounts == null and !self.host_access.unconfined) credentials.out_of_chroot else 0);
         if (process.noNewPrivileges) self.filterCalls();
         // A change of ids makes the kernel forget it.
         try self.dieWithRuntime();
-        self.anywhere.set();
-        const path = try program.locate(self.arena, self.args[0], &self.env);
-        try program.exec(self.arena, path, self.args, &self.env, if (self.late) .emulated else if (self.init) .with_init else .plain, self.lifeline.theirs);
+        self.caller_mask.set();
+        const path = try exec.locate(self.arena, self.args[0], &self.env);
+        try exec.start(self.arena, path, self.args, &self.env, if (self.late) .emulated else if (self.init) .with_init else .plain, self.lifeline.theirs);
     }
 
     /// Not the runtime's descriptors, and not those that the caller happened to have open: a
     /// working directory or program of /proc/self/fd/N must not lead to the machine's files (as it
     /// did in runc, CVE-2024-21626). Only the lifeline stays, as the first one, until the exec.
     fn closeDescriptors(self: *Container) !void {
-        const first = program.lifeline_fd;
+        const first = exec.lifeline_fd;
         if (self.lifeline.theirs != first) {
             const cloexec: u32 = @bitCast(sys.O{ .CLOEXEC = true });
             try sys.do(.dup3, .{ self.lifeline.theirs, first, cloexec });

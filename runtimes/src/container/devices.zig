@@ -3,10 +3,11 @@
 //! nodes, and on a mount where root's could be opened, all that its app makes could be, too.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
+const errno = @import("../base/errno.zig");
 const text = @import("../base/text.zig");
 const log = @import("../base/log.zig");
-const jail_path = @import("path_in_root.zig");
-const remove = @import("../base/run_dir.zig");
+const path_in_root = @import("path_in_root.zig");
+const DirIterator = @import("../base/dir_iter.zig").DirIterator;
 const Ids = @import("../namespaces/userns.zig").Ids;
 const MountNamespace = @import("../namespaces/mount_namespace.zig").MountNamespace;
 
@@ -31,9 +32,9 @@ const links = [_]struct { name: [:0]const u8, target: [:0]const u8 }{
 
 /// Of the image where nothing can be mounted: `namespace` is null then.
 pub fn make(arena: std.mem.Allocator, namespace: ?MountNamespace, ids: Ids) !void {
-    const dev = try jail_path.resolve(arena, "/dev", .directory);
+    const dev = try path_in_root.resolve(arena, "/dev", .directory);
     for (devices) |device| makeOne(arena, dev, device, namespace, ids) catch |err|
-        log.debug("no /dev/{s}: {s}", .{ device.name, sys.text(err) });
+        log.debug("no /dev/{s}: {s}", .{ device.name, errno.text(err) });
     for (links) |link| {
         const path = try text.alloc(arena, "{s}/{s}", .{ dev, link.name });
         sys.do(.symlinkat, .{ link.target.ptr, sys.at_fdcwd, path.ptr }) catch |err|
@@ -43,15 +44,15 @@ pub fn make(arena: std.mem.Allocator, namespace: ?MountNamespace, ids: Ids) !voi
 
 /// The machine's other devices, and its directories of devices (--privileged).
 pub fn showAll(arena: std.mem.Allocator, namespace: MountNamespace) !void {
-    var list: remove.List = .{ .fd = try sys.openat(sys.at_fdcwd, "dev", .{ .DIRECTORY = true, .CLOEXEC = true }, 0) };
+    var list: DirIterator = .{ .fd = try sys.openat(sys.at_fdcwd, "dev", .{ .DIRECTORY = true, .CLOEXEC = true }, 0) };
     defer sys.close(list.fd);
     while (try list.next()) |name| {
         const path = try text.alloc(arena, "/dev/{s}", .{name});
         const st = sys.stat(list.fd, name) catch continue;
         if (st.mode & 0o170000 == 0o120000 or isThere(path)) continue;
-        const target = jail_path.resolve(arena, path, if (sys.isDirectory(st.mode)) .directory else .file) catch continue;
+        const target = path_in_root.resolve(arena, path, if (sys.isDirectory(st.mode)) .directory else .file) catch continue;
         if (target.len == 1) continue;
-        namespace.mount(path[1..], target, null, sys.MS.bind | sys.MS.rec, null) catch |err| log.debug("no {s}: {s}", .{ path, sys.text(err) });
+        namespace.mount(path[1..], target, null, sys.MS.bind | sys.MS.rec, null) catch |err| log.debug("no {s}: {s}", .{ path, errno.text(err) });
     }
 }
 
@@ -66,7 +67,7 @@ fn makeOne(arena: std.mem.Allocator, dev: [:0]const u8, device: Device, mounts: 
         // The mode less the umask is not what is wanted.
         return sys.do(.fchmodat, .{ sys.at_fdcwd, path.ptr, 0o666 });
     };
-    const target = if (makeFile(path)) |_| path else |_| try jail_path.resolve(arena, path, .file);
+    const target = if (makeFile(path)) |_| path else |_| try path_in_root.resolve(arena, path, .file);
     if (target.len == 1) return error.INVAL;
     try namespace.mount(try text.alloc(arena, "dev/{s}", .{device.name}), target, null, sys.MS.bind, null);
     // In a user namespace of ours the machine's root is not there.

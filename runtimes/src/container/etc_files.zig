@@ -3,7 +3,8 @@
 const std = @import("std");
 const config = @import("../config/spec.zig");
 const log = @import("../base/log.zig");
-const mounts = @import("mounts.zig");
+const errno = @import("../base/errno.zig");
+const sources = @import("../config/source.zig");
 const sys = @import("../base/syscalls.zig");
 const text = @import("../base/text.zig");
 const Options = @import("../cli/options.zig").Options;
@@ -12,8 +13,8 @@ const Options = @import("../cli/options.zig").Options;
 const table_max = 64 << 20;
 
 /// Files to be shown in the container. Made in the workspace where they are not the machine's own.
-pub fn make(arena: std.mem.Allocator, spec: *const config.Spec, options: *const Options) ![]const mounts.Volume {
-    var shown: std.ArrayList(mounts.Volume) = .empty;
+pub fn make(arena: std.mem.Allocator, spec: *const config.Spec, options: *const Options) ![]const sources.Volume {
+    var shown: std.ArrayList(sources.Volume) = .empty;
     const servers = try options.all(arena, .dns);
     const resolvers: ?[]const u8 = if (servers.len > 0) try resolverLines(arena, servers) else null;
     try show(arena, spec, &shown, "/etc/resolv.conf", ".dockerc.resolv.conf", resolvers);
@@ -26,16 +27,16 @@ pub fn make(arena: std.mem.Allocator, spec: *const config.Spec, options: *const 
     return shown.items;
 }
 
-fn show(arena: std.mem.Allocator, spec: *const config.Spec, shown: *std.ArrayList(mounts.Volume), path: [:0]const u8, own: [:0]const u8, content: ?[]const u8) !void {
+fn show(arena: std.mem.Allocator, spec: *const config.Spec, shown: *std.ArrayList(sources.Volume), path: [:0]const u8, own: [:0]const u8, content: ?[]const u8) !void {
     if (content) |bytes| {
         // Where nothing can be mounted this is the image's root, with all that may stand in it.
         const fd = try sys.openat(sys.at_fdcwd, own, .{ .ACCMODE = .WRONLY, .CREAT = true, .EXCL = true, .NOFOLLOW = true, .CLOEXEC = true }, 0o644);
         defer sys.close(fd);
         try sys.writeAll(fd, bytes);
-        return shown.append(arena, .{ .source = try mounts.Source.open(own), .destination = path, .readonly = false });
+        return shown.append(arena, .{ .source = try sources.Source.open(own), .destination = path, .readonly = false });
     }
     for (spec.mounts) |mount| if (std.mem.eql(u8, mount.destination, path)) return;
-    const source = mounts.Source.open(path) catch return;
+    const source = sources.Source.open(path) catch return;
     try shown.append(arena, .{ .source = source, .destination = path, .readonly = true });
 }
 
@@ -74,6 +75,6 @@ pub fn raiseLoopback() void {
     @memcpy(request.name[0..2], "lo");
     request.flags = up_running;
     const socket = sys.call(.socket, .{ inet, datagram | cloexec, 0 }) catch return;
-    sys.do(.ioctl, .{ socket, set_flags, &request }) catch |err| log.debug("loopback: {s}", .{sys.text(err)});
+    sys.do(.ioctl, .{ socket, set_flags, &request }) catch |err| log.debug("loopback: {s}", .{errno.text(err)});
     sys.close(@intCast(socket));
 }

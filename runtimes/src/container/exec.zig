@@ -1,17 +1,15 @@
 //! The app's program: its environment, where it is, and starting it.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
+const errno = @import("../base/errno.zig");
 const log = @import("../base/log.zig");
 const config = @import("../config/spec.zig");
-const jail_path = @import("path_in_root.zig");
+const path_in_root = @import("path_in_root.zig");
+const exit_status = @import("../process/exit_status.zig");
 const passwd = @import("../config/passwd.zig");
 const socket = @import("../base/socket.zig");
 const Options = @import("../cli/options.zig").Options;
 const Environment = @import("../cli/environment.zig").Environment;
-
-/// Docker's: the program is there but cannot be run; it is not there.
-const not_executable = 126;
-const not_found = 127;
 
 /// The image's words, then the caller's; a name alone takes the caller's value.
 pub fn environment(arena: std.mem.Allocator, process: *const config.Process, options: *const Options, callers: *const Environment) !Environment {
@@ -19,7 +17,7 @@ pub fn environment(arena: std.mem.Allocator, process: *const config.Process, opt
     for (process.env) |word| try env.put(arena, word);
     for (options.given) |given| if (given.flag == .env_file) {
         const content = sys.readLarge(sys.at_fdcwd, try arena.dupeSentinel(u8, given.value, 0), 1 << 20) catch |err|
-            log.die("--env-file {s}: {s}", .{ given.value, sys.text(err) });
+            log.die("--env-file {s}: {s}", .{ given.value, errno.text(err) });
         var lines = std.mem.tokenizeAny(u8, content, "\r\n");
         while (lines.next()) |line| {
             const word = std.mem.trimStart(u8, line, " \t");
@@ -43,7 +41,7 @@ fn set(arena: std.mem.Allocator, env: *Environment, word: []const u8, callers: *
 pub fn setHome(arena: std.mem.Allocator, env: *Environment, uid: u32) !void {
     if (env.get("HOME") != null) return;
     const home = blk: {
-        const path = jail_path.resolve(arena, "/etc/passwd", .nothing) catch break :blk "/";
+        const path = path_in_root.resolve(arena, "/etc/passwd", .nothing) catch break :blk "/";
         // A pipe of the image would keep us waiting.
         if ((sys.stat(sys.at_fdcwd, path) catch break :blk "/").mode & 0o170000 != 0o100000) break :blk "/";
         const text = sys.readLarge(sys.at_fdcwd, path, 1 << 20) catch break :blk "/";
@@ -54,18 +52,18 @@ pub fn setHome(arena: std.mem.Allocator, env: *Environment, uid: u32) !void {
 
 /// The app's file, in the container. What can be told of it beforehand is told here.
 pub fn locate(arena: std.mem.Allocator, name: []const u8, env: *const Environment) ![:0]const u8 {
-    if (name.len == 0) log.dieWith(not_found, "the command is an empty word", .{});
+    if (name.len == 0) log.dieWith(exit_status.not_found, "the command is an empty word", .{});
     if (std.mem.findScalar(u8, name, '/') == null) return env.findProgram(arena, name) orelse missing(arena, name, env);
     const path = try arena.dupeSentinel(u8, name, 0);
     const st = sys.stat(sys.at_fdcwd, path) catch |err|
-        log.dieWith(if (err == error.NOENT or err == error.NOTDIR) not_found else not_executable, "cannot run {s}: {s}", .{ path, sys.text(err) });
-    if (sys.isDirectory(st.mode)) log.dieWith(not_executable, "{s} is a directory", .{path});
+        log.dieWith(if (err == error.NOENT or err == error.NOTDIR) exit_status.not_found else exit_status.not_executable, "cannot run {s}: {s}", .{ path, errno.text(err) });
+    if (sys.isDirectory(st.mode)) log.dieWith(exit_status.not_executable, "{s} is a directory", .{path});
     return path;
 }
 
 /// Becomes the app, by way of the launcher; or of itself where an emulator runs us, which executes no
 /// file without a name. `lifeline` leads to the runtime.
-pub fn exec(arena: std.mem.Allocator, path: [:0]const u8, args: []const []const u8, env: *const Environment, how: How, lifeline: sys.fd_t) !noreturn {
+pub fn start(arena: std.mem.Allocator, path: [:0]const u8, args: []const []const u8, env: *const Environment, how: How, lifeline: sys.fd_t) !noreturn {
     const own = 2;
     const argv = try arena.allocSentinel(?[*:0]const u8, own + args.len, null);
     argv[0] = if (how == .with_init) "i" else "x";
@@ -76,8 +74,8 @@ pub fn exec(arena: std.mem.Allocator, path: [:0]const u8, args: []const []const 
     try socket.send(lifeline, try std.mem.concat(arena, u8, &.{ "p", path }), &.{});
     if (how == .emulated) {
         const failure: anyerror = if (sys.do(.execve, .{ path.ptr, argv.ptr + own, block })) |_| error.NOEXEC else |err| err;
-        try socket.send(lifeline, &.{ 'e', sys.errorNumber(failure) }, &.{});
-        sys.exit(not_found);
+        try socket.send(lifeline, &.{ 'e', errno.numberOf(failure) }, &.{});
+        sys.exit(exit_status.not_found);
     }
     try launch(argv, block, lifeline);
 }
@@ -144,24 +142,13 @@ fn placeLauncher(fd: sys.fd_t) !void {
 
 const launcher = @import("build_options").launcher;
 
-/// Why the app's file was not executed, to the caller; gives the status to exit with.
-pub fn explain(path: []const u8, errno: u8) u8 {
-    // The file is there: what is missing is what it names as its interpreter.
-    if (errno == @backingInt(std.os.linux.E.NOENT)) {
-        log.note("{s} needs an interpreter that the image has not", .{path});
-        return not_found;
-    }
-    log.note("cannot run {s}: {s}", .{ path, sys.textOfNumber(errno) });
-    return not_executable;
-}
-
 /// Not on PATH, or there but not to be run.
 fn missing(arena: std.mem.Allocator, name: []const u8, env: *const Environment) noreturn {
     var dirs = std.mem.splitScalar(u8, env.path(), ':');
     while (dirs.next()) |dir| {
         const candidate = std.fs.path.joinZ(arena, &.{ dir, name }) catch break;
         const st = sys.stat(sys.at_fdcwd, candidate) catch continue;
-        if (!sys.isDirectory(st.mode)) log.dieWith(not_executable, "cannot run {s}: {s}", .{ candidate, sys.text(error.ACCES) });
+        if (!sys.isDirectory(st.mode)) log.dieWith(exit_status.not_executable, "cannot run {s}: {s}", .{ candidate, errno.text(error.ACCES) });
     }
-    log.dieWith(not_found, "{s} is not in the image (PATH={s})", .{ name, env.path() });
+    log.dieWith(exit_status.not_found, "{s} is not in the image (PATH={s})", .{ name, env.path() });
 }

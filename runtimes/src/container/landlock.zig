@@ -1,6 +1,7 @@
 //! What the kernel keeps the app from although no namespace does (landlock(7)).
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
+const errno = @import("../base/errno.zig");
 const log = @import("../base/log.zig");
 
 /// struct landlock_ruleset_attr, as of Linux 6.12.
@@ -14,13 +15,13 @@ const scope_signal = 2;
 /// calling process and its children, for good; it needs no_new_privs or a capability that is about to
 /// be dropped.
 pub fn scope() void {
-    restrict(.{ .scoped = scope_abstract_unix_socket | scope_signal }) catch |err| log.debug("no landlock scopes: {s}", .{sys.text(err)});
+    restrict(.{ .scoped = scope_abstract_unix_socket | scope_signal }) catch |err| log.debug("no landlock scopes: {s}", .{errno.text(err)});
 }
 
 /// The same, and all files but those below the root directory, which is a directory of the machine
 /// that chroot(2) alone would keep: Linux 5.13.
 pub fn confine() void {
-    confineFiles() catch |err| log.debug("no landlock: {s}", .{sys.text(err)});
+    confineFiles() catch |err| log.debug("no landlock: {s}", .{errno.text(err)});
 }
 
 fn confineFiles() sys.Error!void {

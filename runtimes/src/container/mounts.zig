@@ -2,53 +2,29 @@
 //! working directory is still the machine's root, so that relative sources lead there.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
+const errno = @import("../base/errno.zig");
 const text = @import("../base/text.zig");
 const log = @import("../base/log.zig");
+const Source = @import("../config/source.zig").Source;
 const config = @import("../config/spec.zig");
-const jail_path = @import("path_in_root.zig");
+const mount_options = @import("../config/mount_options.zig");
+const path_in_root = @import("path_in_root.zig");
 const MountNamespace = @import("../namespaces/mount_namespace.zig").MountNamespace;
 const restrictions = @import("../namespaces/mount_namespace.zig").restrictions;
 const Ids = @import("../namespaces/userns.zig").Ids;
 const MS = sys.MS;
 
-/// Something of the machine to be seen in the container; opened before our mounts hide it.
-pub const Source = struct {
-    fd: sys.fd_t,
-    directory: bool,
-
-    pub fn open(path: [*:0]const u8) sys.Error!Source {
-        const fd = try sys.openat(sys.at_fdcwd, path, .{ .PATH = true, .CLOEXEC = true }, 0);
-        return .{ .fd = fd, .directory = sys.isDirectory(try sys.fdMode(fd)) };
-    }
-
-    /// Through /proc of the machine: a mount point as long as the machine's root is our working
-    /// directory.
-    fn machinePath(self: Source, buf: *[32:0]u8) [*:0]const u8 {
-        return sys.fdPath(buf, self.fd) + 1;
-    }
-};
-
-pub const Volume = struct {
-    source: Source,
-    destination: []const u8,
-    readonly: bool,
-
-    pub fn flags(self: Volume) usize {
-        return if (self.readonly) MS.rdonly else 0;
-    }
-};
-
 /// Where something is to be mounted. A mount on the root would not be seen, but for `/..`, which
 /// would lead through it to what is below: the machine.
-fn targetOf(arena: std.mem.Allocator, destination: []const u8, make_it: jail_path.Make) ![:0]const u8 {
-    const path = try jail_path.resolve(arena, destination, make_it);
+fn targetOf(arena: std.mem.Allocator, destination: []const u8, make_it: path_in_root.Make) ![:0]const u8 {
+    const path = try path_in_root.resolve(arena, destination, make_it);
     if (path.len == 1) log.die("cannot mount on {s}: it is the container's root, or leads there", .{destination});
     return path;
 }
 
 /// The same for what a caller or an image names. What is mounted in /proc could have the runtime
 /// write its own settings to another file (CVE-2019-16884, CVE-2019-19921).
-fn freeTarget(arena: std.mem.Allocator, destination: []const u8, make_it: jail_path.Make) ![:0]const u8 {
+fn freeTarget(arena: std.mem.Allocator, destination: []const u8, make_it: path_in_root.Make) ![:0]const u8 {
     const path = try targetOf(arena, destination, make_it);
     const inside = std.mem.cutPrefix(u8, path, "/proc") orelse return path;
     if (inside.len > 0 and inside[0] != '/') return path;
@@ -71,7 +47,7 @@ pub fn bind(arena: std.mem.Allocator, namespace: MountNamespace, source: Source,
 /// Where nothing can be mounted: the file's content, as it is now.
 pub fn copy(arena: std.mem.Allocator, source: Source, destination: []const u8) !void {
     if (try sys.fdMode(source.fd) & 0o170000 != 0o100000) return error.INVAL;
-    const target = try jail_path.resolve(arena, destination, .file);
+    const target = try path_in_root.resolve(arena, destination, .file);
     var buf: [32:0]u8 = undefined;
     const from = try sys.openat(sys.at_fdcwd, source.machinePath(&buf), .{ .CLOEXEC = true }, 0);
     defer sys.close(from);
@@ -79,7 +55,7 @@ pub fn copy(arena: std.mem.Allocator, source: Source, destination: []const u8) !
     try sys.do(.unlinkat, .{ sys.at_fdcwd, target.ptr, 0 });
     const fd = try sys.openat(sys.at_fdcwd, target, .{ .ACCMODE = .WRONLY, .CREAT = true, .EXCL = true, .CLOEXEC = true }, 0o644);
     defer sys.close(fd);
-    copyAll(from, fd) catch |err| log.die("cannot copy {s}: {s}", .{ destination, sys.text(err) });
+    copyAll(from, fd) catch |err| log.die("cannot copy {s}: {s}", .{ destination, errno.text(err) });
 }
 
 fn copyAll(from: sys.fd_t, to: sys.fd_t) sys.Error!void {
@@ -89,57 +65,6 @@ fn copyAll(from: sys.fd_t, to: sys.fd_t) sys.Error!void {
         if (got.len == 0) return;
         try sys.writeAll(to, got);
     }
-}
-
-const Parsed = struct { flags: usize = 0, bind: bool = false, data: []const u8 };
-
-const option_flags = [_]struct { name: []const u8, set: usize, clear: usize = 0 }{
-    .{ .name = "ro", .set = MS.rdonly },
-    .{ .name = "rw", .set = 0, .clear = MS.rdonly },
-    .{ .name = "nosuid", .set = MS.nosuid },
-    .{ .name = "nodev", .set = MS.nodev },
-    .{ .name = "noexec", .set = MS.noexec },
-    .{ .name = "noatime", .set = 1024 },
-    .{ .name = "nodiratime", .set = 2048 },
-    .{ .name = "relatime", .set = 1 << 21 },
-    .{ .name = "strictatime", .set = 1 << 24 },
-    .{ .name = "sync", .set = 16 },
-    .{ .name = "bind", .set = MS.bind },
-    .{ .name = "rbind", .set = MS.bind | MS.rec },
-    .{ .name = "defaults", .set = 0 },
-    .{ .name = "suid", .set = 0, .clear = MS.nosuid },
-    .{ .name = "dev", .set = 0, .clear = MS.nodev },
-    .{ .name = "exec", .set = 0, .clear = MS.noexec },
-};
-/// Options that say how mounts spread, which ours do not, or that other runtimes invented.
-const without_meaning = [_][]const u8{ "private", "rprivate", "slave", "rslave", "shared", "rshared", "unbindable", "runbindable", "tmpcopyup" };
-
-fn parseOptions(arena: std.mem.Allocator, options: []const []const u8) !Parsed {
-    var out: Parsed = .{ .data = "" };
-    var data: std.ArrayList([]const u8) = .empty;
-    next: for (options) |option| {
-        for (option_flags) |known| if (std.mem.eql(u8, option, known.name)) {
-            out.flags = (out.flags & ~known.clear) | known.set;
-            continue :next;
-        };
-        for (without_meaning) |word| if (std.mem.eql(u8, option, word)) continue :next;
-        try data.append(arena, option);
-    }
-    out.bind = out.flags & MS.bind != 0;
-    out.data = try std.mem.join(arena, ",", data.items);
-    return out;
-}
-
-/// Binds that config.json lists are the machine's files that a container is given (the old tool's
-/// payloads list /etc/resolv.conf and /sys). Null for what this machine has not, and for mounts
-/// that are no binds.
-pub fn openSource(arena: std.mem.Allocator, mount: config.Mount) !?Source {
-    const options = try parseOptions(arena, mount.options);
-    if (!options.bind) return null;
-    return Source.open(try arena.dupeSentinel(u8, mount.source, 0)) catch |err| {
-        log.debug("no {s} to bind: {s}", .{ mount.source, sys.text(err) });
-        return null;
-    };
 }
 
 /// What is mounted anew, by its name: nothing that could read a device or change the machine.
@@ -156,7 +81,7 @@ pub const Maker = struct {
 
     pub fn make(self: *const Maker, mount: config.Mount, source: ?Source) !void {
         if (mount.destination.len == 0 or mount.destination[0] != '/') return error.INVAL;
-        const options = try parseOptions(self.arena, mount.options);
+        const options = try mount_options.parse(self.arena, mount.options);
         const kind = mount.type;
         if (options.bind) return if (source) |s| bind(self.arena, self.namespace, s, mount.destination, options.flags);
         if (isOneOf(kind, &.{ "cgroup", "cgroup2" })) return mountCgroup(self.arena, self.namespace, mount.destination, options, self.cgroup_namespace);
@@ -167,12 +92,12 @@ pub const Maker = struct {
         log.debug("mounted {s}", .{mount.destination});
     }
 
-    fn mountNew(self: *const Maker, kind: []const u8, path: [*:0]const u8, options: Parsed) !void {
+    fn mountNew(self: *const Maker, kind: []const u8, path: [*:0]const u8, options: mount_options.Parsed) !void {
         const fstype = try self.arena.dupeSentinel(u8, kind, 0);
         return self.namespace.mount(fstype, path, fstype, flagsOf(kind, options), try self.arena.dupeSentinel(u8, options.data, 0));
     }
 
-    fn substitute(self: *const Maker, kind: []const u8, path: [*:0]const u8, options: Parsed, err: anyerror) !void {
+    fn substitute(self: *const Maker, kind: []const u8, path: [*:0]const u8, options: mount_options.Parsed, err: anyerror) !void {
         // A user namespace that lacks an id (devpts' group 5), or a kernel that lacks an option.
         if (err == error.INVAL) if (try withoutIds(self.arena, options.data)) |data|
             return self.mountNew(kind, path, .{ .flags = options.flags, .data = data });
@@ -185,14 +110,14 @@ pub const Maker = struct {
             return self.namespace.restrict(path, MS.nodev | if (kind[0] == 's') @as(usize, MS.rdonly) else 0);
         }
         // Kernels are built without it, and few programs ask.
-        if (isOneOf(kind, &.{"mqueue"})) return log.debug("no mqueue: {s}", .{sys.text(err)});
+        if (isOneOf(kind, &.{"mqueue"})) return log.debug("no mqueue: {s}", .{errno.text(err)});
         if (self.ids != .host and err == error.ACCES) @import("../namespaces/userns.zig").explainAppArmor();
         return err;
     }
 };
 
 /// Devices are opened where they were bound, and not where an app could make them.
-fn flagsOf(kind: []const u8, options: Parsed) usize {
+fn flagsOf(kind: []const u8, options: mount_options.Parsed) usize {
     return options.flags | if (isOneOf(kind, &.{"tmpfs"})) @as(usize, MS.nodev) else 0;
 }
 
@@ -224,10 +149,10 @@ fn withoutIds(arena: std.mem.Allocator, data: []const u8) !?[:0]const u8 {
 
 /// With a cgroup namespace the container's own view, where the machine has cgroup v2 and lets us;
 /// else what the machine shows, which /sys may have brought already.
-fn mountCgroup(arena: std.mem.Allocator, namespace: MountNamespace, destination: []const u8, options: Parsed, own: bool) !void {
+fn mountCgroup(arena: std.mem.Allocator, namespace: MountNamespace, destination: []const u8, options: mount_options.Parsed, own: bool) !void {
     const path = freeTarget(arena, destination, .directory) catch return;
     if (own) {
-        if (namespace.mount("cgroup2", path, "cgroup2", options.flags | MS.nodev, null)) |_| return else |err| log.debug("no cgroup mount: {s}", .{sys.text(err)});
+        if (namespace.mount("cgroup2", path, "cgroup2", options.flags | MS.nodev, null)) |_| return else |err| log.debug("no cgroup mount: {s}", .{errno.text(err)});
     }
     namespace.mount("sys/fs/cgroup", path, null, MS.bind | MS.rec, null) catch return;
     try namespace.restrict(path, MS.rdonly | MS.nodev);
@@ -259,12 +184,9 @@ fn present(arena: std.mem.Allocator, path: []const u8) ?std.os.linux.Statx {
     return sys.stat(sys.at_fdcwd, name) catch null;
 }
 
-test "mount options" {
+test "options that name ids" {
     var arena = std.heap.ArenaAllocator.init(std.testing.allocator);
     defer arena.deinit();
-    const parsed = try parseOptions(arena.allocator(), &.{ "nosuid", "ro", "rw", "mode=755", "rprivate", "size=64k" });
-    try std.testing.expectEqual(MS.nosuid, parsed.flags);
-    try std.testing.expectEqualStrings("mode=755,size=64k", parsed.data);
     try std.testing.expectEqualStrings("newinstance,mode=0620", (try withoutIds(arena.allocator(), "newinstance,gid=5,mode=0620")).?);
     try std.testing.expect(try withoutIds(arena.allocator(), "mode=0620") == null);
 }

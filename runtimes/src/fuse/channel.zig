@@ -4,6 +4,10 @@ const sys = @import("../base/syscalls.zig");
 const log = @import("../base/log.zig");
 const protocol = @import("protocol.zig");
 
+/// Never answered short, for the kernel would take that as the end of the file. It reads no more
+/// than this ahead either.
+pub const read_max = 128 << 10;
+
 pub const Channel = struct {
     device: sys.fd_t,
     /// A request (FUSE_MIN_READ_BUFFER: the kernel insists on room for one) and a small answer.
@@ -33,7 +37,7 @@ pub const Channel = struct {
     /// and other threads' devices. Should the runtime be killed while a thread waits for pages that
     /// a request has locked, the device of who answers it must be closed without that thread: that
     /// is what ends the request, and with it the wait.
-    pub fn standAlone(self: *const Channel, others: [2]sys.fd_t) void {
+    pub fn isolateFdTable(self: *const Channel, others: [2]sys.fd_t) void {
         sys.do(.unshare, .{sys.CLONE.files}) catch return;
         sys.closeAllBut(&.{ if (log.debugging) 2 else self.device, self.device, others[0], others[1] });
     }

@@ -5,10 +5,10 @@ const sys = @import("../base/syscalls.zig");
 const fuzzing = @import("../base/fuzzing.zig");
 const protocol = @import("protocol.zig");
 const mutation = @import("../squashfs/mutation_test.zig");
-const Ahead = @import("prefetch/prefetcher.zig").Ahead;
+const Prefetcher = @import("prefetch/prefetcher.zig").Prefetcher;
 const Image = @import("../squashfs/image.zig").Image;
-const Listings = @import("readdir_cache.zig").Listings;
-const Operations = @import("requests.zig").Operations;
+const ReaddirCache = @import("readdir_cache.zig").ReaddirCache;
+const RequestHandler = @import("requests.zig").RequestHandler;
 const Reader = @import("../squashfs/reader.zig").Reader;
 const Superblock = @import("../squashfs/superblock.zig").Superblock;
 
@@ -19,9 +19,9 @@ pub const Mount = struct {
     kernel: sys.fd_t,
     device: sys.fd_t,
     reader: Reader,
-    listings: Listings = .{},
-    ahead: Ahead = undefined,
-    operations: Operations = undefined,
+    readdir_cache: ReaddirCache = .{},
+    prefetcher: Prefetcher = undefined,
+    handler: RequestHandler = undefined,
     answer: [1 << 18]u8 = undefined,
 
     pub fn init(self: *Mount, image: *const Image, superblock: Superblock) !void {
@@ -31,13 +31,13 @@ pub const Mount = struct {
         try sys.do(.socketpair, .{ unix, sequenced_packets, 0, &pair });
         self.* = .{ .kernel = pair[0], .device = pair[1], .reader = undefined };
         try self.reader.init(image, superblock);
-        self.ahead = .{ .reader = &self.reader, .channel = try .init(self.device), .scout = .{ .reader = &self.reader, .listings = &self.listings, .root = -1 } };
-        self.operations = .{
+        self.prefetcher = .{ .reader = &self.reader, .channel = try .init(self.device), .directories = .{ .reader = &self.reader, .readdir_cache = &self.readdir_cache, .root = -1 } };
+        self.handler = .{
             .channel = try .init(self.device),
             .reader = &self.reader,
             .owner = null,
-            .listings = &self.listings,
-            .ahead = &self.ahead,
+            .readdir_cache = &self.readdir_cache,
+            .prefetcher = &self.prefetcher,
             .decoder = try self.reader.newDecoder(),
         };
     }
@@ -48,9 +48,9 @@ pub const Mount = struct {
         sys.release(std.mem.sliceAsBytes(self.reader.metadata.slots));
         sys.release(self.reader.blocks.memory);
         sys.release(std.mem.sliceAsBytes(self.reader.ids));
-        sys.release(self.operations.decoder.memory);
-        self.ahead.channel.deinit();
-        self.operations.channel.deinit();
+        sys.release(self.handler.decoder.memory);
+        self.prefetcher.channel.deinit();
+        self.handler.channel.deinit();
     }
 
     /// The answer's error and its body; null for requests that get none.
@@ -71,7 +71,7 @@ pub const Mount = struct {
             .{ .base = body.ptr, .len = body.len },
         };
         try sys.do(.writev, .{ self.kernel, &parts, parts.len });
-        _ = try self.operations.serveOne();
+        _ = try self.handler.serveOne();
         const dont_wait = 0x40;
         const n = sys.call(.recvfrom, .{ self.kernel, &self.answer, self.answer.len, dont_wait, 0, 0 }) catch |err| {
             if (err == error.AGAIN) return null;
@@ -88,9 +88,9 @@ pub const Mount = struct {
         return self.ask(.read, nodeid, std.mem.asBytes(&in));
     }
 
-    /// What works ahead does so, and is heard by nobody.
-    pub fn workAhead(self: *Mount) !void {
-        while (self.ahead.step(self.operations.decoder)) {}
+    /// What works prefetcher does so, and is heard by nobody.
+    pub fn prefetchAll(self: *Mount) !void {
+        while (self.prefetcher.step(self.handler.decoder)) {}
         const dont_wait = 0x40;
         while (sys.call(.recvfrom, .{ self.kernel, &self.answer, self.answer.len, dont_wait, 0, 0 })) |_| {} else |_| {}
     }
@@ -154,8 +154,8 @@ test "requests of all kinds, on whole and damaged images" {
             };
             try std.testing.expect(answer.err <= 0 and answer.err > -4096);
             if (opcode == .read and answer.err == 0) try std.testing.expect(answer.body.len <= std.mem.readInt(u32, body[16..20], .little));
-            if (random.uintLessThan(u8, 8) == 0) try mount.workAhead();
-            mount.ahead.scout.go(mount.operations.decoder, nodes[random.uintLessThan(usize, nodes.len)] -| Operations.first_id) catch {};
+            if (random.uintLessThan(u8, 8) == 0) try mount.prefetchAll();
+            mount.prefetcher.directories.go(mount.handler.decoder, nodes[random.uintLessThan(usize, nodes.len)] -| (protocol.root_id + 1)) catch {};
         }
     }
 }
@@ -184,6 +184,6 @@ test "a corrupt block is an error for its reader, and for nobody else" {
         try std.testing.expectEqual(0, hole.err);
         try std.testing.expectEqualSlices(u8, &(@as([block]u8, @splat(0))), hole.body);
         try std.testing.expectEqualStrings("fragment", (try mount.read(node, 2 * block, block)).?.body);
-        try mount.workAhead();
+        try mount.prefetchAll();
     }
 }

@@ -11,35 +11,37 @@ const squashfs = struct {
     const Reader = @import("../squashfs/reader.zig").Reader;
     const Superblock = @import("../squashfs/superblock.zig").Superblock;
 };
-const Ahead = @import("prefetch/prefetcher.zig").Ahead;
+const Prefetcher = @import("prefetch/prefetcher.zig").Prefetcher;
 const Channel = @import("channel.zig").Channel;
 const Decoder = @import("../base/zstd.zig").Decoder;
 const Inode = squashfs.inode.Inode;
-const Listings = @import("readdir_cache.zig").Listings;
-const Owner = @import("server.zig").Owner;
+const ReaddirCache = @import("readdir_cache.zig").ReaddirCache;
+const node_id = @import("node_id.zig");
+const read_max = @import("channel.zig").read_max;
 
 /// Seconds; the kernel takes it as "for ever".
 const forever = 1 << 31;
-/// Never answered short, for the kernel would take that as the end of the file. It reads no more
-/// than this ahead either.
-pub const read_max = 128 << 10;
 const page = 4096;
 /// A kind of directory entries.
 const directory = @backingInt(squashfs.inode.Kind.directory);
 
+/// The ids that every file is reported with when only one of each is mapped: what the kernel
+/// cannot map it cannot copy up.
+pub const Owner = struct { uid: u32, gid: u32 };
+
 /// A variable takes no room in the file.
 var zeros: [page]u8 = @splat(0);
 
-pub const Operations = struct {
+pub const RequestHandler = struct {
     channel: Channel,
     reader: *squashfs.Reader,
     owner: ?Owner,
-    listings: *Listings,
-    ahead: *Ahead,
+    readdir_cache: *ReaddirCache,
+    prefetcher: *Prefetcher,
     decoder: Decoder,
     position: squashfs.data.Position = .{},
 
-    pub fn serveOne(self: *Operations) sys.Error!protocol.Opcode {
+    pub fn serveOne(self: *RequestHandler) sys.Error!protocol.Opcode {
         const request = try self.channel.receive();
         self.answer(request) catch |err| self.channel.fail(request.header.unique, switch (err) {
             error.NOENT => .NOENT,
@@ -54,7 +56,7 @@ pub const Operations = struct {
         return request.header.opcode;
     }
 
-    fn answer(self: *Operations, request: Channel.Request) !void {
+    fn answer(self: *RequestHandler, request: Channel.Request) !void {
         const unique = request.header.unique;
         switch (request.header.opcode) {
             .init => try self.greet(request),
@@ -88,12 +90,12 @@ pub const Operations = struct {
         return @ptrCast(request.body.ptr);
     }
 
-    fn greet(self: *Operations, request: Channel.Request) !void {
+    fn greet(self: *RequestHandler, request: Channel.Request) !void {
         const in = try body(protocol.InitIn, request);
         if (in.major != protocol.major) return error.INVAL;
         const flag = protocol.flag;
         // Not async_read: a request that nobody waits for keeps its pages locked when all are killed
-        // (ahead.zig), and working ahead makes up for it.
+        // (prefetcher.zig), and working prefetcher makes up for it.
         const wanted = flag.readdirplus | flag.readdirplus_auto | flag.no_open_support |
             flag.parallel_dirops | flag.max_pages | flag.cache_symlinks | flag.no_opendir_support;
         const out: protocol.InitOut = .{
@@ -110,20 +112,16 @@ pub const Operations = struct {
         self.channel.send(request.header.unique, std.mem.asBytes(&out));
     }
 
-    // Node ids are references to inodes, moved up to leave 1 to the root.
-    pub const first_id = protocol.root_id + 1;
-
-    fn reference(self: *const Operations, nodeid: u64) error{INVAL}!squashfs.inode.Reference {
+    fn referenceOf(self: *const RequestHandler, nodeid: u64) error{INVAL}!squashfs.inode.Reference {
         if (nodeid == protocol.root_id) return self.reader.superblock.root_inode;
-        if (nodeid < first_id) return error.INVAL;
-        return nodeid - first_id;
+        return node_id.reference(nodeid) orelse error.INVAL;
     }
 
-    fn inodeOf(self: *Operations, nodeid: u64) !Inode {
-        return squashfs.inode.read(self.reader, self.decoder, try self.reference(nodeid));
+    fn inodeOf(self: *RequestHandler, nodeid: u64) !Inode {
+        return squashfs.inode.read(self.reader, self.decoder, try self.referenceOf(nodeid));
     }
 
-    fn attributes(self: *const Operations, inode: *const Inode) protocol.Attr {
+    fn attributes(self: *const RequestHandler, inode: *const Inode) protocol.Attr {
         return .{
             .ino = inode.number,
             .size = inode.size,
@@ -140,17 +138,17 @@ pub const Operations = struct {
         };
     }
 
-    fn entry(self: *Operations, ref: squashfs.inode.Reference) !protocol.EntryOut {
+    fn entry(self: *RequestHandler, ref: squashfs.inode.Reference) !protocol.EntryOut {
         const inode = try squashfs.inode.read(self.reader, self.decoder, ref);
-        return .{ .nodeid = ref + first_id, .entry_valid = forever, .attr_valid = forever, .attr = self.attributes(&inode) };
+        return .{ .nodeid = node_id.of(ref), .entry_valid = forever, .attr_valid = forever, .attr = self.attributes(&inode) };
     }
 
-    fn lookup(self: *Operations, request: Channel.Request) !void {
+    fn lookup(self: *RequestHandler, request: Channel.Request) !void {
         const name = std.mem.sliceTo(request.body, 0);
         const dir = try self.inodeOf(request.header.nodeid);
         if (dir.kind != .directory) return error.NOTDIR;
         const found = try squashfs.directory.lookup(self.reader, self.decoder, &dir, name);
-        if (found) |f| if (f.kind != directory) self.listings.lookedUp(request.header.nodeid);
+        if (found) |f| if (f.kind != directory) self.readdir_cache.lookedUp(request.header.nodeid);
         // Node 0 with a time: the kernel remembers that there is no such name.
         const out: protocol.EntryOut = if (found) |f| try self.entry(f.reference) else .{
             .nodeid = 0,
@@ -159,13 +157,13 @@ pub const Operations = struct {
             .attr = std.mem.zeroes(protocol.Attr),
         };
         // Before the answer: his next name may be found by another thread.
-        if (found) |f| self.ahead.named(try self.reference(request.header.nodeid), f);
+        if (found) |f| self.prefetcher.named(try self.referenceOf(request.header.nodeid), f);
         self.channel.send(request.header.unique, std.mem.asBytes(&out));
     }
 
-    fn read(self: *Operations, request: Channel.Request) !void {
+    fn read(self: *RequestHandler, request: Channel.Request) !void {
         const in = try body(protocol.ReadIn, request);
-        const ref = try self.reference(request.header.nodeid);
+        const ref = try self.referenceOf(request.header.nodeid);
         const inode = try squashfs.inode.read(self.reader, self.decoder, ref);
         if (inode.kind != .file) return error.INVAL;
         const end = @min(inode.size, in.offset +| @min(in.size, read_max));
@@ -195,7 +193,7 @@ pub const Operations = struct {
                 const held = try self.reader.blocks.begin(self.decoder, stored, last);
                 slots[slot_count] = held.slot;
                 slot_count += 1;
-                const alone = held.fresh and extent.fragment != null and !self.ahead.missed(extent.fragment.?);
+                const alone = held.fresh and extent.fragment != null and !self.prefetcher.missed(extent.fragment.?);
                 if (held.unfinished) unfinished = .{ .slot = held.slot, .alone = alone };
                 const block = held.slot.data();
                 if (block.len < last) return error.Corrupt;
@@ -210,7 +208,7 @@ pub const Operations = struct {
             }
         }
         self.channel.sendParts(request.header.unique, parts[0..part_count], @intCast(at - in.offset));
-        self.ahead.touched(ref, &inode, in.offset, at);
+        self.prefetcher.touched(ref, &inode, in.offset, at);
     }
 
     /// A block of which the answer has what it needs.
@@ -220,11 +218,11 @@ pub const Operations = struct {
         alone: bool,
     };
 
-    fn finish(self: *Operations, block: Unfinished) void {
+    fn finish(self: *RequestHandler, block: Unfinished) void {
         if (block.alone) self.reader.blocks.leave(block.slot) else self.reader.blocks.finish(self.decoder, block.slot);
     }
 
-    fn list(self: *Operations, request: Channel.Request, plus: bool) !void {
+    fn list(self: *RequestHandler, request: Channel.Request, plus: bool) !void {
         const in = try body(protocol.ReadIn, request);
         const nodeid = request.header.nodeid;
         const dir = try self.inodeOf(nodeid);
@@ -243,7 +241,7 @@ pub const Operations = struct {
         var it = try self.iterator(nodeid, &dir, if (offset <= dots.len) 0 else offset);
         var before = it.mark;
         var name: [squashfs.directory.name_max]u8 = undefined;
-        const thorough = plus and self.listings.wantsAttributes(nodeid);
+        const thorough = plus and self.readdir_cache.wantsReaddirplus(nodeid);
         while (try it.next(self.reader, self.decoder, &name)) |found| : (before = it.mark) {
             const kinds = [_]u32{ 0, 4, 8, 10, 6, 2, 1, 12 };
             const dirent: protocol.Dirent = .{
@@ -258,7 +256,7 @@ pub const Operations = struct {
             if (thorough or plus and found.kind == directory) full = self.entry(found.reference) catch full;
             if (!append(&out, if (plus) &full else null, dirent, found.name)) {
                 it.undo(before);
-                self.listings.keep(nodeid, it);
+                self.readdir_cache.keep(nodeid, it);
                 break;
             }
         }
@@ -276,8 +274,8 @@ pub const Operations = struct {
         return true;
     }
 
-    fn iterator(self: *Operations, nodeid: u64, dir: *const Inode, position: u64) !squashfs.directory.Iterator {
-        if (position > 0) if (self.listings.find(nodeid, position)) |place| return place;
+    fn iterator(self: *RequestHandler, nodeid: u64, dir: *const Inode, position: u64) !squashfs.directory.Iterator {
+        if (position > 0) if (self.readdir_cache.find(nodeid, position)) |place| return place;
         var it = try squashfs.directory.Iterator.init(self.reader, dir);
         var name: [squashfs.directory.name_max]u8 = undefined;
         while (it.mark.position < position) {
@@ -286,7 +284,7 @@ pub const Operations = struct {
         return it;
     }
 
-    fn statfs(self: *Operations, unique: u64) void {
+    fn statfs(self: *RequestHandler, unique: u64) void {
         const out: protocol.StatfsOut = .{
             .blocks = (self.reader.superblock.bytes_used + page - 1) / page,
             .files = self.reader.superblock.inode_count,
@@ -296,7 +294,7 @@ pub const Operations = struct {
         self.channel.send(unique, std.mem.asBytes(&out));
     }
 
-    fn getxattr(self: *Operations, request: Channel.Request) !void {
+    fn getxattr(self: *RequestHandler, request: Channel.Request) !void {
         // The kernel asks once and never again.
         if (self.reader.superblock.xattr_table == squashfs.Superblock.absent) return error.NOSYS;
         const in = try body(protocol.GetxattrIn, request);
@@ -312,7 +310,7 @@ pub const Operations = struct {
         return error.NODATA;
     }
 
-    fn listxattr(self: *Operations, request: Channel.Request) !void {
+    fn listxattr(self: *RequestHandler, request: Channel.Request) !void {
         if (self.reader.superblock.xattr_table == squashfs.Superblock.absent) return error.NOSYS;
         const in = try body(protocol.GetxattrIn, request);
         const inode = try self.inodeOf(request.header.nodeid);
@@ -330,7 +328,7 @@ pub const Operations = struct {
     }
 
     /// A request of size 0 asks how much there is.
-    fn sendSized(self: *Operations, unique: u64, size: u32, len: usize) void {
+    fn sendSized(self: *RequestHandler, unique: u64, size: u32, len: usize) void {
         if (size != 0) return self.channel.send(unique, self.channel.answer[0..len]);
         const out: protocol.GetxattrOut = .{ .size = @intCast(len) };
         self.channel.send(unique, std.mem.asBytes(&out));

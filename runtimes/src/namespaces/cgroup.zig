@@ -2,9 +2,11 @@
 //! nearest one that is ours to divide. Where there is none, a note says how to get one.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
+const errno = @import("../base/errno.zig");
 const log = @import("../base/log.zig");
 const quantity = @import("../cli/quantity.zig");
-const remove = @import("../base/run_dir.zig");
+const DirIterator = @import("../base/dir_iter.zig").DirIterator;
+const remove = @import("../base/remove.zig");
 const text = @import("../base/text.zig");
 const Options = @import("../cli/options.zig").Options;
 
@@ -21,8 +23,8 @@ pub const Group = struct {
     back: sys.fd_t,
 
     pub fn leave(self: Group) void {
-        sys.do(.write, .{ self.back, "0", 1 }) catch |err| log.debug("cgroup: {s}", .{sys.text(err)});
-        remove.directory(self.parent, self.name) catch |err| log.debug("cgroup: {s}", .{sys.text(err)});
+        sys.do(.write, .{ self.back, "0", 1 }) catch |err| log.debug("cgroup: {s}", .{errno.text(err)});
+        remove.directory(self.parent, self.name) catch |err| log.debug("cgroup: {s}", .{errno.text(err)});
     }
 };
 
@@ -31,7 +33,7 @@ pub fn enter(arena: std.mem.Allocator, options: *const Options) !?Group {
     if (limits.len == 0) return null;
     return divide(arena, limits) catch |err| {
         log.note("limits of memory, processors and processes are not in force, for no control group here is yours to divide ({s}): " ++
-            "start this with: systemd-run --user --scope -p Delegate=yes FILE", .{sys.text(err)});
+            "start this with: systemd-run --user --scope -p Delegate=yes FILE", .{errno.text(err)});
         return null;
     };
 }
@@ -68,7 +70,7 @@ fn divide(arena: std.mem.Allocator, limits: []const Limit) !Group {
     // A group with processes in it cannot be divided, but one above it may be.
     while (true) {
         if (below(arena, path, limits)) |group| return .{ .parent = group[0], .name = group[1], .back = back } else |err| {
-            log.debug("no control group below {s}: {s}", .{ path, sys.text(err) });
+            log.debug("no control group below {s}: {s}", .{ path, errno.text(err) });
             if (path.len <= mount_point.len) return err;
         }
         path = std.fs.path.dirname(path).?;
@@ -79,7 +81,7 @@ fn below(arena: std.mem.Allocator, path: []const u8, limits: []const Limit) !str
     const parent = try sys.openat(sys.at_fdcwd, try arena.dupeSentinel(u8, path, 0), .{ .DIRECTORY = true, .CLOEXEC = true }, 0);
     errdefer sys.close(parent);
     sweep(parent) catch {};
-    for (limits) |limit| sys.writeFile(parent, "cgroup.subtree_control", limit.controller) catch |err| log.debug("{s}: {s}", .{ limit.controller, sys.text(err) });
+    for (limits) |limit| sys.writeFile(parent, "cgroup.subtree_control", limit.controller) catch |err| log.debug("{s}: {s}", .{ limit.controller, errno.text(err) });
     const name = try text.alloc(arena, prefix ++ "{d}", .{sys.raw(.getpid, .{})});
     try sys.do(.mkdirat, .{ parent, name.ptr, 0o755 });
     errdefer remove.directory(parent, name) catch {};
@@ -92,7 +94,7 @@ fn below(arena: std.mem.Allocator, path: []const u8, limits: []const Limit) !str
 
 /// Groups whose run was killed are empty; a group in use cannot be removed.
 fn sweep(parent: sys.fd_t) !void {
-    var list: remove.List = .{ .fd = parent };
+    var list: DirIterator = .{ .fd = parent };
     while (try list.next()) |name| {
         if (std.mem.startsWith(u8, std.mem.span(name), prefix)) remove.directory(parent, name) catch {};
     }

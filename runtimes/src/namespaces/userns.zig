@@ -3,6 +3,7 @@
 //! package uidmap write that map); real root needs none.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
+const errno = @import("../base/errno.zig");
 const quantity = @import("../cli/quantity.zig");
 const text = @import("../base/text.zig");
 const log = @import("../base/log.zig");
@@ -85,7 +86,7 @@ pub const Entered = struct {
         }
         if (caller.missing.len > 0) log.note("this image uses several user ids, and {s}; going on with one", .{caller.missing});
         const wanted = &self.wanted;
-        writeSingle(arena, wanted.uid, wanted.gid, caller.uid, caller.gid) catch |err| log.die("cannot map your id to {d}:{d} in a user namespace: {s}", .{ wanted.uid, wanted.gid, sys.text(err) });
+        writeSingle(arena, wanted.uid, wanted.gid, caller.uid, caller.gid) catch |err| log.die("cannot map your id to {d}:{d} in a user namespace: {s}", .{ wanted.uid, wanted.gid, errno.text(err) });
         return .single;
     }
 };
@@ -100,17 +101,17 @@ pub fn enter(arena: std.mem.Allocator, environment: *const Environment, caller: 
     const usable = if (outer) |map| map.isAll() or map.count > 1 or wanted.uid == 0 else false;
     if (usable) {
         if (MountNamespace.unshare(flags)) |mounts| {
-            mounts.makePrivate() catch |err| log.die("cannot make the mounts private: {s}", .{sys.text(err)});
+            mounts.makePrivate() catch |err| log.die("cannot make the mounts private: {s}", .{errno.text(err)});
             log.debug("root: no user namespace", .{});
             entered.mounts = mounts;
             entered.ids = if (outer.?.isAll()) .host else if (outer.?.count > 1) .outer else .single;
             return entered;
-        } else |err| log.debug("root without a mount namespace: {s}", .{sys.text(err)});
+        } else |err| log.debug("root without a mount namespace: {s}", .{errno.text(err)});
     }
 
     entered.mounts = enterOwn(arena, environment, &entered.caller, range, flags) catch |err| blk: {
         if (!wanted.optional or caller.uid != 0 or !canChroot()) refused(err);
-        log.debug("no namespaces: {s}", .{sys.text(err)});
+        log.debug("no namespaces: {s}", .{errno.text(err)});
         entered.ids = .none;
         break :blk null;
     };
@@ -180,7 +181,7 @@ fn refused(err: sys.Error) noreturn {
     explainAppArmor();
     // unshare(2): a process of several threads, which qemu-user always is, may not enter one.
     if (err == error.INVAL) log.die("an emulated program cannot enter a user namespace: start the emulator in one (unshare -Urm qemu-... FILE), or as root", .{});
-    log.die("the kernel refuses a user namespace ({s}): inside another container it has to be allowed there, or run this as root", .{sys.text(err)});
+    log.die("the kernel refuses a user namespace ({s}): inside another container it has to be allowed there, or run this as root", .{errno.text(err)});
 }
 
 /// AppArmor may let a user namespace be made and then refuse everything in it (Ubuntu 24.04).

@@ -20,7 +20,7 @@ fn isPrivileged() bool {
     const euid = sys.raw(.geteuid, .{});
     if (uid != euid or sys.raw(.getgid, .{}) != sys.raw(.getegid, .{})) return true;
     if (linux.getauxval(at_secure) == 0 or euid == 0) return false;
-    return @import("../container/credentials.zig").any();
+    return @import("../base/capabilities.zig").any();
 }
 
 /// An image can have us executed in a container of ours, where we would be the app and the app what

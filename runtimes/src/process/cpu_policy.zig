@@ -29,13 +29,13 @@ pub const Affinity = struct {
     /// The processor that the calling thread is on, and the others; both are all where there is
     /// only one.
     pub fn divide(self: *const Affinity) struct { Affinity, Affinity } {
-        var here: u32 = undefined;
-        sys.do(.getcpu, .{ &here, 0, 0 }) catch return .{ self.*, self.* };
-        if (here / 8 >= self.len) return .{ self.*, self.* };
+        var cpu: u32 = undefined;
+        sys.do(.getcpu, .{ &cpu, 0, 0 }) catch return .{ self.*, self.* };
+        if (cpu / 8 >= self.len) return .{ self.*, self.* };
         var one: Affinity = .{ .len = self.len };
-        one.mask[here / 64] = @as(u64, 1) << @intCast(here % 64);
+        one.mask[cpu / 64] = @as(u64, 1) << @intCast(cpu % 64);
         var others = self.*;
-        others.mask[here / 64] &= ~one.mask[here / 64];
+        others.mask[cpu / 64] &= ~one.mask[cpu / 64];
         if (std.mem.allEqual(u64, &others.mask, 0)) return .{ self.*, self.* };
         return .{ one, others };
     }

@@ -26,7 +26,7 @@ const Control = extern struct {
 };
 
 /// To be called when nothing but the exit is left to do. `proc` is the machine's /proc.
-pub fn leaveMounts(proc: sys.fd_t) void {
+pub fn arrange(proc: sys.fd_t) void {
     leave(proc) catch {};
 }
 

@@ -2,7 +2,7 @@
 //! waits for an answer of the mount cannot be stopped, and if whoever is to answer it is stopped
 //! first, the stop is never complete: the shell would not hear of it.
 const std = @import("std");
-const sys = @import("../base/syscalls.zig");
+const futex = @import("../base/futex.zig");
 
 var paused: std.atomic.Value(u32) = .init(0);
 /// Threads that are at work.
@@ -14,12 +14,12 @@ pub fn enter() void {
         _ = inside.fetchAdd(1, .seq_cst);
         if (paused.load(.seq_cst) == 0) return;
         leave();
-        sys.futexWait(&paused, 1);
+        futex.wait(&paused, 1);
     }
 }
 
 pub fn leave() void {
-    if (inside.fetchSub(1, .seq_cst) == 1 and paused.load(.seq_cst) != 0) sys.futexWake(&inside, 1);
+    if (inside.fetchSub(1, .seq_cst) == 1 and paused.load(.seq_cst) != 0) futex.wake(&inside, 1);
 }
 
 /// Waits until nobody is at work.
@@ -28,11 +28,11 @@ pub fn begin() void {
     while (true) {
         const count = inside.load(.seq_cst);
         if (count == 0) return;
-        sys.futexWait(&inside, count);
+        futex.wait(&inside, count);
     }
 }
 
 pub fn end() void {
     paused.store(0, .seq_cst);
-    sys.futexWake(&paused, std.math.maxInt(i32));
+    futex.wake(&paused, std.math.maxInt(i32));
 }

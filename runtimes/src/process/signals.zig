@@ -43,11 +43,11 @@ pub fn block() sys.Error!Set {
 }
 
 /// A caller that ignores their ends leaves that to us (execve(2)), and the kernel would tell nothing.
-pub fn hearOfChildren() void {
-    takeDefault(SIG.chld);
+pub fn resetSigchld() void {
+    resetHandler(SIG.chld);
 }
 
-pub fn takeDefault(signal: u32) void {
+pub fn resetHandler(signal: u32) void {
     const action = std.mem.zeroes(linux.k_sigaction);
     _ = sys.raw(.rt_sigaction, .{ signal, &action, 0, 8 });
 }
@@ -96,28 +96,28 @@ pub const Queue = struct {
 };
 
 /// As the signal would end a program that has no handler for it.
-pub fn dieOf(signal: u32) void {
+pub fn dieFrom(signal: u32) void {
     const none: [2]u64 = .{ 0, 0 };
     const core = 4;
     // The app's death is not a crash of ours worth a core file.
     _ = sys.raw(.prlimit64, .{ 0, core, &none, 0 });
-    suffer(signal);
+    raiseDefault(signal);
 }
 
 /// What the signal does to a program that has no handler is done to us.
-fn suffer(signal: u32) void {
+fn raiseDefault(signal: u32) void {
     sendToSelf(signal);
     admit(signal);
 }
 
 pub fn sendToSelf(signal: u32) void {
-    takeDefault(signal);
+    resetHandler(signal);
     _ = sys.raw(.kill, .{ sys.raw(.getpid, .{}), signal });
 }
 
 /// To all of our caller's process group, as a key of the caller's terminal.
 pub fn sendToOwnGroup(signal: u32) void {
-    takeDefault(signal);
+    resetHandler(signal);
     _ = sys.raw(.kill, .{ 0, signal });
 }
 

@@ -4,6 +4,7 @@
 //! handed over at the start and back at the end. Where no such mount can be had, a pipe will do.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
+const errno = @import("../base/errno.zig");
 const log = @import("../base/log.zig");
 const thread = @import("../base/thread.zig");
 const MountNamespace = @import("../namespaces/mount_namespace.zig").MountNamespace;
@@ -56,7 +57,7 @@ pub fn guard(namespace: ?MountNamespace, callers_uid: u32) !?Input {
         if (reopen(own, callers)) |apps| {
             try sys.do(.dup3, .{ apps, input, 0 });
             return .{ .callers = callers, .apps = apps, .feeds = null };
-        } else |err| log.debug("standard input goes through a pipe: {s}", .{sys.text(err)});
+        } else |err| log.debug("standard input goes through a pipe: {s}", .{errno.text(err)});
     }
     const cloexec: u32 = @bitCast(sys.O{ .CLOEXEC = true });
     var pipe: [2]sys.fd_t = undefined;

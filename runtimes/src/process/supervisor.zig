@@ -6,8 +6,8 @@ const linux = std.os.linux;
 const sys = @import("../base/syscalls.zig");
 const text = @import("../base/text.zig");
 const log = @import("../base/log.zig");
-const pause = @import("quiesce.zig");
-const program = @import("../container/exec.zig");
+const quiesce = @import("quiesce.zig");
+const exit_status = @import("exit_status.zig");
 const signals = @import("signals.zig");
 const socket = @import("../base/socket.zig");
 const Process = @import("own_process.zig").Process;
@@ -21,8 +21,8 @@ pub const End = struct {
     ended_by: ?u32 = null,
 
     /// The caller's shell wants to see which signal it was.
-    pub fn imitate(self: End) void {
-        if (self.ended_by) |by| signals.dieOf(by);
+    pub fn exitLike(self: End) void {
+        if (self.ended_by) |by| signals.dieFrom(by);
     }
 };
 
@@ -90,7 +90,7 @@ pub const Supervisor = struct {
         while (self.lifeline != null and self.follow()) {}
         if (self.terminal) |terminal| terminal.finish();
         const failure = self.failure orelse return end;
-        return .{ .status = program.explain(self.path, failure) };
+        return .{ .status = exit_status.explain(self.path, failure) };
     }
 
     /// What the app's process tells on its way: what it executes, and that it could not. Its
@@ -182,10 +182,10 @@ pub const Supervisor = struct {
     fn stop(self: *Supervisor, signal: u32, whom: enum { itself, group }) void {
         self.app.killGroup(SIG.stop);
         if (self.terminal) |terminal| terminal.release();
-        pause.begin();
+        quiesce.begin();
         if (whom == .group) signals.sendToOwnGroup(signal) else signals.sendToSelf(signal);
         signals.admit(signal);
-        pause.end();
+        quiesce.end();
         if (self.terminal) |terminal| if (terminal.master != null) self.watchdog.setForeground(terminal.grab());
         self.app.killGroup(SIG.cont);
     }

@@ -5,16 +5,17 @@
 //! (listener.zig) tells the runtime which of its keys the app was sent.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
+const errno = @import("../base/errno.zig");
 const log = @import("../base/log.zig");
 const control_message = @import("control_message.zig");
 const listener = @import("listener.zig");
 const own_process = @import("own_process.zig");
 const signals = @import("signals.zig");
 const socket = @import("../base/socket.zig");
-const Leftovers = @import("../rootfs/rootfs.zig").Leftovers;
+const Leftovers = @import("leftovers.zig").Leftovers;
 const MountNamespace = @import("../namespaces/mount_namespace.zig").MountNamespace;
 const Terminal = @import("terminal.zig").Terminal;
-const Tree = @import("../base/run_dir.zig").Tree;
+const RunDir = @import("../base/run_dir.zig").RunDir;
 
 const Message = control_message.Message;
 
@@ -42,8 +43,8 @@ pub const Watchdog = struct {
             },
             .child => {
                 sys.close(ends[0]);
-                var dog: Dog = .{ .control = ends[1], .role = role, .leftovers = .{ .mounts = mounts }, .terminal = terminal };
-                dog.run();
+                var process: WatchdogProcess = .{ .control = ends[1], .role = role, .leftovers = .{ .mounts = mounts }, .terminal = terminal };
+                process.run();
             },
         }
     }
@@ -61,9 +62,9 @@ pub const Watchdog = struct {
         const answer = try self.next(true) orelse return error.SRCH;
         if (answer.kind != .clone) return error.IO;
         if (answer.value > 0) return .{ .pid = answer.value };
-        const errno: u8 = @intCast(-answer.value);
-        if (errno == @backingInt(std.os.linux.E.INVAL)) return null;
-        log.die("cannot make the app's process: {s}", .{sys.textOfNumber(errno)});
+        const number: u8 = @intCast(-answer.value);
+        if (number == @backingInt(std.os.linux.E.INVAL)) return null;
+        log.die("cannot make the app's process: {s}", .{errno.textOf(number)});
     }
 
     pub fn watchOver(self: Watchdog, process: own_process.Process) !void {
@@ -113,7 +114,7 @@ pub const Watchdog = struct {
 };
 
 /// The watchdog's side.
-const Dog = struct {
+const WatchdogProcess = struct {
     control: sys.fd_t,
     role: Role,
     leftovers: Leftovers,
@@ -124,11 +125,11 @@ const Dog = struct {
     listener: ?own_process.Process = null,
     listener_handle: ?sys.fd_t = null,
 
-    fn run(self: *Dog) noreturn {
+    fn run(self: *WatchdogProcess) noreturn {
         // Who kills the runtime's whole process group spares us.
-        sys.do(.setsid, .{}) catch |err| log.die("cannot make a session for the app: {s}", .{sys.text(err)});
+        sys.do(.setsid, .{}) catch |err| log.die("cannot make a session for the app: {s}", .{errno.text(err)});
         // Before the app's process is cloned: a session's terminal is what a process inherits.
-        if (self.terminal) |terminal| terminal.becomeControlling() catch |err| log.die("cannot make a terminal for the app: {s}", .{sys.text(err)});
+        if (self.terminal) |terminal| terminal.becomeControlling() catch |err| log.die("cannot make a terminal for the app: {s}", .{errno.text(err)});
         while (true) {
             self.wait();
             var message: Message = undefined;
@@ -140,7 +141,7 @@ const Dog = struct {
     }
 
     /// For a message. Who kills the whole of the app's process group kills the listener, too.
-    fn wait(self: *Dog) void {
+    fn wait(self: *WatchdogProcess) void {
         const handle = self.listener_handle orelse return;
         const POLL = std.os.linux.POLL;
         var polled = [2]std.os.linux.pollfd{
@@ -154,7 +155,7 @@ const Dog = struct {
         self.answer(.{ .kind = .heard, .value = signals.SIG.kill }) catch {};
     }
 
-    fn obey(self: *Dog, message: Message, files: [socket.files_max]?sys.fd_t) !void {
+    fn obey(self: *WatchdogProcess, message: Message, files: [socket.files_max]?sys.fd_t) !void {
         switch (message.kind) {
             .clone => try self.cloneApp(@bitCast(message.value)),
             .app => {
@@ -174,14 +175,14 @@ const Dog = struct {
         }
     }
 
-    fn answer(self: *Dog, message: Message) !void {
+    fn answer(self: *WatchdogProcess, message: Message) !void {
         return socket.send(self.control, std.mem.asBytes(&message), &.{});
     }
 
-    fn cloneApp(self: *Dog, flags: u32) !void {
+    fn cloneApp(self: *WatchdogProcess, flags: u32) !void {
         // It is the runtime's child, and of our session.
         const cloned = own_process.clone(flags | sys.CLONE.parent) catch |err|
-            return self.answer(.{ .kind = .clone, .value = -@as(i32, sys.errorNumber(err)) });
+            return self.answer(.{ .kind = .clone, .value = -@as(i32, errno.numberOf(err)) });
         switch (cloned) {
             .child => |child| {
                 sys.close(self.control);
@@ -189,44 +190,44 @@ const Dog = struct {
             },
             .parent => |process| {
                 self.letGo();
-                self.follow(process.pid) catch |err| return self.answer(.{ .kind = .clone, .value = -@as(i32, sys.errorNumber(err)) });
+                self.follow(process.pid) catch |err| return self.answer(.{ .kind = .clone, .value = -@as(i32, errno.numberOf(err)) });
                 return self.answer(.{ .kind = .clone, .value = process.pid });
             },
         }
     }
 
     /// Of all files but those that are needed: what we hold open keeps other ends from seeing it end.
-    fn letGo(self: *Dog) void {
+    fn letGo(self: *WatchdogProcess) void {
         var kept: [4]sys.fd_t = @splat(self.control);
         if (log.debugging) kept[1] = 2;
         if (self.terminal) |terminal| kept[2..4].* = .{ terminal.tty, terminal.slave };
         sys.closeAllBut(&kept);
     }
 
-    fn follow(self: *Dog, pid: i32) !void {
+    fn follow(self: *WatchdogProcess, pid: i32) !void {
         self.pid = pid;
         self.app = @intCast(try sys.call(.pidfd_open, .{ pid, 0 }));
     }
 
-    fn remember(self: *Dog, files: [socket.files_max]?sys.fd_t) !void {
+    fn remember(self: *WatchdogProcess, files: [socket.files_max]?sys.fd_t) !void {
         const name = try std.heap.page_allocator.alloc(u8, 256);
         const got = try socket.receive(self.control, name[0..255], true);
         name[got.bytes.len] = 0;
-        const tree: Tree = .{ .parent = files[0].?, .fd = files[1].?, .name = name[0..got.bytes.len :0] };
+        const tree: RunDir = .{ .parent = files[0].?, .fd = files[1].?, .name = name[0..got.bytes.len :0] };
         self.leftovers.trees[@intFromBool(self.leftovers.trees[0] != null)] = tree;
     }
 
-    fn startListener(self: *Dog) !void {
+    fn startListener(self: *WatchdogProcess) !void {
         const process = try listener.start(self.control, self.pid);
         self.listener = process;
         self.listener_handle = @intCast(try sys.call(.pidfd_open, .{ process.pid, 0 }));
     }
 
-    fn setForeground(self: *Dog, group: i32) void {
+    fn setForeground(self: *WatchdogProcess, group: i32) void {
         if (self.terminal) |terminal| terminal.setForeground(group);
     }
 
-    fn runtimeIsGone(self: *Dog) noreturn {
+    fn runtimeIsGone(self: *WatchdogProcess) noreturn {
         if (self.app) |handle| {
             _ = sys.raw(.pidfd_send_signal, .{ handle, signals.SIG.kill, 0, 0 });
             // Until then it may write.

@@ -4,16 +4,18 @@
 //! mount at all. What a slower way needs is only looked for when a faster one has failed.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
+const errno = @import("../base/errno.zig");
 const log = @import("../base/log.zig");
 const Affinity = @import("../process/cpu_policy.zig").Affinity;
-const lower = @import("payload_mount.zig");
+const payload_mount = @import("payload_mount.zig");
 const text = @import("../base/text.zig");
 const MountNamespace = @import("../namespaces/mount_namespace.zig").MountNamespace;
 const userns = @import("../namespaces/userns.zig");
 const workspace = @import("workspace.zig");
-const cache = @import("unpack_cache.zig");
-const changes = @import("upper_dir.zig");
-const Tree = @import("../base/run_dir.zig").Tree;
+const unpack_cache = @import("unpack_cache.zig");
+const upper_dir = @import("upper_dir.zig");
+const Leftovers = @import("../process/leftovers.zig").Leftovers;
+const RunDir = @import("../base/run_dir.zig").RunDir;
 const Environment = @import("../cli/environment.zig").Environment;
 const Reader = @import("../squashfs/reader.zig").Reader;
 
@@ -37,17 +39,17 @@ pub const Rootfs = struct {
     gid: u32,
     /// The caller's, outside of all namespaces of ours.
     caller: u32,
-    memory_is_plenty: bool,
+    tmpfs_allowed: bool,
     /// Where --overlay keeps what is written.
     kept: ?sys.fd_t,
     /// Where threads may run that the start is not waiting for.
-    anywhere: Affinity,
+    caller_mask: Affinity,
 
     /// The payload, unpacked for this run, and the root that is mounted from it.
-    own: ?Tree = null,
+    own: ?RunDir = null,
     own_root: ?sys.fd_t = null,
     /// What the run writes, on a disk.
-    written: ?Tree = null,
+    written: ?RunDir = null,
 
     pub fn make(self: *Rootfs) !Kind {
         const namespace = self.mounts orelse {
@@ -57,19 +59,19 @@ pub const Rootfs = struct {
         };
         if (self.kept == null) try self.findDisk();
         try workspace.make(namespace);
-        if (self.kept == null and self.written == null and !self.memoryServes()) {
+        if (self.kept == null and self.written == null and !self.tmpfsServes()) {
             // Places for a cache may be covered by the workspace.
             try workspace.leave(namespace);
             try self.writeToCache();
             try workspace.make(namespace);
         }
-        self.mountLower(namespace) catch |err| {
-            log.debug("the payload cannot be mounted: {s}", .{sys.text(err)});
+        self.mountPayload(namespace) catch |err| {
+            log.debug("the payload cannot be mounted: {s}", .{errno.text(err)});
             try self.bindUnpacked(namespace);
         };
         self.mountOverlay(namespace) catch |err| {
-            if (self.kept != null) log.die("cannot mount an overlayfs that keeps what is written: {s}", .{sys.text(err)});
-            log.debug("no overlay: {s}", .{sys.text(err)});
+            if (self.kept != null) log.die("cannot mount an overlayfs that keeps what is written: {s}", .{errno.text(err)});
+            log.debug("no overlay: {s}", .{errno.text(err)});
             try workspace.leave(namespace);
             const tree = try self.copy();
             try workspace.make(namespace);
@@ -86,27 +88,27 @@ pub const Rootfs = struct {
         return .{ .trees = .{ self.written, self.own }, .root = self.own_root, .mounts = self.mounts };
     }
 
-    fn mountLower(self: *Rootfs, namespace: MountNamespace) !void {
+    fn mountPayload(self: *Rootfs, namespace: MountNamespace) !void {
         if (self.forced("unpack")) return error.NOSYS;
-        return lower.mount(self.arena, namespace, self.reader, self.ids, self.uid, self.gid, self.anywhere);
+        return payload_mount.mount(self.arena, namespace, self.reader, self.ids, self.uid, self.gid, self.caller_mask);
     }
 
     fn bindUnpacked(self: *Rootfs, namespace: MountNamespace) !void {
         // All processors are wanted for this.
-        self.anywhere.set();
+        self.caller_mask.set();
         try workspace.leave(namespace);
-        var store = try cache.Cache.open(self.arena, self.callers, self.caller);
-        const key = try cache.keyOf(self.arena, self.reader, @tagName(self.ids));
+        var store = try unpack_cache.Cache.open(self.arena, self.callers, self.caller);
+        const key = try unpack_cache.keyOf(self.arena, self.reader, @tagName(self.ids));
         const tree = store.shared(self.reader, self.topName(), self.ids != .single, key) catch |err| cannotUnpack(err);
         try workspace.make(namespace);
         try namespace.bindFd(tree.fd, "lower");
         log.debug("payload unpacked in the cache", .{});
     }
 
-    fn copy(self: *Rootfs) !Tree {
-        self.anywhere.set();
+    fn copy(self: *Rootfs) !RunDir {
+        self.caller_mask.set();
         if (self.own) |tree| tree.discard();
-        var store = try cache.Cache.open(self.arena, self.callers, self.caller);
+        var store = try unpack_cache.Cache.open(self.arena, self.callers, self.caller);
         store.sweep();
         self.own = store.private(self.reader, self.topName(), self.ids != .single) catch |err| cannotUnpack(err);
         log.debug("payload unpacked for this run", .{});
@@ -114,7 +116,7 @@ pub const Rootfs = struct {
     }
 
     fn cannotUnpack(err: anyerror) noreturn {
-        log.die("cannot unpack the payload: {s}", .{sys.text(err)});
+        log.die("cannot unpack the payload: {s}", .{errno.text(err)});
     }
 
     /// The first name of the path, below which all is unpacked.
@@ -122,7 +124,7 @@ pub const Rootfs = struct {
         return self.path[0 .. std.mem.findScalar(u8, self.path, '/') orelse self.path.len];
     }
 
-    fn rootOf(self: *const Rootfs, tree: Tree) !sys.fd_t {
+    fn rootOf(self: *const Rootfs, tree: RunDir) !sys.fd_t {
         return sys.openat(tree.fd, try self.arena.dupeSentinel(u8, self.path, 0), .{ .PATH = true, .DIRECTORY = true, .NOFOLLOW = true, .CLOEXEC = true }, 0);
     }
 
@@ -141,7 +143,7 @@ pub const Rootfs = struct {
         try namespace.bindFd(tree.fd, "changes");
         // Nothing of it outlives the run, and so nothing has to reach the disk: else the end would
         // write out all of that disk's file system.
-        if (self.mountOver(namespace, ",volatile")) |_| return else |err| log.debug("no overlay with changes on the disk: {s}", .{sys.text(err)});
+        if (self.mountOver(namespace, ",volatile")) |_| return else |err| log.debug("no overlay with changes on the disk: {s}", .{errno.text(err)});
         try namespace.unmount("changes");
         tree.discard();
         self.written = null;
@@ -150,7 +152,7 @@ pub const Rootfs = struct {
 
     fn mountOver(self: *Rootfs, namespace: MountNamespace, more: []const u8) !void {
         for ([_][:0]const u8{ "changes/upper", "changes/work" }) |dir| sys.mkdir(dir, 0o755) catch |err| if (err != error.EXIST) return err;
-        try self.dress();
+        try self.copyRootAttributes();
         const options = try text.alloc(self.arena, "lowerdir=lower/{s},upperdir=changes/upper,workdir=changes/work{s}{s}", .{
             self.path,
             // An ordinary user may not write trusted.overlay.* attributes.
@@ -167,13 +169,13 @@ pub const Rootfs = struct {
     fn findDisk(self: *Rootfs) !void {
         // Who says where temporary files go means these, too.
         const said = self.callers.get("TMPDIR");
-        if (!self.forced("memory") and !self.forced("cache") and (said != null or !self.memory_is_plenty))
-            self.written = try changes.onDisk(self.arena, said, self.caller, self.needsAttributes());
+        if (!self.forced("memory") and !self.forced("cache") and (said != null or !self.tmpfs_allowed))
+            self.written = try upper_dir.onDisk(self.arena, said, self.caller, self.needsAttributes());
     }
 
     /// An ordinary user's overlay cannot replace directories without user.* attributes, and before
     /// Linux 6.6 a tmpfs keeps none.
-    fn memoryServes(self: *const Rootfs) bool {
+    fn tmpfsServes(self: *const Rootfs) bool {
         if (!self.needsAttributes()) return true;
         if (self.forced("cache")) return false;
         return if (sys.do(.setxattr, .{ "changes", "user.dockerc", "y", 1, 0 })) |_| true else |_| false;
@@ -184,14 +186,14 @@ pub const Rootfs = struct {
     }
 
     fn writeToCache(self: *Rootfs) !void {
-        var store = try cache.Cache.open(self.arena, self.callers, self.caller);
+        var store = try unpack_cache.Cache.open(self.arena, self.callers, self.caller);
         store.sweep();
         self.written = try store.empty();
         log.debug("changes go to the cache", .{});
     }
 
     /// An overlay's root has the attributes of its upper directory: give that those of the image's.
-    fn dress(self: *Rootfs) !void {
+    fn copyRootAttributes(self: *Rootfs) !void {
         const root = try self.reader.find(try self.reader.newDecoder(), self.path) orelse
             log.die("the payload holds no {s}", .{self.path});
         const upper = "changes/upper";
@@ -199,22 +201,5 @@ pub const Rootfs = struct {
         try sys.do(.fchmodat, .{ sys.at_fdcwd, upper, root.permissions });
         const time: std.os.linux.timespec = .{ .sec = root.mtime, .nsec = 0 };
         try sys.do(.utimensat, .{ sys.at_fdcwd, upper, &[2]std.os.linux.timespec{ time, time }, 0 });
-    }
-};
-
-/// Directories of this run, to be removed when its app is gone.
-pub const Leftovers = struct {
-    trees: [2]?Tree = .{ null, null },
-    /// The root that is mounted from one of them, and the mounts in it, keep its directories from
-    /// being removed.
-    root: ?sys.fd_t = null,
-    mounts: ?MountNamespace = null,
-
-    pub fn discard(self: Leftovers) void {
-        if (self.root) |fd| if (self.mounts) |namespace| {
-            namespace.abandon(fd) catch |err| log.debug("mounts: {s}", .{sys.text(err)});
-            sys.close(fd);
-        };
-        for (self.trees) |tree| if (tree) |t| t.discard();
     }
 };

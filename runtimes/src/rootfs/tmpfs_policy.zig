@@ -7,15 +7,15 @@ const quantity = @import("../cli/quantity.zig");
 const text = @import("../base/text.zig");
 
 /// Bytes that must be free, besides three quarters of all.
-const plenty = 8 << 30;
+const free_min = 8 << 30;
 
 /// In the machine's cgroup namespace: in another one the groups above could not be seen.
-pub fn isPlenty(arena: std.mem.Allocator) bool {
+pub fn allows(arena: std.mem.Allocator) bool {
     var buf: [4096]u8 = undefined;
     const meminfo = sys.readStart(sys.at_fdcwd, "/proc/meminfo", buf[0..1024]) catch return false;
     const total = field(meminfo, "MemTotal:") orelse return false;
     const available = field(meminfo, "MemAvailable:") orelse return false;
-    if (available < plenty or available < total / 4 * 3) return false;
+    if (available < free_min or available < total / 4 * 3) return false;
     const groups = sys.readFile(sys.at_fdcwd, "/proc/self/cgroup", &buf) catch |err|
         return err != error.FBIG;
     return !isRationed(arena, groups, total);

@@ -4,6 +4,7 @@
 //! directory that is open: no link leads out of the tree, whoever puts it there.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
+const errno = @import("../base/errno.zig");
 const log = @import("../base/log.zig");
 const thread = @import("../base/thread.zig");
 const Decoder = @import("../base/zstd.zig").Decoder;
@@ -117,7 +118,7 @@ pub const Unpacking = struct {
             const item = self.directories.items[i];
             const fd = try here.go(self.into, item.path);
             const found = try inode.read(self.reader, decoder, item.reference);
-            try self.dress(decoder, fd, item, &found);
+            try self.setMetadata(decoder, fd, item, &found);
         }
     }
 
@@ -207,7 +208,7 @@ pub const Unpacking = struct {
                 const fd = try sys.openat(dir, name, flags, 0o600);
                 defer sys.close(fd);
                 try self.copy(decoder, item.reference, &file, fd);
-                return self.dress(decoder, fd, item, &file);
+                return self.setMetadata(decoder, fd, item, &file);
             },
             .symlink => {
                 var buf: [std.posix.PATH_MAX:0]u8 = undefined;
@@ -221,7 +222,7 @@ pub const Unpacking = struct {
                 // Whoever may not make device nodes could not open them either. They are not
                 // opened here, which could set a device going.
                 sys.do(.mknodat, .{ dir, name.ptr, file.mode(), file.rdev }) catch |err|
-                    return log.debug("no {s}: {s}", .{ item.path, sys.text(err) });
+                    return log.debug("no {s}: {s}", .{ item.path, errno.text(err) });
             },
         }
         if (self.owners)
@@ -254,7 +255,7 @@ pub const Unpacking = struct {
 
     /// Owner, attributes, mode and time, in this order: a change of owner takes set-id bits and
     /// capabilities away, and user.* attributes want write permission.
-    fn dress(
+    fn setMetadata(
         self: *Unpacking,
         decoder: Decoder,
         fd: sys.fd_t,
@@ -293,7 +294,7 @@ pub const Unpacking = struct {
             @memcpy(name[0..attribute.name.len], attribute.name);
             name[attribute.name.len] = 0;
             sys.do(.fsetxattr, .{ fd, &name, &buf, len, 0 }) catch |err|
-                log.debug("{s} of {s}: {s}", .{ attribute.name, item.path, sys.text(err) });
+                log.debug("{s} of {s}: {s}", .{ attribute.name, item.path, errno.text(err) });
         }
     }
 };

@@ -3,13 +3,16 @@
 //! directories of a single run, which go with it, or with the next run after a crash.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
+const errno = @import("../base/errno.zig");
 const log = @import("../base/log.zig");
 const ownership = @import("../base/ownership.zig");
 const payload_digest = @import("../payload/payload_digest.zig");
 const quantity = @import("../cli/quantity.zig");
-const remove = @import("../base/run_dir.zig");
+const DirIterator = @import("../base/dir_iter.zig").DirIterator;
+const remove = @import("../base/remove.zig");
+const run_dir = @import("../base/run_dir.zig");
 const text = @import("../base/text.zig");
-const Tree = remove.Tree;
+const RunDir = run_dir.RunDir;
 const Environment = @import("../cli/environment.zig").Environment;
 const Reader = @import("../squashfs/reader.zig").Reader;
 const Unpacking = @import("unpack.zig").Unpacking;
@@ -90,7 +93,7 @@ pub const Cache = struct {
             try candidates.append(arena, .{ .base = dir, .name = own });
         for (candidates.items) |candidate| {
             const place = candidate.open(arena) catch |err| {
-                log.debug("no cache at {s}: {s}", .{ candidate.base, sys.text(err) });
+                log.debug("no cache at {s}: {s}", .{ candidate.base, errno.text(err) });
                 continue;
             };
             log.debug("cache at {s}", .{candidate.base});
@@ -100,7 +103,7 @@ pub const Cache = struct {
     }
 
     /// The payload's `name` unpacked, as it was left by an earlier run or by us.
-    pub fn shared(self: *Cache, reader: *Reader, name: []const u8, owners: bool, key: []const u8) !Tree {
+    pub fn shared(self: *Cache, reader: *Reader, name: []const u8, owners: bool, key: []const u8) !RunDir {
         const path = try self.arena.dupeSentinel(u8, key, 0);
         for (0..3) |_| {
             if (self.openLocked(path)) |tree| return tree else |err| if (err != error.NOENT) return err;
@@ -117,15 +120,15 @@ pub const Cache = struct {
         return error.BUSY;
     }
 
-    fn openLocked(self: *Cache, path: [:0]const u8) sys.Error!Tree {
-        const tree = try Tree.open(self.place, path, .shared);
+    fn openLocked(self: *Cache, path: [:0]const u8) sys.Error!RunDir {
+        const tree = try RunDir.open(self.place, path, .shared);
         // Its time tells when it was last used.
         sys.do(.utimensat, .{ tree.fd, 0, 0, 0 }) catch {};
         return tree;
     }
 
     /// A directory of this run alone: empty, or with the payload's `name` in it.
-    pub fn private(self: *Cache, reader: *Reader, name: []const u8, owners: bool) !Tree {
+    pub fn private(self: *Cache, reader: *Reader, name: []const u8, owners: bool) !RunDir {
         const tree = try self.empty();
         errdefer tree.discard();
         var unpacking: Unpacking = .{ .arena = self.arena, .reader = reader, .into = tree.fd, .owners = owners };
@@ -133,15 +136,15 @@ pub const Cache = struct {
         return tree;
     }
 
-    pub fn empty(self: *Cache) !Tree {
-        return Tree.make(self.arena, self.place, private_prefix);
+    pub fn empty(self: *Cache) !RunDir {
+        return RunDir.make(self.arena, self.place, private_prefix);
     }
 
     /// Removes what crashed runs left, what was not used for long, and the oldest of too many.
     pub fn sweep(self: *Cache) void {
-        remove.abandoned(self.place, private_prefix);
+        run_dir.removeAbandoned(self.place, private_prefix);
         while (true) {
-            var list: remove.List = .{ .fd = sys.openat(self.place, ".", .{ .DIRECTORY = true, .CLOEXEC = true }, 0) catch return };
+            var list: DirIterator = .{ .fd = sys.openat(self.place, ".", .{ .DIRECTORY = true, .CLOEXEC = true }, 0) catch return };
             defer sys.close(list.fd);
             var count: usize = 0;
             var oldest: ?[:0]const u8 = null;
@@ -160,14 +163,14 @@ pub const Cache = struct {
             const victim = oldest orelse return;
             if (count <= trees_max and oldest_time > now() - unused_max) return;
             self.discardUnused(victim) catch |err| {
-                log.debug("cannot remove {s}: {s}", .{ victim, sys.text(err) });
+                log.debug("cannot remove {s}: {s}", .{ victim, errno.text(err) });
                 return;
             };
         }
     }
 
     fn discardUnused(self: *Cache, name: [:0]const u8) !void {
-        const unused = try Tree.open(self.place, name, .exclusive);
+        const unused = try RunDir.open(self.place, name, .exclusive);
         defer sys.close(unused.fd);
         try remove.tree(self.place, name);
         log.debug("removed {s}", .{name});

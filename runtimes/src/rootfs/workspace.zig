@@ -1,6 +1,7 @@
 //! The private place of a run: a tmpfs that only our mount namespace has, so that it vanishes with
 //! us whatever ends us. In it: lower (the payload), changes (what the run writes), root.
 const sys = @import("../base/syscalls.zig");
+const errno = @import("../base/errno.zig");
 const log = @import("../base/log.zig");
 const Identity = @import("../namespaces/mount_namespace.zig").Identity;
 const MountNamespace = @import("../namespaces/mount_namespace.zig").MountNamespace;
@@ -26,7 +27,7 @@ pub fn make(namespace: MountNamespace) !void {
         return;
     }
     userns.explainAppArmor();
-    log.die("cannot mount a tmpfs: {s}", .{sys.text(last)});
+    log.die("cannot mount a tmpfs: {s}", .{errno.text(last)});
 }
 
 /// Back to the machine as it was, with what was mounted in the workspace, which is our working

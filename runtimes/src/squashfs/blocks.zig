@@ -3,6 +3,7 @@
 //! wants is there.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
+const futex = @import("../base/futex.zig");
 const zstd = @import("../base/zstd.zig");
 const Decoder = zstd.Decoder;
 const Image = @import("image.zig").Image;
@@ -55,14 +56,14 @@ pub const Slot = struct {
     // accesses are in one order.
     fn publish(self: *Slot, word: u32) void {
         self.progress.store(word, .seq_cst);
-        if (self.waiting.load(.seq_cst) > 0) sys.futexWake(&self.progress, std.math.maxInt(i32));
+        if (self.waiting.load(.seq_cst) > 0) futex.wake(&self.progress, std.math.maxInt(i32));
     }
 
     fn wait(self: *Slot, need: u32) void {
         _ = self.waiting.fetchAdd(1, .seq_cst);
         defer _ = self.waiting.fetchSub(1, .seq_cst);
         const word = self.progress.load(.seq_cst);
-        if (word & (left | whole | corrupt) == 0 and word < need) sys.futexWait(&self.progress, word);
+        if (word & (left | whole | corrupt) == 0 and word < need) futex.wait(&self.progress, word);
     }
 };
 
@@ -75,7 +76,7 @@ const everything = std.math.maxInt(u32);
 
 pub const Blocks = struct {
     image: *const Image,
-    mutex: sys.Mutex = .{},
+    mutex: futex.Mutex = .{},
     clock: u64 = 0,
     slots: [slots_max]Slot = undefined,
     count: usize,
@@ -183,7 +184,7 @@ pub const Blocks = struct {
                 return false;
             }
             slot.publish(@intCast(slot.frame.produced));
-            if (decoder.gives_way) |so| if (so.load(.monotonic)) {
+            if (decoder.yields_while) |so| if (so.load(.monotonic)) {
                 _ = sys.raw(.sched_yield, .{});
             };
         }

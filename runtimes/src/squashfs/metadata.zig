@@ -3,6 +3,7 @@
 //! fixed number of slots; a reader copies out what it wants under the slot's lock, so that a slot
 //! can be reused at any time.
 const sys = @import("../base/syscalls.zig");
+const futex = @import("../base/futex.zig");
 const bytes = @import("../base/bytes.zig");
 const Decoder = @import("../base/zstd.zig").Decoder;
 const Image = @import("image.zig").Image;
@@ -12,7 +13,7 @@ const slot_bits = 9;
 const slot_count = 1 << slot_bits;
 
 const Slot = struct {
-    mutex: sys.Mutex,
+    mutex: futex.Mutex,
     /// Where the block stands in the image, plus one; 0 is an empty slot.
     tag: u64,
     next: u64,

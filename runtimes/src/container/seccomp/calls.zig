@@ -1,7 +1,7 @@
 //! The names of the system calls that docker's default profile allows (github.com/moby/profiles,
 //! seccomp/default_linux.go); tests/test_run_filter.py compares them with a pinned copy of it.
 //! Zig's tables lack the first letter of _llseek and _newselect.
-const sys_admin = @import("../credentials.zig").sys_admin;
+const sys_admin = @import("../../base/capabilities.zig").sys_admin;
 
 pub const always =
     \\accept accept4 access adjtimex alarm arch_prctl bind brk cachestat capget capset chdir chmod

@@ -6,42 +6,13 @@ const std = @import("std");
 const builtin = @import("builtin");
 const linux = std.os.linux;
 const sys = @import("../../base/syscalls.zig");
+const errno = @import("../../base/errno.zig");
 const log = @import("../../base/log.zig");
 const compile = @import("profile.zig").compile;
+const bpf = @import("program.zig");
 const lists = @import("calls.zig");
-const sys_admin = @import("../credentials.zig").sys_admin;
+const sys_admin = @import("../../base/capabilities.zig").sys_admin;
 const Value = @import("../../config/json.zig").Value;
-
-/// One instruction (linux/filter.h).
-pub const Instruction = extern struct { code: u16, jt: u8 = 0, jf: u8 = 0, k: u32 = 0 };
-
-pub const load = 0x20;
-pub const jump_equal = 0x15;
-pub const jump_greater = 0x25;
-pub const jump_at_least = 0x35;
-const jump_any_bit = 0x45;
-const jump = 0x05;
-pub const mask = 0x54;
-pub const ret = 0x06;
-
-// linux/seccomp.h: verdicts, and where struct seccomp_data has its fields.
-pub const allow: u32 = 0x7fff_0000;
-pub const kill: u32 = 0x8000_0000;
-pub const at_number = 0;
-const at_arch = 4;
-pub const at_first_argument = 16;
-
-fn fails(errno: linux.E) u32 {
-    return 0x0005_0000 | @as(u32, @backingInt(errno));
-}
-
-/// An architecture's calls: the machine's own, and the 32-bit one that it also runs.
-const Table = struct { arch: u32, SYS: type };
-pub const tables = switch (builtin.cpu.arch) {
-    .x86_64 => [_]Table{ .{ .arch = 0xc000_003e, .SYS = linux.syscalls.X64 }, .{ .arch = 0x4000_0003, .SYS = linux.syscalls.X86 } },
-    .aarch64 => [_]Table{ .{ .arch = 0xc000_00b7, .SYS = linux.syscalls.Arm64 }, .{ .arch = 0x4000_0028, .SYS = linux.syscalls.Arm } },
-    else => @compileError("no system call table for this architecture"),
-};
 
 /// Calls beyond this number are 32-bit ARM's private ones, and x32's, none of which is allowed.
 const number_max = 1024;
@@ -59,106 +30,55 @@ fn numbers(comptime SYS: type, comptime names: []const u8) Numbers {
     return set;
 }
 
-/// Programs are bounded by the kernel (BPF_MAXINSNS).
-pub const Program = struct {
-    code: []Instruction,
-    len: u16 = 0,
-
-    pub fn init(arena: std.mem.Allocator) !Program {
-        return .{ .code = try arena.alloc(Instruction, 4096) };
-    }
-
-    pub fn add(self: *Program, instruction: Instruction) void {
-        self.code[self.len] = instruction;
-        self.len += 1;
-    }
-
-    /// What is added until `endArchitecture` is for calls of this architecture only.
-    pub fn beginArchitecture(self: *Program, arch: u32) u16 {
-        self.add(.{ .code = load, .k = at_arch });
-        // Jumps of conditions reach 255 instructions only; an unconditional one goes further.
-        self.add(.{ .code = jump_equal, .jt = 1, .k = arch });
-        self.add(.{ .code = jump });
-        return self.len;
-    }
-
-    pub fn endArchitecture(self: *Program, begin: u16) void {
-        self.code[begin - 1].k = self.len - begin;
-    }
-
-    /// The number is in the accumulator, before and after. What is typed into a terminal by these
-    /// is read by the caller's shell (CVE-2017-5226); docker leaves that to a terminal of its own.
-    /// The kernel looks at the low word of the command only (CVE-2019-10063).
-    pub fn refuseTyping(self: *Program, ioctl: u32) void {
-        const tiocsti = 0x5412;
-        const tioclinux = 0x541c;
-        self.add(.{ .code = jump_equal, .jf = 5, .k = ioctl });
-        self.add(.{ .code = load, .k = at_first_argument + 8 });
-        self.add(.{ .code = jump_equal, .jt = 1, .k = tiocsti });
-        self.add(.{ .code = jump_equal, .jf = 1, .k = tioclinux });
-        self.add(.{ .code = ret, .k = fails(.PERM) });
-        self.add(.{ .code = load, .k = at_number });
-    }
-
-    /// The number is in the accumulator, and stays there for calls of another.
-    fn onlyIf(self: *Program, number: u32, tests: []const Instruction, otherwise: u32) void {
-        self.add(.{ .code = jump_equal, .jf = @intCast(tests.len + 3), .k = number });
-        self.add(.{ .code = load, .k = at_first_argument });
-        for (tests) |instruction| self.add(instruction);
-        self.add(.{ .code = ret, .k = otherwise });
-        self.add(.{ .code = ret, .k = allow });
-    }
-};
-
-fn build(arena: std.mem.Allocator, capabilities: u64) !Program {
-    var program: Program = try .init(arena);
-    inline for (tables) |table| {
+fn build(arena: std.mem.Allocator, capabilities: u64) !bpf.Program {
+    var program: bpf.Program = try .init(arena);
+    inline for (bpf.tables) |table| {
         const begin = program.beginArchitecture(table.arch);
         calls(table.SYS, &program, capabilities);
         program.endArchitecture(begin);
     }
-    program.add(.{ .code = ret, .k = kill });
+    program.add(.{ .code = bpf.ret, .k = bpf.kill });
     return program;
 }
 
-fn calls(comptime SYS: type, program: *Program, capabilities: u64) void {
-    const eperm = fails(.PERM);
-    program.add(.{ .code = load, .k = at_number });
+fn calls(comptime SYS: type, program: *bpf.Program, capabilities: u64) void {
+    const eperm = bpf.fails(.PERM);
+    program.add(.{ .code = bpf.load, .k = bpf.at_number });
 
     program.refuseTyping(@backingInt(SYS.ioctl));
     // Neither the kernel's ciphers nor a hypervisor's sockets.
     const af_alg = 38;
     const af_vsock = 40;
     program.onlyIf(@backingInt(SYS.socket), &.{
-        .{ .code = jump_equal, .jt = 1, .k = af_alg },
-        .{ .code = jump_equal, .jf = 1, .k = af_vsock },
+        .{ .code = bpf.jump_equal, .jt = 1, .k = af_alg },
+        .{ .code = bpf.jump_equal, .jf = 1, .k = af_vsock },
     }, eperm);
     if (@hasField(SYS, "socketcall")) {
         // The kind of socket is behind a pointer, and only that it asks for one can be seen: the
         // answer is that of a kernel without the call. socket(2) is there since Linux 4.3.
         const sys_socket = 1;
-        const asks = [_]Instruction{.{ .code = jump_equal, .jf = 1, .k = sys_socket }};
-        program.onlyIf(@backingInt(SYS.socketcall), &asks, fails(.NOSYS));
+        const asks = [_]bpf.Instruction{.{ .code = bpf.jump_equal, .jf = 1, .k = sys_socket }};
+        program.onlyIf(@backingInt(SYS.socketcall), &asks, bpf.fails(.NOSYS));
     }
     // 32-bit ARM's private calls, without which no program with threads starts.
     inline for (.{ "breakpoint", "cacheflush", "set_tls" }) |name| if (@hasField(SYS, name)) {
-        program.add(.{ .code = jump_equal, .jf = 1, .k = @backingInt(@field(SYS, name)) });
-        program.add(.{ .code = ret, .k = allow });
+        program.add(.{ .code = bpf.jump_equal, .jf = 1, .k = @backingInt(@field(SYS, name)) });
+        program.add(.{ .code = bpf.ret, .k = bpf.allow });
     };
     // The default, Linux 32, uname 2.6, both, and the question.
     program.onlyIf(@backingInt(SYS.personality), &.{
-        .{ .code = jump_equal, .jt = 5, .k = 0 },
-        .{ .code = jump_equal, .jt = 4, .k = 0x8 },
-        .{ .code = jump_equal, .jt = 3, .k = 0x20000 },
-        .{ .code = jump_equal, .jt = 2, .k = 0x20008 },
-        .{ .code = jump_equal, .jt = 1, .k = 0xffff_ffff },
+        .{ .code = bpf.jump_equal, .jt = 5, .k = 0 },
+        .{ .code = bpf.jump_equal, .jt = 4, .k = 0x8 },
+        .{ .code = bpf.jump_equal, .jt = 3, .k = 0x20000 },
+        .{ .code = bpf.jump_equal, .jt = 2, .k = 0x20008 },
+        .{ .code = bpf.jump_equal, .jt = 1, .k = 0xffff_ffff },
     }, eperm);
     if (capabilities & @as(u64, 1) << sys_admin == 0) {
         // No new namespaces; clone3's flags cannot be seen, and ENOSYS makes libc use clone.
         const namespaces = 0x7e02_0000;
-        program.onlyIf(@backingInt(SYS.clone), &.{.{ .code = jump_any_bit, .jt = 0, .jf = 1, .k = namespaces }}, eperm);
-        program.add(.{ .code = jump_equal, .jf = 1, .k = @backingInt(SYS.clone3) });
-        program.add(.{ .code = ret, .k = fails(.NOSYS) });
+        program.onlyIf(@backingInt(SYS.clone), &.{.{ .code = bpf.jump_any_bit, .jt = 0, .jf = 1, .k = namespaces }}, eperm);
+        program.add(.{ .code = bpf.jump_equal, .jf = 1, .k = @backingInt(SYS.clone3) });
+        program.add(.{ .code = bpf.ret, .k = bpf.fails(.NOSYS) });
     }
 
     var allowed = comptime numbers(SYS, lists.always);
@@ -168,8 +88,8 @@ fn calls(comptime SYS: type, program: *Program, capabilities: u64) void {
     var bounds: [number_max]u16 = undefined;
     const tree: Tree = .{ .bounds = bounds[0..boundaries(&allowed, &bounds)], .start = program.len };
     tree.add(program, 0, tree.bounds.len);
-    program.add(.{ .code = ret, .k = eperm });
-    program.add(.{ .code = ret, .k = allow });
+    program.add(.{ .code = bpf.ret, .k = eperm });
+    program.add(.{ .code = bpf.ret, .k = bpf.allow });
 }
 
 /// The numbers from which on calls are allowed and refused, by turns.
@@ -191,10 +111,10 @@ const Tree = struct {
     start: u16,
 
     /// For the boundaries from `first` to before `last`, of which there is one at least.
-    fn add(self: Tree, program: *Program, first: usize, last: usize) void {
+    fn add(self: Tree, program: *bpf.Program, first: usize, last: usize) void {
         const middle = first + (last - first) / 2;
         const here = program.len;
-        program.add(.{ .code = jump_at_least, .k = self.bounds[middle] });
+        program.add(.{ .code = bpf.jump_at_least, .k = self.bounds[middle] });
         if (first < middle) self.add(program, first, middle);
         const right = program.len;
         if (middle + 1 < last) self.add(program, middle + 1, last);
@@ -209,15 +129,15 @@ const Tree = struct {
 };
 
 /// `capabilities` are those that the app may have, `profile` is null for docker's default.
-pub fn prepare(arena: std.mem.Allocator, profile: Value, capabilities: u64) !Program {
+pub fn prepare(arena: std.mem.Allocator, profile: Value, capabilities: u64) !bpf.Program {
     if (profile == .null) return build(arena, capabilities);
     return compile(arena, profile, capabilities) catch |err|
         log.die("the system call filter given makes no sense: {s}", .{if (err == error.TooLong) "it has too many rules" else "see the runtime specification, linux.seccomp"});
 }
 
 /// For the calling process and all that it becomes; without it there is no start.
-pub fn install(program: *const Program) void {
-    const Sock = extern struct { len: u16, code: [*]const Instruction };
+pub fn install(program: *const bpf.Program) void {
+    const Sock = extern struct { len: u16, code: [*]const bpf.Instruction };
     const sock: Sock = .{ .len = program.len, .code = program.code.ptr };
     const set_mode_filter = 1;
     // Without this flag, kernels before 5.16 slow the app down for want of trust in it; before 4.17
@@ -227,47 +147,9 @@ pub fn install(program: *const Program) void {
         sys.do(.seccomp, .{ set_mode_filter, flags, &sock }) catch |err| {
             if (err == error.INVAL and flags != 0) continue;
             log.die("cannot limit the app's system calls: seccomp(2): {s}; " ++
-                "--security-opt seccomp=unconfined starts it without limits", .{sys.text(err)});
+                "--security-opt seccomp=unconfined starts it without limits", .{errno.text(err)});
         };
         return;
-    }
-}
-
-/// What the kernel would do with the program.
-pub fn judge(program: *const Program, arch: u32, number: u32, arguments: []const u64) u32 {
-    var accumulator: u32 = 0;
-    var at: usize = 0;
-    while (true) {
-        const i = program.code[at];
-        at += 1;
-        const taken = switch (i.code) {
-            load => {
-                accumulator = switch (i.k) {
-                    at_number => number,
-                    at_arch => arch,
-                    else => |offset| blk: {
-                        const argument = arguments[(offset - at_first_argument) / 8];
-                        break :blk @truncate(if (offset % 8 == 0) argument else argument >> 32);
-                    },
-                };
-                continue;
-            },
-            mask => {
-                accumulator &= i.k;
-                continue;
-            },
-            ret => return i.k,
-            jump => {
-                at += i.k;
-                continue;
-            },
-            jump_equal => accumulator == i.k,
-            jump_greater => accumulator > i.k,
-            jump_at_least => accumulator >= i.k,
-            jump_any_bit => accumulator & i.k != 0,
-            else => unreachable,
-        };
-        at += if (taken) i.jt else i.jf;
     }
 }
 
@@ -276,34 +158,34 @@ test "the filter allows and refuses as docker's does" {
     defer arena.deinit();
     const plain = try build(arena.allocator(), 0);
     const admin = try build(arena.allocator(), @as(u64, 1) << sys_admin);
-    inline for (tables) |table| {
+    inline for (bpf.tables) |table| {
         const S = table.SYS;
         const a = table.arch;
-        const eperm = fails(.PERM);
+        const eperm = bpf.fails(.PERM);
         for ([_]u32{ @backingInt(S.read), @backingInt(S.execve), @backingInt(S.openat), @backingInt(S.futex), @backingInt(S.rseq) }) |number|
-            try std.testing.expectEqual(allow, judge(&plain, a, number, &.{0}));
+            try std.testing.expectEqual(bpf.allow, bpf.judge(&plain, a, number, &.{0}));
         for ([_]u32{ @backingInt(S.mount), @backingInt(S.unshare), @backingInt(S.keyctl), @backingInt(S.io_uring_setup), 5000, 0x4000_0000 }) |number|
-            try std.testing.expectEqual(eperm, judge(&plain, a, number, &.{0}));
-        try std.testing.expectEqual(allow, judge(&admin, a, @backingInt(S.mount), &.{0}));
-        try std.testing.expectEqual(eperm, judge(&admin, a, @backingInt(S.reboot), &.{0}));
-        try std.testing.expectEqual(allow, judge(&plain, a, @backingInt(S.socket), &.{2}));
+            try std.testing.expectEqual(eperm, bpf.judge(&plain, a, number, &.{0}));
+        try std.testing.expectEqual(bpf.allow, bpf.judge(&admin, a, @backingInt(S.mount), &.{0}));
+        try std.testing.expectEqual(eperm, bpf.judge(&admin, a, @backingInt(S.reboot), &.{0}));
+        try std.testing.expectEqual(bpf.allow, bpf.judge(&plain, a, @backingInt(S.socket), &.{2}));
         for ([_]u64{ 38, 40 }) |family|
-            try std.testing.expectEqual(eperm, judge(&plain, a, @backingInt(S.socket), &.{family}));
-        try std.testing.expectEqual(allow, judge(&plain, a, @backingInt(S.personality), &.{0xffff_ffff}));
-        try std.testing.expectEqual(eperm, judge(&plain, a, @backingInt(S.personality), &.{0x40000}));
-        try std.testing.expectEqual(allow, judge(&plain, a, @backingInt(S.clone), &.{0x11}));
-        try std.testing.expectEqual(eperm, judge(&plain, a, @backingInt(S.clone), &.{0x1000_0000}));
-        try std.testing.expectEqual(fails(.NOSYS), judge(&plain, a, @backingInt(S.clone3), &.{0}));
-        try std.testing.expectEqual(allow, judge(&admin, a, @backingInt(S.clone3), &.{0}));
+            try std.testing.expectEqual(eperm, bpf.judge(&plain, a, @backingInt(S.socket), &.{family}));
+        try std.testing.expectEqual(bpf.allow, bpf.judge(&plain, a, @backingInt(S.personality), &.{0xffff_ffff}));
+        try std.testing.expectEqual(eperm, bpf.judge(&plain, a, @backingInt(S.personality), &.{0x40000}));
+        try std.testing.expectEqual(bpf.allow, bpf.judge(&plain, a, @backingInt(S.clone), &.{0x11}));
+        try std.testing.expectEqual(eperm, bpf.judge(&plain, a, @backingInt(S.clone), &.{0x1000_0000}));
+        try std.testing.expectEqual(bpf.fails(.NOSYS), bpf.judge(&plain, a, @backingInt(S.clone3), &.{0}));
+        try std.testing.expectEqual(bpf.allow, bpf.judge(&admin, a, @backingInt(S.clone3), &.{0}));
     }
-    try std.testing.expectEqual(kill, judge(&plain, 0x1234, 0, &.{0}));
+    try std.testing.expectEqual(bpf.kill, bpf.judge(&plain, 0x1234, 0, &.{0}));
 }
 
 test "every call that is on the list, and no other, is allowed" {
     var arena = std.heap.ArenaAllocator.init(std.testing.allocator);
     defer arena.deinit();
     const program = try build(arena.allocator(), 0);
-    inline for (tables) |table| {
+    inline for (bpf.tables) |table| {
         const listed = comptime numbers(table.SYS, lists.always);
         const conditional_too = [_]table.SYS{ .socket, .personality, .clone, .clone3, .ioctl } ++
             if (@hasField(table.SYS, "socketcall")) [_]table.SYS{.socketcall} else [_]table.SYS{};
@@ -311,8 +193,8 @@ test "every call that is on the list, and no other, is allowed" {
             for (conditional_too) |call| {
                 if (@backingInt(call) == number) break;
             } else {
-                const expected = if (number < number_max and listed.isSet(number)) allow else fails(.PERM);
-                try std.testing.expectEqual(expected, judge(&program, table.arch, @intCast(number), &.{0}));
+                const expected = if (number < number_max and listed.isSet(number)) bpf.allow else bpf.fails(.PERM);
+                try std.testing.expectEqual(expected, bpf.judge(&program, table.arch, @intCast(number), &.{0}));
             }
         }
     }

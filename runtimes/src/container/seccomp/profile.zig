@@ -4,9 +4,9 @@
 const std = @import("std");
 const builtin = @import("builtin");
 const linux = std.os.linux;
-const credentials = @import("../credentials.zig");
+const capabilities = @import("../../base/capabilities.zig");
 const json = @import("../../config/json.zig");
-const bpf = @import("filter.zig");
+const bpf = @import("program.zig");
 const Value = json.Value;
 
 pub const Error = error{ Json, TooLong, OutOfMemory };
@@ -146,17 +146,17 @@ const Compiler = struct {
             any = any or found;
         }
         if (conditions.get("caps")) |list| for (try list.items()) |name| {
-            const has = self.capabilities & credentials.capabilitySet(&.{try name.text()}) != 0;
+            const has = self.capabilities & capabilities.setOf(&.{try name.text()}) != 0;
             all = all and has;
             any = any or has;
         };
         return if (how == .all) all else any;
     }
 
-    fn verdict(self: *Compiler, action: ?Value, errno: ?Value) Error!u32 {
+    fn verdict(self: *Compiler, action: ?Value, errno_ret: ?Value) Error!u32 {
         _ = self;
         const name = try (action orelse return error.Json).text();
-        const number: u32 = if (errno) |value| try value.integer(u16) else @backingInt(linux.E.PERM);
+        const number: u32 = if (errno_ret) |value| try value.integer(u16) else @backingInt(linux.E.PERM);
         const verdicts = [_]struct { name: []const u8, value: u32 }{
             .{ .name = "SCMP_ACT_ALLOW", .value = bpf.allow },
             .{ .name = "SCMP_ACT_LOG", .value = 0x7ffc_0000 },
@@ -176,9 +176,9 @@ fn is(word: []const u8, known: []const u8) bool {
     return std.mem.eql(u8, word, known);
 }
 
-pub fn compile(arena: std.mem.Allocator, profile: Value, capabilities: u64) Error!bpf.Program {
+pub fn compile(arena: std.mem.Allocator, profile: Value, held: u64) Error!bpf.Program {
     var program: bpf.Program = try .init(arena);
-    var compiler: Compiler = .{ .capabilities = capabilities, .profile = profile, .program = &program };
+    var compiler: Compiler = .{ .capabilities = held, .profile = profile, .program = &program };
     inline for (bpf.tables) |table| {
         const begin = program.beginArchitecture(table.arch);
         try compiler.calls(table.SYS);

@@ -4,6 +4,7 @@
 //! kernel knows all that is in it, and what it knows can be put into its cache, too (walk.zig).
 const std = @import("std");
 const sys = @import("../../base/syscalls.zig");
+const errno = @import("../../base/errno.zig");
 const log = @import("../../base/log.zig");
 const squashfs = struct {
     const directory = @import("../../squashfs/directory.zig");
@@ -11,8 +12,8 @@ const squashfs = struct {
     const Reader = @import("../../squashfs/reader.zig").Reader;
 };
 const Decoder = @import("../../base/zstd.zig").Decoder;
-const Listings = @import("../readdir_cache.zig").Listings;
-const first_id = @import("../requests.zig").Operations.first_id;
+const ReaddirCache = @import("../readdir_cache.zig").ReaddirCache;
+const node_id = @import("../node_id.zig");
 const Reference = squashfs.inode.Reference;
 
 /// How many names, at a time: more, and what they name is put into the cache too late.
@@ -29,7 +30,7 @@ const entries_max = 4096;
 const names_max = 4096;
 const buffer_max = 128 << 10;
 /// Times that we go ahead without having seen him in between: all that he asks for may be there.
-const credit_max = 8;
+const budget_max = 8;
 
 const listed_log = 12;
 
@@ -44,15 +45,15 @@ const Place = struct {
 
 const none = std.math.maxInt(Reference);
 
-pub const Scout = struct {
+pub const DirectoryPrefetch = struct {
     reader: *squashfs.Reader,
-    listings: *Listings,
+    readdir_cache: *ReaddirCache,
     /// Of the mount.
     root: sys.fd_t,
     places: [4]Place = @splat(.{}),
     oldest: usize = 0,
     /// How often more we go ahead; 0 as long as nobody seems to be such a reader.
-    credit: u32 = 0,
+    budget: u32 = 0,
     /// How often a name was asked for.
     asked: std.atomic.Value(u32) = .init(0),
     /// Directories that have been listed. Those that collide forget each other, which costs work,
@@ -62,7 +63,7 @@ pub const Scout = struct {
     given_up: bool = false,
 
     /// A name has been found in a directory. Where to go now, if anywhere.
-    pub fn found(self: *Scout, directory: Reference, entry: squashfs.directory.Entry) ?Reference {
+    pub fn found(self: *DirectoryPrefetch, directory: Reference, entry: squashfs.directory.Entry) ?Reference {
         _ = self.asked.fetchAdd(1, .monotonic);
         if (self.given_up or self.slotOf(directory).load(.monotonic) == directory) return null;
         if (isDirectory(entry)) return self.next(entry.reference);
@@ -76,36 +77,36 @@ pub const Scout = struct {
         const follows = entry.number > place.last and entry.number - place.last <= stride_max;
         place.last = entry.number;
         place.steps = if (follows) place.steps + 1 else 1;
-        if (place.steps >= steps_min) self.credit = credit_max;
-        if (!follows) self.credit = 0;
+        if (place.steps >= steps_min) self.budget = budget_max;
+        if (!follows) self.budget = 0;
         return self.next(directory);
     }
 
-    fn next(self: *Scout, directory: Reference) ?Reference {
-        if (self.credit == 0 or !self.isFresh(directory)) return null;
-        self.credit -= 1;
+    fn next(self: *DirectoryPrefetch, directory: Reference) ?Reference {
+        if (self.budget == 0 or !self.isFresh(directory)) return null;
+        self.budget -= 1;
         return directory;
     }
 
     /// `go` did not come to its end. The kernel may have no openat2(2), or somebody forbid it; all
     /// else is for whoever reads there to be told of.
-    pub fn failed(self: *Scout, err: anyerror) void {
-        log.debug("names ahead: {s}", .{sys.text(err)});
-        self.credit = 0;
+    pub fn failed(self: *DirectoryPrefetch, err: anyerror) void {
+        log.debug("names ahead: {s}", .{errno.text(err)});
+        self.budget = 0;
         self.given_up = self.given_up or err == error.NOSYS or err == error.PERM;
     }
 
-    fn slotOf(self: *Scout, directory: Reference) *std.atomic.Value(Reference) {
+    fn slotOf(self: *DirectoryPrefetch, directory: Reference) *std.atomic.Value(Reference) {
         return &self.listed[@intCast((directory *% 0x9e37_79b9_7f4a_7c15) >> (64 - listed_log))];
     }
 
-    fn isFresh(self: *Scout, directory: Reference) bool {
+    fn isFresh(self: *DirectoryPrefetch, directory: Reference) bool {
         return self.slotOf(directory).swap(directory, .monotonic) != directory;
     }
 
     /// Lists the directory, what is below it, and what comes next to it.
-    pub fn go(self: *Scout, decoder: Decoder, start: Reference) !void {
-        var way: Way = .{ .scout = self, .decoder = decoder };
+    pub fn go(self: *DirectoryPrefetch, decoder: Decoder, start: Reference) !void {
+        var pass: Pass = .{ .prefetch = self, .decoder = decoder };
         var here = start;
         var below: ?Reference = null;
         for (0..height_max) |_| {
@@ -115,24 +116,24 @@ pub const Scout = struct {
             defer sys.close(fd);
             if (below == null) {
                 log.debug("names ahead: {s}, {d} asked for", .{ own, self.asked.load(.monotonic) });
-                try way.list(fd, here);
+                try pass.list(fd, here);
             }
-            try way.visit(fd, here, below, 0);
-            if (way.left == 0 or here == self.reader.superblock.root_inode) break;
+            try pass.visit(fd, here, below, 0);
+            if (pass.left == 0 or here == self.reader.superblock.root_inode) break;
             const dir = try squashfs.inode.read(self.reader, decoder, here);
             below = here;
             here = try self.reader.numbered(decoder, dir.body.directory.parent);
         }
     }
 
-    const Way = struct {
-        scout: *Scout,
+    const Pass = struct {
+        prefetch: *DirectoryPrefetch,
         decoder: Decoder,
         left: u32 = window,
 
         /// What is in a directory, or stands in it behind an entry.
-        fn visit(self: *Way, fd: sys.fd_t, reference: Reference, behind: ?Reference, depth: u32) !void {
-            const reader = self.scout.reader;
+        fn visit(self: *Pass, fd: sys.fd_t, reference: Reference, behind: ?Reference, depth: u32) !void {
+            const reader = self.prefetch.reader;
             const dir = try squashfs.inode.read(reader, self.decoder, reference);
             var it = try squashfs.directory.Iterator.init(reader, &dir);
             var name: [squashfs.directory.name_max:0]u8 = undefined;
@@ -147,7 +148,7 @@ pub const Scout = struct {
                 if (!isDirectory(entry) or depth == depth_max) continue;
                 name[entry.name.len] = 0;
                 // Before it is opened: that may be a request for its name, and make it somebody's start.
-                const is_fresh = self.scout.isFresh(entry.reference);
+                const is_fresh = self.prefetch.isFresh(entry.reference);
                 const below = try open(fd, name[0..entry.name.len :0]);
                 defer sys.close(below);
                 if (is_fresh) try self.list(below, entry.reference);
@@ -155,9 +156,9 @@ pub const Scout = struct {
             }
         }
 
-        fn list(self: *Way, fd: sys.fd_t, reference: Reference) !void {
-            const dir = try squashfs.inode.read(self.scout.reader, self.decoder, reference);
-            self.scout.listings.want(reference + first_id);
+        fn list(self: *Pass, fd: sys.fd_t, reference: Reference) !void {
+            const dir = try squashfs.inode.read(self.prefetch.reader, self.decoder, reference);
+            self.prefetch.readdir_cache.wantReaddirplus(node_id.of(reference));
             const buffer = self.decoder.input[0..@min(self.decoder.input.len, buffer_max)];
             var count: usize = 0;
             while (count < names_max) {
@@ -191,7 +192,7 @@ pub const Scout = struct {
     }
 
     /// Of a directory, from the root: it tells its parent, and that lists its name.
-    fn pathOf(self: *Scout, decoder: Decoder, reference: Reference, buf: *[std.posix.PATH_MAX]u8) ![:0]const u8 {
+    fn pathOf(self: *DirectoryPrefetch, decoder: Decoder, reference: Reference, buf: *[std.posix.PATH_MAX]u8) ![:0]const u8 {
         const end = buf.len - 1;
         buf[end] = 0;
         var start: usize = end;
@@ -215,7 +216,7 @@ pub const Scout = struct {
         return if (start == end) "." else buf[start..end :0];
     }
 
-    fn entryOf(self: *Scout, decoder: Decoder, parent: Reference, reference: Reference, name: *[squashfs.directory.name_max]u8) !squashfs.directory.Entry {
+    fn entryOf(self: *DirectoryPrefetch, decoder: Decoder, parent: Reference, reference: Reference, name: *[squashfs.directory.name_max]u8) !squashfs.directory.Entry {
         const dir = try squashfs.inode.read(self.reader, decoder, parent);
         var it = try squashfs.directory.Iterator.init(self.reader, &dir);
         for (0..entries_max) |_| {
@@ -232,19 +233,19 @@ fn isDirectory(entry: squashfs.directory.Entry) bool {
 
 test "who asks for files in their order is gone ahead of" {
     const kind = @backingInt(squashfs.inode.Kind.file);
-    const scout = try std.testing.allocator.create(Scout);
-    defer std.testing.allocator.destroy(scout);
-    scout.* = .{ .reader = undefined, .listings = undefined, .root = -1 };
+    const prefetch = try std.testing.allocator.create(DirectoryPrefetch);
+    defer std.testing.allocator.destroy(prefetch);
+    prefetch.* = .{ .reader = undefined, .readdir_cache = undefined, .root = -1 };
     const Asks = struct {
-        scout: *Scout,
+        prefetch: *DirectoryPrefetch,
         fn file(self: @This(), dir: Reference, number: u32) ?Reference {
-            return self.scout.found(dir, .{ .reference = number, .number = number, .kind = kind, .name = "" });
+            return self.prefetch.found(dir, .{ .reference = number, .number = number, .kind = kind, .name = "" });
         }
         fn directory(self: @This(), dir: Reference, reference: Reference) ?Reference {
-            return self.scout.found(dir, .{ .reference = reference, .number = 9, .kind = 1, .name = "" });
+            return self.prefetch.found(dir, .{ .reference = reference, .number = 9, .kind = 1, .name = "" });
         }
     };
-    const asks: Asks = .{ .scout = scout };
+    const asks: Asks = .{ .prefetch = prefetch };
     // Here and there, backwards, and the same one again.
     for ([_]u32{ 100, 3, 50, 49, 48, 47, 46, 45, 45, 45, 45, 45, 45, 60, 70, 80, 90, 100 }) |number|
         try std.testing.expectEqual(null, asks.file(1000, number));
@@ -262,6 +263,6 @@ test "who asks for files in their order is gone ahead of" {
     try std.testing.expectEqual(null, asks.file(6000, 400));
     // or is not seen again.
     for (500..506) |number| _ = asks.file(7000, @intCast(number));
-    for (0..credit_max - 1) |i| try std.testing.expectEqual(8000 + i, asks.file(8000 + i, 600));
+    for (0..budget_max - 1) |i| try std.testing.expectEqual(8000 + i, asks.file(8000 + i, 600));
     try std.testing.expectEqual(null, asks.file(9000, 600));
 }

@@ -2,7 +2,7 @@
 //! decoded to its end, what he will want next beforehand, and all of it is put into the kernel's
 //! cache, so that every block is decoded once and most reads never become requests.
 const std = @import("std");
-const sys = @import("../../base/syscalls.zig");
+const futex = @import("../../base/futex.zig");
 const squashfs = struct {
     const data = @import("../../squashfs/data.zig");
     const directory = @import("../../squashfs/directory.zig");
@@ -12,11 +12,11 @@ const squashfs = struct {
 const Affinity = @import("../../process/cpu_policy.zig").Affinity;
 const Channel = @import("../channel.zig").Channel;
 const Decoder = @import("../../base/zstd.zig").Decoder;
-const pause = @import("../../process/quiesce.zig");
-const Operations = @import("../requests.zig").Operations;
-const Scout = @import("directory_prefetch.zig").Scout;
-const Walk = @import("small_file_stream.zig").Walk;
-const Walks = @import("small_file_stream.zig").Walks;
+const quiesce = @import("../../process/quiesce.zig");
+const node_id = @import("../node_id.zig");
+const DirectoryPrefetch = @import("directory_prefetch.zig").DirectoryPrefetch;
+const SmallFileStream = @import("small_file_stream.zig").SmallFileStream;
+const SmallFileStreams = @import("small_file_stream.zig").SmallFileStreams;
 const small_max = @import("small_file_stream.zig").small_max;
 const startup = @import("startup.zig");
 const Reference = squashfs.inode.Reference;
@@ -35,43 +35,43 @@ const Part = struct {
     seen_to: u64 = 0,
 };
 
-const Job = union(enum) { part: Part, walk: *Walk, names: Reference };
+const Job = union(enum) { part: Part, stream: *SmallFileStream, names: Reference };
 
 /// Who has missed so many fragment blocks goes through many small files, of which neighbours tend
 /// to be wanted together; programs that start read only a few.
-const misses_before_guesses = 8;
+const misses_before_hints = 8;
 
 /// A reader that may be going through a file from its start to its end.
 const Run = struct { reference: Reference = std.math.maxInt(u64), next: u64 = 0, window: u64 = 0 };
 
-pub const Ahead = struct {
+pub const Prefetcher = struct {
     reader: *squashfs.Reader,
     channel: Channel,
-    scout: Scout,
+    directories: DirectoryPrefetch,
     /// Where these threads may run.
-    anywhere: Affinity = .{},
-    mutex: sys.Mutex = .{},
+    caller_mask: Affinity = .{},
+    mutex: futex.Mutex = .{},
     /// For threads to wait on.
     changes: std.atomic.Value(u32) = .init(0),
     jobs: [64]Job = undefined,
     head: usize = 0,
     count: usize = 0,
     /// A fragment block that may be wanted; done when there is nothing surer to do.
-    guess: ?u32 = null,
+    next_fragment_hint: ?u32 = null,
     misses: usize = 0,
     runs: [16]Run = @splat(.{}),
     run_next: usize = 0,
-    walks: Walks = .{},
+    streams: SmallFileStreams = .{},
     /// Blocks that were asked for lately: a hash of file and block. Those that collide forget
     /// each other, which costs work, not correctness.
     asked: [2048]u32 = @splat(0),
 
     /// A request for this part of a file has been answered.
-    pub fn touched(self: *Ahead, reference: Reference, file: *const squashfs.inode.Inode, from: u64, to: u64) void {
+    pub fn touched(self: *Prefetcher, reference: Reference, file: *const squashfs.inode.Inode, from: u64, to: u64) void {
         self.mutex.lock();
         defer self.mutex.unlock();
-        if (from == 0 and file.size <= small_max) if (self.walks.reached(reference)) |walk| {
-            walk.under_way = self.push(.{ .walk = walk });
+        if (from == 0 and file.size <= small_max) if (self.streams.reached(reference)) |stream| {
+            stream.under_way = self.push(.{ .stream = stream });
         };
         if (from == 0 and to == file.size) return;
         const log = self.reader.superblock.block_log;
@@ -95,28 +95,28 @@ pub const Ahead = struct {
     }
 
     /// A name has been found in a directory.
-    pub fn named(self: *Ahead, directory: Reference, entry: squashfs.directory.Entry) void {
+    pub fn named(self: *Prefetcher, directory: Reference, entry: squashfs.directory.Entry) void {
         self.mutex.lock();
         defer self.mutex.unlock();
         // Else it would count as listed.
         if (self.count == self.jobs.len) return;
-        if (self.scout.found(directory, entry)) |start| _ = self.push(.{ .names = start });
+        if (self.directories.found(directory, entry)) |start| _ = self.push(.{ .names = start });
     }
 
     /// A fragment block had to be decoded for a reader. Whether he goes through many of them.
-    pub fn missed(self: *Ahead, fragment: u32) bool {
+    pub fn missed(self: *Prefetcher, fragment: u32) bool {
         self.mutex.lock();
         defer self.mutex.unlock();
         self.misses += 1;
-        if (self.misses < misses_before_guesses) return false;
+        if (self.misses < misses_before_hints) return false;
         if (fragment + 1 < self.reader.superblock.fragment_count) {
-            self.guess = fragment + 1;
+            self.next_fragment_hint = fragment + 1;
             self.announce();
         }
         return true;
     }
 
-    fn runOf(self: *Ahead, reference: Reference, block: u64) *Run {
+    fn runOf(self: *Prefetcher, reference: Reference, block: u64) *Run {
         for (&self.runs) |*run| if (run.reference == reference) {
             if (block == run.next) {
                 run.window = @min(@max(1, run.window * 2), window_max / self.reader.superblock.blockSize());
@@ -131,7 +131,7 @@ pub const Ahead = struct {
     }
 
     /// Whether the block was not asked for before.
-    fn ask(self: *Ahead, reference: Reference, block: u64) bool {
+    fn ask(self: *Prefetcher, reference: Reference, block: u64) bool {
         const hash = (reference *% 0x9e37_79b9_7f4a_7c15 +% block) *% 0x9e37_79b9_7f4a_7c15;
         const mark: u32 = @truncate(hash >> 21 | 1);
         const slot = &self.asked[@intCast(hash >> (64 - 11))];
@@ -141,7 +141,7 @@ pub const Ahead = struct {
     }
 
     /// When there is too much to do already, this is not done.
-    fn push(self: *Ahead, job: Job) bool {
+    fn push(self: *Prefetcher, job: Job) bool {
         if (self.count == self.jobs.len) return false;
         self.jobs[(self.head + self.count) % self.jobs.len] = job;
         self.count += 1;
@@ -149,66 +149,66 @@ pub const Ahead = struct {
         return true;
     }
 
-    fn announce(self: *Ahead) void {
+    fn announce(self: *Prefetcher) void {
         _ = self.changes.fetchAdd(1, .release);
-        sys.futexWake(&self.changes, 1);
+        futex.wake(&self.changes, 1);
     }
 
-    pub fn loop(self: *Ahead, decoder: Decoder) void {
-        self.anywhere.set();
-        self.channel.standAlone(.{ self.reader.image.fd, self.scout.root });
+    pub fn loop(self: *Prefetcher, decoder: Decoder) void {
+        self.caller_mask.set();
+        self.channel.isolateFdTable(.{ self.reader.image.fd, self.directories.root });
         // Whoever loads the app works for the same reader, on the same processor.
         startup.wait();
         while (true) {
             const changes = self.changes.load(.acquire);
-            pause.enter();
+            quiesce.enter();
             const busy = self.step(decoder);
-            pause.leave();
-            if (!busy) sys.futexWait(&self.changes, changes);
+            quiesce.leave();
+            if (!busy) futex.wait(&self.changes, changes);
         }
     }
 
     /// Does one thing; false when there is nothing to do. A corrupt block is for the reader who
     /// meets it to be told of.
-    pub fn step(self: *Ahead, decoder: Decoder) bool {
+    pub fn step(self: *Prefetcher, decoder: Decoder) bool {
         self.mutex.lock();
         if (self.count > 0) {
             const job = self.jobs[self.head];
             self.head = (self.head + 1) % self.jobs.len;
             self.count -= 1;
             // The reader may have gone on since.
-            const walk_now: Walk = if (job == .walk) job.walk.* else .{};
+            const stream_now: SmallFileStream = if (job == .stream) job.stream.* else .{};
             self.mutex.unlock();
             switch (job) {
                 .part => |part| self.work(decoder, part) catch {},
-                .names => |start| self.scout.go(decoder, start) catch |err| {
+                .names => |start| self.directories.go(decoder, start) catch |err| {
                     self.mutex.lock();
                     defer self.mutex.unlock();
-                    self.scout.failed(err);
+                    self.directories.failed(err);
                 },
-                .walk => |walk| {
-                    const last = walk_now.goOn(self.reader, &self.channel, decoder) catch walk_now.last;
+                .stream => |stream| {
+                    const last = stream_now.advance(self.reader, &self.channel, decoder) catch stream_now.last;
                     self.mutex.lock();
-                    walk.last = @max(walk.last, last);
-                    walk.under_way = false;
+                    stream.last = @max(stream.last, last);
+                    stream.under_way = false;
                     self.mutex.unlock();
                 },
             }
             return true;
         }
-        const guess = self.guess;
-        self.guess = null;
+        const next_fragment_hint = self.next_fragment_hint;
+        self.next_fragment_hint = null;
         self.mutex.unlock();
-        self.decode(decoder, guess orelse return false) catch {};
+        self.decode(decoder, next_fragment_hint orelse return false) catch {};
         return true;
     }
 
-    fn decode(self: *Ahead, decoder: Decoder, index: u32) !void {
+    fn decode(self: *Prefetcher, decoder: Decoder, index: u32) !void {
         const stored = try self.reader.fragment(decoder, index);
         self.reader.blocks.release(try self.reader.blocks.get(decoder, stored));
     }
 
-    fn work(self: *Ahead, decoder: Decoder, part: Part) !void {
+    fn work(self: *Prefetcher, decoder: Decoder, part: Part) !void {
         const file = try squashfs.inode.read(self.reader, decoder, part.reference);
         var position: squashfs.data.Position = .{};
         for (0..@intCast(part.count)) |i| {
@@ -231,7 +231,7 @@ pub const Ahead = struct {
             const cut_from = @min(@max(part.seen_from, start), start + extent.len) - start;
             const cut_to = @min(@max(part.seen_to, start), start + extent.len) - start;
             const whole = content[extent.start..][0..extent.len];
-            const nodeid = part.reference + Operations.first_id;
+            const nodeid = node_id.of(part.reference);
             if (cut_from < cut_to) {
                 if (cut_from > 0 and !self.channel.store(nodeid, start, whole[0..@intCast(cut_from)])) return;
                 if (cut_to < whole.len and !self.channel.store(nodeid, start + cut_to, whole[@intCast(cut_to)..])) return;

@@ -9,13 +9,13 @@ const squashfs = struct {
 };
 const Channel = @import("../channel.zig").Channel;
 const Decoder = @import("../../base/zstd.zig").Decoder;
-const first_id = @import("../requests.zig").Operations.first_id;
+const node_id = @import("../node_id.zig");
 const Reference = squashfs.inode.Reference;
 
 /// Of inodes, at a time.
 const window_max = 64;
 
-pub const Walk = struct {
+pub const SmallFileStream = struct {
     /// What he has, and what has been put into the cache behind it.
     last: Reference = std.math.maxInt(Reference),
     window: u32 = 0,
@@ -24,13 +24,13 @@ pub const Walk = struct {
     /// Metadata blocks have 8 KiB, and are compressed.
     const near = 16 << 10;
 
-    fn leadsTo(self: *const Walk, reference: Reference) bool {
+    fn leadsTo(self: *const SmallFileStream, reference: Reference) bool {
         return reference >= self.last and (reference >> 16) - (self.last >> 16) <= near;
     }
 
     /// Puts the small files behind `last` into the cache, as far as the kernel knows them: it does
     /// when their directory has been listed. Returns the last one.
-    pub fn goOn(self: *const Walk, reader: *squashfs.Reader, channel: *const Channel, decoder: Decoder) !Reference {
+    pub fn advance(self: *const SmallFileStream, reader: *squashfs.Reader, channel: *const Channel, decoder: Decoder) !Reference {
         var reference = self.last;
         var file = try squashfs.inode.read(reader, decoder, reference);
         var position: squashfs.data.Position = .{};
@@ -45,32 +45,32 @@ pub const Walk = struct {
             const slot = try reader.blocks.get(decoder, stored);
             defer reader.blocks.release(slot);
             if (slot.len < extent.start + extent.len) return error.Corrupt;
-            if (!channel.store(reference + first_id, 0, slot.data()[extent.start..][0..extent.len])) break;
+            if (!channel.store(node_id.of(reference), 0, slot.data()[extent.start..][0..extent.len])) break;
         }
         return reference;
     }
 };
 
 /// As much as one request asks for.
-pub const small_max = @import("../requests.zig").read_max;
+pub const small_max = @import("../channel.zig").read_max;
 
-pub const Walks = struct {
-    all: [4]Walk = @splat(.{}),
+pub const SmallFileStreams = struct {
+    all: [4]SmallFileStream = @splat(.{}),
     next: usize = 0,
 
-    /// A small file has been read that nobody had put into the cache. The walk that is to go on,
+    /// A small file has been read that nobody had put into the cache. The stream that is to go on,
     /// if one is.
-    pub fn reached(self: *Walks, reference: Reference) ?*Walk {
-        for (&self.all) |*walk| {
-            if (!walk.leadsTo(reference)) continue;
-            walk.last = reference;
-            if (walk.under_way) return null;
-            walk.window = @min(window_max, @max(2, walk.window * 2));
-            return walk;
+    pub fn reached(self: *SmallFileStreams, reference: Reference) ?*SmallFileStream {
+        for (&self.all) |*stream| {
+            if (!stream.leadsTo(reference)) continue;
+            stream.last = reference;
+            if (stream.under_way) return null;
+            stream.window = @min(window_max, @max(2, stream.window * 2));
+            return stream;
         }
-        const walk = &self.all[self.next];
+        const stream = &self.all[self.next];
         self.next = (self.next + 1) % self.all.len;
-        if (!walk.under_way) walk.* = .{ .last = reference };
+        if (!stream.under_way) stream.* = .{ .last = reference };
         return null;
     }
 };

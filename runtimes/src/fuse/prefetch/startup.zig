@@ -1,7 +1,7 @@
 //! What the app will read first, decoded while its container is still being set up: its program,
 //! the program's interpreter and the libraries that both need.
 const std = @import("std");
-const sys = @import("../../base/syscalls.zig");
+const futex = @import("../../base/futex.zig");
 const thread = @import("../../base/thread.zig");
 const squashfs = struct {
     const data = @import("../../squashfs/data.zig");
@@ -38,7 +38,7 @@ pub fn isUnderWay() bool {
 
 /// Until it is done.
 pub fn wait() void {
-    while (isUnderWay()) sys.futexWait(&under_way, 1);
+    while (isUnderWay()) futex.wait(&under_way, 1);
 }
 
 /// The thread that does it.
@@ -61,10 +61,10 @@ pub const Loading = struct {
 /// A corrupt block is for the reader who meets it to be told of.
 fn run(reader: *Reader, decoder: Decoder, program: Program) void {
     var own = decoder;
-    own.gives_way = &setting_up;
+    own.yields_while = &setting_up;
     load(reader, own, program) catch {};
     under_way.store(0, .monotonic);
-    sys.futexWake(&under_way, std.math.maxInt(i32));
+    futex.wake(&under_way, std.math.maxInt(i32));
 }
 
 /// The order is that in which they will be wanted: whoever opens a program or a library reads its
