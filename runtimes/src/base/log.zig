@@ -5,7 +5,10 @@ const linux = std.os.linux;
 const sys = @import("syscalls.zig");
 const text = @import("text.zig");
 
+/// File-level, and not passed about, for a panic handler has no argument to find it by. Set once,
+/// before there are threads.
 pub var debugging = false;
+/// Microseconds of the monotonic clock.
 var started: i64 = 0;
 
 /// The exit status of the runtime's own failures, docker's.

@@ -2,6 +2,8 @@
 //! the annotations in which the builder keeps what the specification has no place for.
 const std = @import("std");
 const json = @import("json.zig");
+const log = @import("../base/log.zig");
+const Reader = @import("../squashfs/reader.zig").Reader;
 
 pub const size_max = 4 << 20;
 
@@ -76,6 +78,15 @@ pub const Linux = struct {
 };
 
 pub const Namespace = struct { type: []const u8 };
+
+/// The bundle's config.json, as text.
+pub fn readText(arena: std.mem.Allocator, reader: *Reader) ![]const u8 {
+    return reader.readRootFile(try reader.newDecoder(), arena, "config.json", size_max) catch |err| switch (err) {
+        error.OutOfMemory => |e| return e,
+        error.TooLarge => log.die("the payload's config.json is larger than {d} bytes", .{size_max}),
+        else => log.die("the payload is damaged: config.json cannot be read", .{}),
+    } orelse log.die("the payload holds no config.json", .{});
+}
 
 pub fn parse(arena: std.mem.Allocator, text: []const u8) json.Error!Spec {
     return (try json.parse(arena, text)).decode(Spec, arena);

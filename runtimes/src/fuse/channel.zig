@@ -13,9 +13,13 @@ pub const Channel = struct {
     /// A request (FUSE_MIN_READ_BUFFER: the kernel insists on room for one) and a small answer.
     request_buffer: []align(4096) u8,
     answer: []u8,
+    /// A page, for holes of files.
+    zeros: []const u8,
 
     const request_max = 16384;
     const answer_max = 128 * 1024;
+    const page = 4096;
+    const memory_len = request_max + answer_max + page;
 
     pub const Request = struct {
         header: *const protocol.InHeader,
@@ -23,13 +27,18 @@ pub const Channel = struct {
     };
 
     pub fn init(device: sys.fd_t) !Channel {
-        const memory = try sys.anonymous(request_max + answer_max);
-        return .{ .device = device, .request_buffer = memory[0..request_max], .answer = memory[request_max..] };
+        const memory = try sys.anonymous(memory_len);
+        return .{
+            .device = device,
+            .request_buffer = memory[0..request_max],
+            .answer = memory[request_max..][0..answer_max],
+            .zeros = memory[request_max + answer_max ..],
+        };
     }
 
     /// What `init` took.
     pub fn deinit(self: *Channel) void {
-        sys.release(self.request_buffer.ptr[0 .. request_max + answer_max]);
+        sys.release(self.request_buffer.ptr[0..memory_len]);
     }
 
     /// Leaves the calling thread no files but this device, `others`, and the log where one is

@@ -5,6 +5,8 @@ const sys = @import("../base/syscalls.zig");
 const fuzzing = @import("../base/fuzzing.zig");
 const protocol = @import("protocol.zig");
 const mutation = @import("../squashfs/mutation_test.zig");
+const startup = @import("prefetch/startup.zig");
+const Quiesce = @import("../process/quiesce.zig").Quiesce;
 const Prefetcher = @import("prefetch/prefetcher.zig").Prefetcher;
 const Image = @import("../squashfs/image.zig").Image;
 const ReaddirCache = @import("readdir_cache.zig").ReaddirCache;
@@ -20,6 +22,8 @@ pub const Mount = struct {
     device: sys.fd_t,
     reader: Reader,
     readdir_cache: ReaddirCache = .{},
+    startup_state: startup.State = .{},
+    quiesce: Quiesce = .{},
     prefetcher: Prefetcher = undefined,
     handler: RequestHandler = undefined,
     answer: [1 << 18]u8 = undefined,
@@ -31,7 +35,13 @@ pub const Mount = struct {
         try sys.do(.socketpair, .{ unix, sequenced_packets, 0, &pair });
         self.* = .{ .kernel = pair[0], .device = pair[1], .reader = undefined };
         try self.reader.init(image, superblock);
-        self.prefetcher = .{ .reader = &self.reader, .channel = try .init(self.device), .directories = .{ .reader = &self.reader, .readdir_cache = &self.readdir_cache, .root = -1 } };
+        self.prefetcher = .{
+            .reader = &self.reader,
+            .channel = try .init(self.device),
+            .startup_state = &self.startup_state,
+            .quiesce = &self.quiesce,
+            .directories = .{ .reader = &self.reader, .readdir_cache = &self.readdir_cache, .root = -1 },
+        };
         self.handler = .{
             .channel = try .init(self.device),
             .reader = &self.reader,

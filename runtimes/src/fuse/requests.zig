@@ -29,9 +29,6 @@ const directory = @backingInt(squashfs.inode.Kind.directory);
 /// cannot map it cannot copy up.
 pub const Owner = struct { uid: u32, gid: u32 };
 
-/// A variable takes no room in the file.
-var zeros: [page]u8 = @splat(0);
-
 pub const RequestHandler = struct {
     channel: Channel,
     reader: *squashfs.Reader,
@@ -201,8 +198,8 @@ pub const RequestHandler = struct {
                 part_count += 1;
                 at += want;
             } else {
-                const n = @min(want, zeros.len);
-                parts[part_count] = .{ .base = &zeros, .len = n };
+                const n = @min(want, self.channel.zeros.len);
+                parts[part_count] = .{ .base = self.channel.zeros.ptr, .len = n };
                 part_count += 1;
                 at += n;
             }
@@ -264,6 +261,7 @@ pub const RequestHandler = struct {
     }
 
     fn append(out: *std.ArrayList(u8), full: ?*const protocol.EntryOut, dirent: protocol.Dirent, name: []const u8) bool {
+        const zeros: [8]u8 = @splat(0);
         const padding = (8 - name.len % 8) % 8;
         const size = (if (full != null) @as(usize, @sizeOf(protocol.EntryOut)) else 0) + @sizeOf(protocol.Dirent) + name.len + padding;
         if (out.capacity - out.items.len < size) return false;

@@ -16,45 +16,37 @@ const Superblock = @import("../squashfs/superblock.zig").Superblock;
 const Channel = @import("channel.zig").Channel;
 const ReaddirCache = @import("readdir_cache.zig").ReaddirCache;
 const startup = @import("prefetch/startup.zig");
+const Quiesce = @import("../process/quiesce.zig").Quiesce;
 const thread = @import("../base/thread.zig");
-
-/// The mount's devices, and its root.
-var server_fds: [3 + blocks.threads_max]sys.fd_t = undefined;
-var server_fd_count: usize = 0;
-
-/// For all that is not a server, this process's first thread and what it forks: as long as they
-/// held the devices, the mount would outlive the servers, and a request of their own, made when the
-/// runtime is killed, would wait for ever.
-fn closeServerFds() void {
-    for (server_fds[0..server_fd_count]) |file| sys.close(file);
-}
-
-fn trackServerFd(file: sys.fd_t) void {
-    server_fds[server_fd_count] = file;
-    server_fd_count += 1;
-}
 
 pub const Server = struct {
     arena: std.mem.Allocator,
     reader: *Reader,
     owner: ?Owner,
-    device: sys.fd_t,
+    device: sys.fd_t = -1,
     /// Of the mount.
-    root: sys.fd_t,
+    root: sys.fd_t = -1,
     /// Where threads may run when the app has started; until then they are bound, as who starts them is.
     caller_mask: Affinity,
+    startup_state: *startup.State,
+    quiesce: *Quiesce,
+    /// The mount's devices, and its root.
+    server_fds: [3 + blocks.threads_max]sys.fd_t = undefined,
+    server_fd_count: usize = 0,
     readdir_cache: ReaddirCache = .{},
     prefetcher: Prefetcher = undefined,
 
     /// Answers the kernel's greeting, then serves from `count` threads, while one less, but one at
     /// least, works prefetcher.
     pub fn start(self: *Server, count: usize) !void {
-        trackServerFd(self.device);
-        trackServerFd(self.root);
+        self.trackServerFd(self.device);
+        self.trackServerFd(self.root);
         const device = try self.clone();
         self.prefetcher = .{
             .reader = self.reader,
             .caller_mask = self.caller_mask,
+            .startup_state = self.startup_state,
+            .quiesce = self.quiesce,
             .channel = try .init(device),
             .directories = .{
                 .reader = self.reader,
@@ -67,11 +59,23 @@ pub const Server = struct {
         var first = try self.handler(self.device);
         _ = try first.serveOne();
         for (0..@max(count - 1, 1)) |_| try self.spawn(Prefetcher.loop, .{ &self.prefetcher, try self.reader.newDecoder() });
-        try self.spawn(serve, .{ first, self.caller_mask });
-        for (1..count) |_| try self.spawn(serveLater, .{ try self.handler(try self.clone()), self.caller_mask });
+        try self.spawn(serve, .{ first, self.caller_mask, self.startup_state });
+        for (1..count) |_| try self.spawn(serveLater, .{ try self.handler(try self.clone()), self.caller_mask, self.startup_state });
         // This thread goes on to make requests of its own: see `closeServerFds`.
         try sys.do(.unshare, .{sys.CLONE.files});
-        closeServerFds();
+        self.closeServerFds();
+    }
+
+    /// For all that is not a server, this process's first thread and what it forks: as long as they
+    /// held the devices, the mount would outlive the servers, and a request of their own, made when the
+    /// runtime is killed, would wait for ever.
+    fn closeServerFds(self: *const Server) void {
+        for (self.server_fds[0..self.server_fd_count]) |file| sys.close(file);
+    }
+
+    fn trackServerFd(self: *Server, file: sys.fd_t) void {
+        self.server_fds[self.server_fd_count] = file;
+        self.server_fd_count += 1;
     }
 
     fn spawn(self: *Server, comptime function: anytype, arguments: anytype) !void {
@@ -97,18 +101,18 @@ pub const Server = struct {
             sys.close(fd);
             return self.device;
         };
-        trackServerFd(fd);
+        self.trackServerFd(fd);
         return fd;
     }
 
     /// A program that starts makes one request after the other: two who take turns to answer are
     /// woken up once more for each.
-    fn serveLater(worker: RequestHandler, caller_mask: Affinity) void {
-        startup.wait();
-        serve(worker, caller_mask);
+    fn serveLater(worker: RequestHandler, caller_mask: Affinity, state: *startup.State) void {
+        state.wait();
+        serve(worker, caller_mask, state);
     }
 
-    fn serve(worker: RequestHandler, caller_mask: Affinity) void {
+    fn serve(worker: RequestHandler, caller_mask: Affinity, state: *startup.State) void {
         var own = worker;
         var bound = true;
         own.channel.isolateFdTable(.{ own.reader.image.fd, own.reader.image.fd });
@@ -120,8 +124,8 @@ pub const Server = struct {
             };
             // Nothing is read before the app is executed.
             if (!bound or opcode != .read) continue;
-            startup.setting_up.store(false, .monotonic);
-            if (startup.isUnderWay()) continue;
+            state.setting_up.store(false, .monotonic);
+            if (state.isUnderWay()) continue;
             caller_mask.set();
             bound = false;
         }

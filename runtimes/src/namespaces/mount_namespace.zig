@@ -37,10 +37,11 @@ pub const MountNamespace = struct {
         const before = try number();
         try sys.do(.unshare, .{flags | sys.CLONE.newns});
         if (try number() == before) return error.PERM;
-        return .{ .made = @ptrCast(&before_any) };
+        return .{ .made = @ptrCast(&any) };
     }
 
-    var before_any: u8 = 0;
+    /// What `made` points to: nothing reads it.
+    const any: u8 = 0;
 
     fn number() sys.Error!u64 {
         return (try sys.stat(sys.at_fdcwd, "/proc/self/ns/mnt")).ino;

@@ -1,38 +1,41 @@
-//! Holds up the threads that work ahead while the runtime is stopped together with its app. One that
-//! waits for an answer of the mount cannot be stopped, and if whoever is to answer it is stopped
-//! first, the stop is never complete: the shell would not hear of it.
+//! Holds up the prefetching threads while the runtime is stopped together with its app. A thread that
+//! waits for an answer of the mount cannot be stopped; if the server that is to answer is stopped
+//! first, the stop never completes, and the shell does not hear of it.
 const std = @import("std");
 const futex = @import("../base/futex.zig");
 
-var paused: std.atomic.Value(u32) = .init(0);
-/// Threads that are at work.
-var inside: std.atomic.Value(u32) = .init(0);
+pub const Quiesce = struct {
+    paused: std.atomic.Value(u32) = .init(0),
+    /// Threads that are at work.
+    inside: std.atomic.Value(u32) = .init(0),
 
-/// Before a piece of work, and after it.
-pub fn enter() void {
-    while (true) {
-        _ = inside.fetchAdd(1, .seq_cst);
-        if (paused.load(.seq_cst) == 0) return;
-        leave();
-        futex.wait(&paused, 1);
+    /// Before a piece of work, and after it.
+    pub fn enter(self: *Quiesce) void {
+        while (true) {
+            _ = self.inside.fetchAdd(1, .seq_cst);
+            if (self.paused.load(.seq_cst) == 0) return;
+            self.leave();
+            futex.wait(&self.paused, 1);
+        }
     }
-}
 
-pub fn leave() void {
-    if (inside.fetchSub(1, .seq_cst) == 1 and paused.load(.seq_cst) != 0) futex.wake(&inside, 1);
-}
-
-/// Waits until nobody is at work.
-pub fn begin() void {
-    paused.store(1, .seq_cst);
-    while (true) {
-        const count = inside.load(.seq_cst);
-        if (count == 0) return;
-        futex.wait(&inside, count);
+    pub fn leave(self: *Quiesce) void {
+        const last = self.inside.fetchSub(1, .seq_cst) == 1;
+        if (last and self.paused.load(.seq_cst) != 0) futex.wake(&self.inside, 1);
     }
-}
 
-pub fn end() void {
-    paused.store(0, .seq_cst);
-    futex.wake(&paused, std.math.maxInt(i32));
-}
+    /// Waits until no thread is at work.
+    pub fn begin(self: *Quiesce) void {
+        self.paused.store(1, .seq_cst);
+        while (true) {
+            const count = self.inside.load(.seq_cst);
+            if (count == 0) return;
+            futex.wait(&self.inside, count);
+        }
+    }
+
+    pub fn end(self: *Quiesce) void {
+        self.paused.store(0, .seq_cst);
+        futex.wake(&self.paused, std.math.maxInt(i32));
+    }
+};

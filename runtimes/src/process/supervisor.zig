@@ -6,7 +6,7 @@ const linux = std.os.linux;
 const sys = @import("../base/syscalls.zig");
 const text = @import("../base/text.zig");
 const log = @import("../base/log.zig");
-const quiesce = @import("quiesce.zig");
+const Quiesce = @import("quiesce.zig").Quiesce;
 const exit_status = @import("exit_status.zig");
 const signals = @import("signals.zig");
 const socket = @import("../base/socket.zig");
@@ -14,17 +14,6 @@ const Process = @import("own_process.zig").Process;
 const Terminal = @import("terminal.zig").Terminal;
 const Watchdog = @import("watchdog.zig").Watchdog;
 const SIG = signals.SIG;
-
-pub const End = struct {
-    status: u8,
-    /// The signal that the app was ended for, when that was our doing.
-    ended_by: ?u32 = null,
-
-    /// The caller's shell wants to see which signal it was.
-    pub fn exitLike(self: End) void {
-        if (self.ended_by) |by| signals.dieFrom(by);
-    }
-};
 
 pub const Supervisor = struct {
     app: Process,
@@ -34,6 +23,7 @@ pub const Supervisor = struct {
     init: bool,
     watchdog: Watchdog,
     terminal: ?*Terminal,
+    quiesce: *Quiesce,
     queue: signals.Queue,
     /// From the app's process, until it is the app.
     lifeline: ?sys.fd_t,
@@ -41,6 +31,17 @@ pub const Supervisor = struct {
     path: []const u8 = "",
     failure: ?u8 = null,
     ended_by: ?u32 = null,
+
+    pub const End = struct {
+        status: u8,
+        /// The signal that the app was ended for, when that was our doing.
+        ended_by: ?u32 = null,
+
+        /// The caller's shell wants to see which signal it was.
+        pub fn exitLike(self: End) void {
+            if (self.ended_by) |by| signals.dieFrom(by);
+        }
+    };
 
     /// Waits for the app's end and gives the status to exit with.
     pub fn supervise(self: *Supervisor) End {
@@ -182,10 +183,10 @@ pub const Supervisor = struct {
     fn stop(self: *Supervisor, signal: u32, whom: enum { itself, group }) void {
         self.app.killGroup(SIG.stop);
         if (self.terminal) |terminal| terminal.release();
-        quiesce.begin();
+        self.quiesce.begin();
         if (whom == .group) signals.sendToOwnGroup(signal) else signals.sendToSelf(signal);
         signals.admit(signal);
-        quiesce.end();
+        self.quiesce.end();
         if (self.terminal) |terminal| if (terminal.master != null) self.watchdog.setForeground(terminal.grab());
         self.app.killGroup(SIG.cont);
     }

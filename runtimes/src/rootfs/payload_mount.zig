@@ -5,26 +5,26 @@ const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const text = @import("../base/text.zig");
 const log = @import("../base/log.zig");
-const Affinity = @import("../process/cpu_policy.zig").Affinity;
 const MountNamespace = @import("../namespaces/mount_namespace.zig").MountNamespace;
-const userns = @import("../namespaces/userns.zig");
-const Reader = @import("../squashfs/reader.zig").Reader;
 const blocks = @import("../squashfs/blocks.zig");
 const read_max = @import("../fuse/channel.zig").read_max;
 const Owner = @import("../fuse/requests.zig").Owner;
-const server = @import("../fuse/server.zig");
+const Server = @import("../fuse/server.zig").Server;
 
-pub fn mount(arena: std.mem.Allocator, namespace: MountNamespace, reader: *Reader, ids: userns.Ids, uid: u32, gid: u32, caller_mask: Affinity) !void {
-    const owner: ?Owner = if (ids == .single) .{ .uid = uid, .gid = gid } else null;
-    const mounter: Owner = owner orelse .{ .uid = 0, .gid = 0 };
+/// `server` gets its device and the mount's root here, and is started.
+pub fn mount(namespace: MountNamespace, server: *Server) !void {
+    const mounter: Owner = server.owner orelse .{ .uid = 0, .gid = 0 };
+    const device_flags: sys.O = .{ .ACCMODE = .RDWR, .CLOEXEC = true };
     // The kernel wants /dev/fuse opened in the user namespace that mounts it.
-    const device = try sys.openat(sys.at_fdcwd, "/dev/fuse", .{ .ACCMODE = .RDWR, .CLOEXEC = true }, 0);
-    const options = try text.alloc(arena, "fd={d},rootmode=40000,user_id={d},group_id={d},allow_other,default_permissions,max_read={d}", .{ device, mounter.uid, mounter.gid, read_max });
+    server.device = try sys.openat(sys.at_fdcwd, "/dev/fuse", device_flags, 0);
+    const format = "fd={d},rootmode=40000,user_id={d},group_id={d}," ++
+        "allow_other,default_permissions,max_read={d}";
+    const args = .{ server.device, mounter.uid, mounter.gid, read_max };
+    const options = try text.alloc(server.arena, format, args);
     try namespace.mount("dockerc", "lower", "fuse", sys.MS.rdonly | sys.MS.nodev, options);
-    const root = try sys.openat(sys.at_fdcwd, "lower", .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true }, 0);
-    const serving = try arena.create(server.Server);
-    serving.* = .{ .arena = arena, .reader = reader, .owner = owner, .device = device, .root = root, .caller_mask = caller_mask };
-    try serving.start(threadCount());
+    const root_flags: sys.O = .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true };
+    server.root = try sys.openat(sys.at_fdcwd, "lower", root_flags, 0);
+    try server.start(threadCount());
     log.debug("payload mounted by FUSE", .{});
 }
 

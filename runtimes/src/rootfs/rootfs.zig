@@ -14,6 +14,10 @@ const userns = @import("../namespaces/userns.zig");
 const workspace = @import("workspace.zig");
 const unpack_cache = @import("unpack_cache.zig");
 const upper_dir = @import("upper_dir.zig");
+const Quiesce = @import("../process/quiesce.zig").Quiesce;
+const Owner = @import("../fuse/requests.zig").Owner;
+const Server = @import("../fuse/server.zig").Server;
+const startup = @import("../fuse/prefetch/startup.zig");
 const Leftovers = @import("../process/leftovers.zig").Leftovers;
 const RunDir = @import("../base/run_dir.zig").RunDir;
 const Environment = @import("../cli/environment.zig").Environment;
@@ -44,6 +48,8 @@ pub const Rootfs = struct {
     kept: ?sys.fd_t,
     /// Where threads may run that the start is not waiting for.
     caller_mask: Affinity,
+    startup_state: *startup.State,
+    quiesce: *Quiesce,
 
     /// The payload, unpacked for this run, and the root that is mounted from it.
     own: ?RunDir = null,
@@ -90,7 +96,17 @@ pub const Rootfs = struct {
 
     fn mountPayload(self: *Rootfs, namespace: MountNamespace) !void {
         if (self.forced("unpack")) return error.NOSYS;
-        return payload_mount.mount(self.arena, namespace, self.reader, self.ids, self.uid, self.gid, self.caller_mask);
+        const owner: Owner = .{ .uid = self.uid, .gid = self.gid };
+        const serving = try self.arena.create(Server);
+        serving.* = .{
+            .arena = self.arena,
+            .reader = self.reader,
+            .owner = if (self.ids == .single) owner else null,
+            .caller_mask = self.caller_mask,
+            .startup_state = self.startup_state,
+            .quiesce = self.quiesce,
+        };
+        return payload_mount.mount(namespace, serving);
     }
 
     fn bindUnpacked(self: *Rootfs, namespace: MountNamespace) !void {

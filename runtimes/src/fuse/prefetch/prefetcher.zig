@@ -12,7 +12,7 @@ const squashfs = struct {
 const Affinity = @import("../../process/cpu_policy.zig").Affinity;
 const Channel = @import("../channel.zig").Channel;
 const Decoder = @import("../../base/zstd.zig").Decoder;
-const quiesce = @import("../../process/quiesce.zig");
+const Quiesce = @import("../../process/quiesce.zig").Quiesce;
 const node_id = @import("../node_id.zig");
 const DirectoryPrefetch = @import("directory_prefetch.zig").DirectoryPrefetch;
 const SmallFileStream = @import("small_file_stream.zig").SmallFileStream;
@@ -50,6 +50,8 @@ pub const Prefetcher = struct {
     directories: DirectoryPrefetch,
     /// Where these threads may run.
     caller_mask: Affinity = .{},
+    startup_state: *startup.State,
+    quiesce: *Quiesce,
     mutex: futex.Mutex = .{},
     /// For threads to wait on.
     changes: std.atomic.Value(u32) = .init(0),
@@ -158,12 +160,12 @@ pub const Prefetcher = struct {
         self.caller_mask.set();
         self.channel.isolateFdTable(.{ self.reader.image.fd, self.directories.root });
         // Whoever loads the app works for the same reader, on the same processor.
-        startup.wait();
+        self.startup_state.wait();
         while (true) {
             const changes = self.changes.load(.acquire);
-            quiesce.enter();
+            self.quiesce.enter();
             const busy = self.step(decoder);
-            quiesce.leave();
+            self.quiesce.leave();
             if (!busy) futex.wait(&self.changes, changes);
         }
     }

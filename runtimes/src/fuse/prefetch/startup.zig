@@ -25,46 +25,50 @@ pub const Program = struct {
     search: []const u8,
 };
 
-/// As long as it is under way, all others stay out of its way.
-var under_way: std.atomic.Value(u32) = .init(0);
+/// What the server, the prefetcher and the loading thread know of each other.
+pub const State = struct {
+    /// While this is 1, the other threads keep off the processor.
+    under_way: std.atomic.Value(u32) = .init(0),
+    /// Until the app is executed. The container's mounts have to wait for kernel threads
+    /// (synchronize_rcu_expedited), and those for the end of the decoding thread's time slice:
+    /// milliseconds.
+    setting_up: std.atomic.Value(bool) = .init(true),
 
-/// Until the app is executed. The container's mounts have to wait for threads of the kernel's own
-/// (synchronize_rcu_expedited), and those for the end of the slice of whoever decodes: milliseconds.
-pub var setting_up: std.atomic.Value(bool) = .init(true);
+    pub fn isUnderWay(self: *const State) bool {
+        return self.under_way.load(.monotonic) != 0;
+    }
 
-pub fn isUnderWay() bool {
-    return under_way.load(.monotonic) != 0;
-}
-
-/// Until it is done.
-pub fn wait() void {
-    while (isUnderWay()) futex.wait(&under_way, 1);
-}
+    /// Until it is done.
+    pub fn wait(self: *State) void {
+        while (self.isUnderWay()) futex.wait(&self.under_way, 1);
+    }
+};
 
 /// The thread that does it.
 pub const Loading = struct {
     id: i32,
+    state: *const State,
 
-    pub fn begin(arena: std.mem.Allocator, reader: *Reader, program: Program) !Loading {
-        under_way.store(1, .monotonic);
-        const made = try thread.spawn(arena, run, .{ reader, try reader.newDecoder(), program });
+    pub fn begin(arena: std.mem.Allocator, reader: *Reader, state: *State, program: Program) !Loading {
+        state.under_way.store(1, .monotonic);
+        const made = try thread.spawn(arena, run, .{ reader, try reader.newDecoder(), state, program });
         defer made.detach();
-        return .{ .id = made.getHandle() };
+        return .{ .id = made.getHandle(), .state = state };
     }
 
     /// To where it may run from now on.
     pub fn move(self: Loading, processors: Affinity) void {
-        if (isUnderWay()) processors.setOf(self.id);
+        if (self.state.isUnderWay()) processors.setOf(self.id);
     }
 };
 
 /// A corrupt block is for the reader who meets it to be told of.
-fn run(reader: *Reader, decoder: Decoder, program: Program) void {
+fn run(reader: *Reader, decoder: Decoder, state: *State, program: Program) void {
     var own = decoder;
-    own.yields_while = &setting_up;
+    own.yields_while = &state.setting_up;
     load(reader, own, program) catch {};
-    under_way.store(0, .monotonic);
-    futex.wake(&under_way, std.math.maxInt(i32));
+    state.under_way.store(0, .monotonic);
+    futex.wake(&state.under_way, std.math.maxInt(i32));
 }
 
 /// The order is that in which they will be wanted: whoever opens a program or a library reads its
