@@ -56,7 +56,7 @@ def libzstd(arch: str, zstd: Path, work: Path, cache: Path, *more: str) -> Path:
 
 
 def launcher(arch: str, work: Path, cache: Path) -> Path:
-    """Build the program that the stub carries in itself (launcher/launcher.zig): a kilobyte, without a libc."""
+    """Build the program that the stub carries in itself: a kilobyte, without a libc."""
     binary = work / f"launcher-{arch}"
     options = ["-O", "ReleaseSmall", "-fstrip", "-fno-unwind-tables", "--gc-sections"]
     target = ["-target", f"{arch}-linux-none", "-z", "norelro"]

@@ -27,9 +27,14 @@ pub fn report(arena: std.mem.Allocator) ![]const u8 {
     for (probes, &works) |probe, *ok| {
         const err = try inChild(arena, probe.ask);
         ok.* = err.len == 0;
-        out = try text.alloc(arena, "{s}{s}: {s}\n", .{ out, probe.what, if (ok.*) "yes" else err });
+        out = try text.alloc(
+            arena,
+            "{s}{s}: {s}\n",
+            .{ out, probe.what, if (ok.*) "yes" else err },
+        );
     }
-    const has_root, const has_namespace, const has_tmpfs, _, const has_overlay, const has_fuse, const has_chroot = works;
+    const has_root, const has_namespace, const has_tmpfs, _, //
+    const has_overlay, const has_fuse, const has_chroot = works;
     const can_mount = (has_root or has_namespace) and has_tmpfs;
     const way = if (!can_mount)
         (if (has_chroot) "unpacked for every run, in a chroot" else "it cannot run here")
@@ -84,7 +89,13 @@ fn overlay(arena: std.mem.Allocator) !void {
     const own = try namespace(arena);
     try workspace.make(own);
     for ([_][:0]const u8{ "changes/upper", "changes/work" }) |dir| try sys.mkdir(dir, 0o755);
-    try own.mount("dockerc", "root", "overlay", 0, "lowerdir=lower,upperdir=changes/upper,workdir=changes/work,userxattr");
+    try own.mount(
+        "dockerc",
+        "root",
+        "overlay",
+        0,
+        "lowerdir=lower,upperdir=changes/upper,workdir=changes/work,userxattr",
+    );
 }
 
 fn fuse(arena: std.mem.Allocator) !void {
@@ -94,5 +105,5 @@ fn fuse(arena: std.mem.Allocator) !void {
 
 /// In this child of ours, to where it is.
 fn chroot(_: std.mem.Allocator) !void {
-    try sys.do(.chroot, .{"/"});
+    if (!userns.canChroot()) return error.PERM;
 }

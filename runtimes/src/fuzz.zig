@@ -43,7 +43,9 @@ fn read(kind: u8, data: []const u8) !void {
         2 => _ = try yaml.parse(arena, data),
         3 => _ = try yaml.parse(arena, try changed(arena, config_test.devices, data)),
         4 => {
-            const payload = try footer.find(footer.Memory{ .bytes = data }, data.len);
+            var compressor: []const u8 = "";
+            const held: footer.Memory = .{ .bytes = data };
+            const payload = try footer.find(held, data.len, &compressor);
             std.debug.assert(payload.offset + payload.superblock.bytes_used <= data.len);
         },
         5 => if (data.len >= Superblock.length) {
@@ -68,11 +70,20 @@ fn serve(data: []const u8) !void {
     const held = try file.holds(image);
     try mount.init(&held, try Superblock.parse(image[0..Superblock.length]));
     defer mount.deinit();
-    const nodes = [_]u64{ protocol.root_id, try mount.lookup("file") orelse 0, try mount.lookup("link") orelse 0, try mount.lookup("dev") orelse 0 };
+    const nodes = [_]u64{
+        protocol.root_id,
+        try mount.lookup("file") orelse 0,
+        try mount.lookup("link") orelse 0,
+        try mount.lookup("dev") orelse 0,
+    };
     for (0..@min(64, data.len / length)) |i| {
         const request = data[i * length ..][0..length];
-        const node = if (request[1] < 128) nodes[request[1] % nodes.len] else std.mem.readInt(u64, request[2..10], .little);
-        const answer = try mount.ask(@fromBackingInt(request[0]), node, request[2..]) orelse continue;
+        const node = if (request[1] < 128)
+            nodes[request[1] % nodes.len]
+        else
+            std.mem.readInt(u64, request[2..10], .little);
+        const answer = try mount.ask(@fromBackingInt(request[0]), node, request[2..]) orelse
+            continue;
         std.debug.assert(answer.err <= 0 and answer.err > -4096);
         try mount.prefetchAll();
     }

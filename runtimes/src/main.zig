@@ -1,5 +1,5 @@
-//! The runtime stub of a dockerc executable: reads its options, and then runs the app, prints, extracts or
-//! examines the machine.
+//! The runtime stub of a dockerc executable: reads its options, and then runs the app, prints,
+//! extracts or examines the machine.
 const std = @import("std");
 const builtin = @import("builtin");
 const sys = @import("base/syscalls.zig");
@@ -18,7 +18,10 @@ const own_file = @import("payload/own_file.zig");
 const run = @import("run.zig");
 
 pub const panic = std.debug.FullPanic(log.panic);
-pub const std_options: std.Options = .{ .enable_segfault_handler = false, .signal_stack_size = null };
+pub const std_options: std.Options = .{
+    .enable_segfault_handler = false,
+    .signal_stack_size = null,
+};
 
 const version = @import("build_options").version;
 
@@ -37,8 +40,11 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
 
     @import("process/caller.zig").check();
     const opts = try readOptions(arena, &callers, init.args.vector);
-    if (opts.has(.version)) return say(arena, "dockerc runtime {s} ({s})\n", .{ version, @tagName(builtin.cpu.arch) });
-    if (opts.has(.help)) return say(arena, manual, .{if (init.args.vector.len > 0) std.mem.span(init.args.vector[0]) else "app"});
+    if (opts.has(.version))
+        return say(arena, "dockerc runtime {s} ({s})\n", .{ version, @tagName(builtin.cpu.arch) });
+    if (opts.has(.help)) return say(arena, manual, .{
+        if (init.args.vector.len > 0) std.mem.span(init.args.vector[0]) else "app",
+    });
 
     if (opts.has(.doctor)) return write(try doctor.report(arena));
 
@@ -48,7 +54,8 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     const image = try arena.create(Image);
     image.* = .{ .fd = self, .start = payload.offset, .len = payload.superblock.bytes_used };
     const reader = try arena.create(Reader);
-    reader.init(image, payload.superblock) catch |err| log.die("the payload is damaged: {s}", .{errno.text(err)});
+    reader.init(image, payload.superblock) catch |err|
+        log.die("the payload is damaged: {s}", .{errno.text(err)});
     if (opts.last(.extract)) |directory| {
         try extract.run(arena, reader, directory, opts.has(.privileged_files));
         return 0;
@@ -58,9 +65,16 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
 }
 
 /// Those of DOCKERC_ARGS, for launchers that can give no arguments, then the command line's.
-fn readOptions(arena: std.mem.Allocator, callers: *const Environment, vector: []const [*:0]const u8) !options.Options {
+fn readOptions(
+    arena: std.mem.Allocator,
+    callers: *const Environment,
+    vector: []const [*:0]const u8,
+) !options.Options {
     var words: std.ArrayList([]const u8) = .empty;
-    if (callers.get("DOCKERC_ARGS")) |line| try words.appendSlice(arena, options.split(arena, line) catch |err| switch (err) {
+    if (callers.get("DOCKERC_ARGS")) |line| try words.appendSlice(arena, options.split(
+        arena,
+        line,
+    ) catch |err| switch (err) {
         error.OutOfMemory => |e| return e,
         error.Quote => log.die("DOCKERC_ARGS: a quote is not closed", .{}),
     });
@@ -70,9 +84,13 @@ fn readOptions(arena: std.mem.Allocator, callers: *const Environment, vector: []
         error.OutOfMemory => |e| return e,
         error.Usage => switch (problem.kind) {
             .none => unreachable,
-            .unknown => log.die("unknown option {s}; what belongs to the app goes behind -- (see --dockerc-help)", .{problem.word}),
+            .unknown => log.die("unknown option {s}; what belongs to the app goes behind -- " ++
+                "(see --dockerc-help)", .{problem.word}),
             .value_missing => log.die("{s} needs a value", .{problem.word}),
-            .not_a_switch => log.die("{s}: the option is on or off: write it alone, or with =true or =false", .{problem.word}),
+            .not_a_switch => log.die(
+                "{s}: the option is on or off: write it alone, or with =true or =false",
+                .{problem.word},
+            ),
         },
     };
 }
@@ -107,6 +125,7 @@ test {
     _ = @import("container/seccomp/profile.zig");
     _ = @import("fuse/prefetch/directory_prefetch.zig");
     _ = @import("fuse/request_test.zig");
+    _ = @import("namespaces/id_map.zig");
     _ = @import("namespaces/userns.zig");
     _ = @import("payload/footer.zig");
     _ = @import("process/caller.zig");

@@ -39,7 +39,12 @@ const Plan = struct {
     args: []const []const u8,
     env: Environment,
 
-    fn make(arena: std.mem.Allocator, reader: *Reader, options: *const Options, callers: *const Environment) !Plan {
+    fn make(
+        arena: std.mem.Allocator,
+        reader: *Reader,
+        options: *const Options,
+        callers: *const Environment,
+    ) !Plan {
         const config_text = try config.readText(arena, reader);
         const spec = try arena.create(config.Spec);
         spec.* = config.parse(arena, config_text) catch |err| switch (err) {
@@ -47,14 +52,30 @@ const Plan = struct {
             error.Json => log.die("the payload's config.json makes no sense", .{}),
         };
         const root = rootPath(spec);
-        const host_access = try apply_options.apply(arena, spec, options, .{ .arena = arena, .reader = reader, .root = root });
-        const args = config.command(arena, spec, options.last(.entrypoint), options.args) catch |err| switch (err) {
+        const host_access = try apply_options.apply(arena, spec, options, .{
+            .arena = arena,
+            .reader = reader,
+            .root = root,
+        });
+        const args = config.command(
+            arena,
+            spec,
+            options.last(.entrypoint),
+            options.args,
+        ) catch |err| switch (err) {
             error.OutOfMemory => |e| return e,
-            error.Json => log.die("the payload's dev.dockerc.entrypoint or dev.dockerc.cmd is not a list of words", .{}),
+            error.Json => log.die("the payload's dev.dockerc.entrypoint or dev.dockerc.cmd is " ++
+                "not a list of words", .{}),
         };
         if (args.len == 0) log.die("the image names no command: give one", .{});
         const env = try exec.environment(arena, &spec.process, options, callers);
-        return .{ .spec = spec, .root = root, .host_access = host_access, .args = args, .env = env };
+        return .{
+            .spec = spec,
+            .root = root,
+            .host_access = host_access,
+            .args = args,
+            .env = env,
+        };
     }
 };
 
@@ -123,7 +144,8 @@ const Start = struct {
         const tmpfs_allowed = tmpfs_policy.allows(self.arena);
         self.ids = self.entered.settle(self.arena);
         // Earlier it would only take processors from newuidmap and newgidmap.
-        if (mounts != null) try self.watchdog.cloneApp(self.container.namespaces()[0] | sys.CLONE.fs);
+        if (mounts != null)
+            try self.watchdog.cloneApp(self.container.namespaces()[0] | sys.CLONE.fs);
         self.divideProcessors(loading);
         const kind = try self.makeRoot(tmpfs_allowed);
         if (mounts == null) try self.watchdog.cloneApp(0);
@@ -147,7 +169,10 @@ const Start = struct {
             .optional = !wants.hasNamespace("network"),
         });
         if (spec.isRootfull() and self.entered.ids != .host)
-            log.die("this program is for root (it was built with --rootfull): start it with sudo", .{});
+            log.die(
+                "this program is for root (it was built with --rootfull): start it with sudo",
+                .{},
+            );
     }
 
     /// What is needed of the machine, before mounts of ours cover its directories.
@@ -183,7 +208,10 @@ const Start = struct {
             .machine = self.machine,
             .signal_mask = self.signal_mask,
             .host_access = plan.host_access,
-            .filter = if (unconfined) null else try seccomp.prepare(arena, spec.linux.seccomp, bounding),
+            .filter = if (unconfined)
+                null
+            else
+                try seccomp.prepare(arena, spec.linux.seccomp, bounding),
             .wanted = config.list(arena, spec, "dev.dockerc.volumes") catch null orelse &.{},
             .init = self.options.has(.init),
             .caller_mask = self.caller_mask,

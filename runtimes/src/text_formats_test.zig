@@ -1,5 +1,6 @@
 //! What the payload says in text - config.json, in it the seccomp profile and lists of words, and
-//! the image's passwd and group - device specifications and footers, damaged at random: an answer or an error, no more.
+//! the image's passwd and group - device specifications and footers, damaged at random: an answer
+//! or an error, no more.
 const std = @import("std");
 const config = @import("config/spec.zig");
 const footer = @import("payload/footer.zig");
@@ -12,19 +13,29 @@ const yaml = @import("config/yaml.zig");
 const Superblock = @import("squashfs/superblock.zig").Superblock;
 
 pub const document =
-    \\{"ociVersion": "1.0.0", "process": {"user": {"uid": 101, "gid": 4294967295, "umask": 18, "additionalGids": [4, 27]},
-    \\ "args": ["/bin/sh", "-c", "echo \"\u00e9\ud83d\ude00\\\t\""], "env": ["PATH=/bin", "A="], "cwd": "/srv",
-    \\ "capabilities": {"bounding": ["CAP_CHOWN"], "effective": [], "ambient": null}, "oomScoreAdj": -500,
-    \\ "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 1024, "hard": 18446744073709551615}], "noNewPrivileges": true},
+    \\{"ociVersion": "1.0.0", "process": {"user": {"uid": 101, "gid": 4294967295,
+    \\  "umask": 18, "additionalGids": [4, 27]},
+    \\ "args": ["/bin/sh", "-c", "echo \"\u00e9\ud83d\ude00\\\t\""],
+    \\  "env": ["PATH=/bin", "A="], "cwd": "/srv",
+    \\ "capabilities": {"bounding": ["CAP_CHOWN"], "effective": [], "ambient": null},
+    \\  "oomScoreAdj": -500,
+    \\ "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 1024, "hard": 18446744073709551615}],
+    \\  "noNewPrivileges": true},
     \\ "root": {"path": "rootfs", "readonly": false}, "hostname": "h",
-    \\ "mounts": [{"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]}],
-    \\ "annotations": {"dev.dockerc.entrypoint": "[\"/bin/sh\", \"-c\"]", "dev.dockerc.cmd": "null"},
+    \\ "mounts": [{"destination": "/dev", "type": "tmpfs", "source": "tmpfs",
+    \\  "options": ["nosuid", "mode=755"]}],
+    \\ "annotations": {"dev.dockerc.entrypoint": "[\"/bin/sh\", \"-c\"]",
+    \\  "dev.dockerc.cmd": "null"},
     \\ "linux": {"namespaces": [{"type": "pid"}, {"type": "user"}], "maskedPaths": ["/proc/kcore"],
-    \\  "seccomp": {"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 1, "architectures": ["SCMP_ARCH_X86_64"],
+    \\  "seccomp": {"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 1,
+    \\  "architectures": ["SCMP_ARCH_X86_64"],
     \\   "syscalls": [{"names": ["read", "kill"], "action": "SCMP_ACT_ALLOW",
-    \\    "args": [{"index": 1, "value": 9, "valueTwo": 15, "op": "SCMP_CMP_MASKED_EQ"}], "includes": {"caps": ["CAP_KILL"]}}]}}}
+    \\    "args": [{"index": 1, "value": 9, "valueTwo": 15, "op": "SCMP_CMP_MASKED_EQ"}],
+    \\  "includes": {"caps": ["CAP_KILL"]}}]}}}
 ;
-const accounts = "root:x:0:0:root:/root:/bin/sh\npostgres:x:101:103::/var/lib/postgresql:/bin/bash\ngroup:x:7:a,postgres,b\n";
+const accounts = "root:x:0:0:root:/root:/bin/sh\n" ++
+    "postgres:x:101:103::/var/lib/postgresql:/bin/bash\n" ++
+    "group:x:7:a,postgres,b\n";
 pub const devices =
     \\---
     \\kind: vendor.com/gpu
@@ -103,7 +114,9 @@ test "damaged footers" {
     var buf: [1024]u8 = undefined;
     for (0..fuzzing.rounds(20_000)) |_| {
         const damaged = damage(&buf, &file, random);
-        const payload = footer.find(footer.Memory{ .bytes = damaged }, damaged.len) catch continue;
+        var compressor: []const u8 = "";
+        const held: footer.Memory = .{ .bytes = damaged };
+        const payload = footer.find(held, damaged.len, &compressor) catch continue;
         try std.testing.expect(payload.offset + payload.superblock.bytes_used <= damaged.len);
     }
 }

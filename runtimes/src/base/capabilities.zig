@@ -3,13 +3,17 @@ const std = @import("std");
 const sys = @import("syscalls.zig");
 
 pub const names = [_][]const u8{
-    "CHOWN",         "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER",          "FSETID",             "KILL",
-    "SETGID",        "SETUID",       "SETPCAP",         "LINUX_IMMUTABLE", "NET_BIND_SERVICE",   "NET_BROADCAST",
-    "NET_ADMIN",     "NET_RAW",      "IPC_LOCK",        "IPC_OWNER",       "SYS_MODULE",         "SYS_RAWIO",
-    "SYS_CHROOT",    "SYS_PTRACE",   "SYS_PACCT",       "SYS_ADMIN",       "SYS_BOOT",           "SYS_NICE",
-    "SYS_RESOURCE",  "SYS_TIME",     "SYS_TTY_CONFIG",  "MKNOD",           "LEASE",              "AUDIT_WRITE",
-    "AUDIT_CONTROL", "SETFCAP",      "MAC_OVERRIDE",    "MAC_ADMIN",       "SYSLOG",             "WAKE_ALARM",
-    "BLOCK_SUSPEND", "AUDIT_READ",   "PERFMON",         "BPF",             "CHECKPOINT_RESTORE",
+    "CHOWN",              "DAC_OVERRIDE",    "DAC_READ_SEARCH",  "FOWNER",
+    "FSETID",             "KILL",            "SETGID",           "SETUID",
+    "SETPCAP",            "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST",
+    "NET_ADMIN",          "NET_RAW",         "IPC_LOCK",         "IPC_OWNER",
+    "SYS_MODULE",         "SYS_RAWIO",       "SYS_CHROOT",       "SYS_PTRACE",
+    "SYS_PACCT",          "SYS_ADMIN",       "SYS_BOOT",         "SYS_NICE",
+    "SYS_RESOURCE",       "SYS_TIME",        "SYS_TTY_CONFIG",   "MKNOD",
+    "LEASE",              "AUDIT_WRITE",     "AUDIT_CONTROL",    "SETFCAP",
+    "MAC_OVERRIDE",       "MAC_ADMIN",       "SYSLOG",           "WAKE_ALARM",
+    "BLOCK_SUSPEND",      "AUDIT_READ",      "PERFMON",          "BPF",
+    "CHECKPOINT_RESTORE",
 };
 pub const sys_admin = 21;
 
@@ -27,7 +31,8 @@ pub fn setOf(list: []const []const u8) u64 {
 
 pub fn namesOf(arena: std.mem.Allocator, wanted: u64) error{OutOfMemory}![]const []const u8 {
     var out: std.ArrayList([]const u8) = .empty;
-    for (names, 0..) |name, i| if (wanted & @as(u64, 1) << @intCast(i) != 0) try out.append(arena, name);
+    for (names, 0..) |name, i|
+        if (wanted & @as(u64, 1) << @intCast(i) != 0) try out.append(arena, name);
     return out.items;
 }
 
@@ -63,6 +68,9 @@ pub fn set(effective: u64, permitted: u64, inheritable: u64) sys.Error!void {
 }
 
 test "capabilities by name" {
-    try std.testing.expectEqual(@as(u64, 1) << 21 | 1, setOf(&.{ "CAP_CHOWN", "CAP_SYS_ADMIN", "CAP_OF_TOMORROW" }));
+    try std.testing.expectEqual(
+        1 << 21 | 1,
+        setOf(&.{ "CAP_CHOWN", "CAP_SYS_ADMIN", "CAP_OF_TOMORROW" }),
+    );
     try std.testing.expectEqual(sys_admin, std.math.log2_int(u64, setOf(&.{"SYS_ADMIN"})));
 }

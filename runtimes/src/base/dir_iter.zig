@@ -20,7 +20,8 @@ pub const DirIterator = struct {
             const entry = self.buf[self.at..];
             self.at += std.mem.readInt(u16, entry[16..18], .little);
             const name: [*:0]const u8 = @ptrCast(entry[19..].ptr);
-            if (std.mem.eql(u8, std.mem.span(name), ".") or std.mem.eql(u8, std.mem.span(name), "..")) continue;
+            if (std.mem.eql(u8, std.mem.span(name), ".") or
+                std.mem.eql(u8, std.mem.span(name), "..")) continue;
             return name;
         }
     }

@@ -53,7 +53,8 @@ const names = [_]Named{
     .{ .errno = .IO, .err = error.IO, .text = "input/output error" },
     .{ .errno = .NXIO, .err = error.NXIO, .text = "no such device" },
     .{ .errno = .@"2BIG", .err = error.TOOBIG, .text = "argument list too long" },
-    .{ .errno = .NOEXEC, .err = error.NOEXEC, .text = "not in an executable format of this machine" },
+    .{ .errno = .NOEXEC, .err = error.NOEXEC, .text = "not in an executable format of this " ++
+        "machine" },
     .{ .errno = .BADF, .err = error.BADF, .text = "bad file descriptor" },
     .{ .errno = .CHILD, .err = error.CHILD, .text = "no child process" },
     .{ .errno = .AGAIN, .err = error.AGAIN, .text = "resource temporarily unavailable" },
@@ -71,7 +72,8 @@ const names = [_]Named{
     .{ .errno = .NOTTY, .err = error.NOTTY, .text = "not a terminal" },
     .{ .errno = .TXTBSY, .err = error.TXTBSY, .text = "text file busy" },
     .{ .errno = .FBIG, .err = error.FBIG, .text = "file too large" },
-    .{ .errno = .NOSPC, .err = error.NOSPC, .text = "no space left, or a limit of the kernel reached" },
+    .{ .errno = .NOSPC, .err = error.NOSPC, .text = "no space left, or a limit of the kernel " ++
+        "reached" },
     .{ .errno = .ROFS, .err = error.ROFS, .text = "read-only file system" },
     .{ .errno = .PIPE, .err = error.PIPE, .text = "broken pipe" },
     .{ .errno = .RANGE, .err = error.RANGE, .text = "out of range" },

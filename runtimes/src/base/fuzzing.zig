@@ -16,7 +16,8 @@ fn number(name: []const u8) ?usize {
     const environ = sys.readStart(sys.at_fdcwd, "/proc/self/environ", &buf) catch return null;
     var words = std.mem.splitScalar(u8, environ, 0);
     while (words.next()) |word| {
-        if (std.mem.startsWith(u8, word, name)) return std.fmt.parseInt(usize, word[name.len..], 10) catch null;
+        if (std.mem.startsWith(u8, word, name))
+            return std.fmt.parseInt(usize, word[name.len..], 10) catch null;
     }
     return null;
 }

@@ -1,6 +1,6 @@
-//! Whether an open directory is ours, in the machine's ids. The uid that a user namespace shows does
-//! not tell: all ids that are not mapped are shown as one, which may be the one that ours is mapped
-//! to (overflowuid, user_namespaces(7)).
+//! Whether an open directory is ours, in the machine's ids. The uid that a user namespace shows
+//! does not tell: all ids that are not mapped are shown as one, which may be the one that ours is
+//! mapped to (overflowuid, user_namespaces(7)).
 const sys = @import("syscalls.zig");
 const Statx = @import("std").os.linux.Statx;
 

@@ -59,7 +59,11 @@ pub const Received = struct {
 pub fn receive(socket: sys.fd_t, buf: []u8, wait: bool) sys.Error!Received {
     const part: std.posix.iovec = .{ .base = buf.ptr, .len = buf.len };
     var control: Control = .{ .len = 0 };
-    const header: Header = .{ .parts = &part, .control = &control, .control_len = @sizeOf(Control) };
+    const header: Header = .{
+        .parts = &part,
+        .control = &control,
+        .control_len = @sizeOf(Control),
+    };
     const cloexec = 0x4000_0000;
     const dont_wait = 0x40;
     const flags: u32 = cloexec | if (wait) 0 else @as(u32, dont_wait);
@@ -70,9 +74,13 @@ pub fn receive(socket: sys.fd_t, buf: []u8, wait: bool) sys.Error!Received {
         };
     };
     var received: Received = .{ .bytes = buf[0..len] };
-    if (control.len <= Control.head or control.level != Control.level_socket or control.kind != Control.rights) return received;
+    if (control.len <= Control.head or
+        control.level != Control.level_socket or control.kind != Control.rights) return received;
     const count = (control.len - Control.head) / @sizeOf(sys.fd_t);
-    for (control.files[0..@min(count, files_max)], received.files[0..@min(count, files_max)]) |file, *out| out.* = file;
+    for (control.files[0..@min(
+        count,
+        files_max,
+    )], received.files[0..@min(count, files_max)]) |file, *out| out.* = file;
     return received;
 }
 

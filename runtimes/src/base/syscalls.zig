@@ -29,8 +29,23 @@ pub fn raw(comptime nr: SYS, args: anytype) usize {
         2 => linux.syscall2(nr, word(args[0]), word(args[1])),
         3 => linux.syscall3(nr, word(args[0]), word(args[1]), word(args[2])),
         4 => linux.syscall4(nr, word(args[0]), word(args[1]), word(args[2]), word(args[3])),
-        5 => linux.syscall5(nr, word(args[0]), word(args[1]), word(args[2]), word(args[3]), word(args[4])),
-        6 => linux.syscall6(nr, word(args[0]), word(args[1]), word(args[2]), word(args[3]), word(args[4]), word(args[5])),
+        5 => linux.syscall5(
+            nr,
+            word(args[0]),
+            word(args[1]),
+            word(args[2]),
+            word(args[3]),
+            word(args[4]),
+        ),
+        6 => linux.syscall6(
+            nr,
+            word(args[0]),
+            word(args[1]),
+            word(args[2]),
+            word(args[3]),
+            word(args[4]),
+            word(args[5]),
+        ),
         else => @compileError("a system call has at most six arguments"),
     };
 }
@@ -89,7 +104,10 @@ pub fn closeStandard() void {
 pub fn preadAll(fd: fd_t, buf: []u8, offset: u64) Error!usize {
     var done: usize = 0;
     while (done < buf.len) {
-        const n = call(.pread64, .{ fd, buf.ptr + done, buf.len - done, offset + done }) catch |err| {
+        const n = call(
+            .pread64,
+            .{ fd, buf.ptr + done, buf.len - done, offset + done },
+        ) catch |err| {
             if (err == error.INTR) continue;
             return err;
         };

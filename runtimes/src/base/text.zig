@@ -9,9 +9,13 @@ pub const Word = union(enum) {
 
     fn of(value: anytype) Word {
         return switch (@typeInfo(@TypeOf(value))) {
-            .int => |int| if (int.signedness == .signed) .{ .signed = value } else .{ .number = value },
+            .int => |int| if (int.signedness == .signed) .{ .signed = value } else .{
+                .number = value,
+            },
             .comptime_int => .{ .number = value },
-            .pointer => |pointer| .{ .text = if (pointer.size == .many) std.mem.span(value) else value },
+            .pointer => |pointer| .{
+                .text = if (pointer.size == .many) std.mem.span(value) else value,
+            },
             else => @compileError("neither text nor a number: " ++ @typeName(@TypeOf(value))),
         };
     }
@@ -22,7 +26,11 @@ pub fn print(buf: []u8, comptime format: []const u8, args: anytype) []u8 {
     return printWords(buf, format, &words(format, args));
 }
 
-pub fn alloc(arena: std.mem.Allocator, comptime format: []const u8, args: anytype) error{OutOfMemory}![:0]u8 {
+pub fn alloc(
+    arena: std.mem.Allocator,
+    comptime format: []const u8,
+    args: anytype,
+) error{OutOfMemory}![:0]u8 {
     return allocWords(arena, format, &words(format, args));
 }
 
@@ -40,7 +48,11 @@ pub noinline fn printWords(buf: []u8, format: []const u8, args: []const Word) []
     return buf[0..@min(buf.len, fill(buf, format, args))];
 }
 
-noinline fn allocWords(arena: std.mem.Allocator, format: []const u8, args: []const Word) error{OutOfMemory}![:0]u8 {
+noinline fn allocWords(
+    arena: std.mem.Allocator,
+    format: []const u8,
+    args: []const Word,
+) error{OutOfMemory}![:0]u8 {
     const out = try arena.allocSentinel(u8, fill(&.{}, format, args), 0);
     _ = fill(out, format, args);
     return out;
@@ -90,7 +102,10 @@ fn putNumber(buf: []u8, len: *usize, number: u64) void {
 test "words and numbers" {
     var buf: [64]u8 = undefined;
     const name: [:0]const u8 = "x";
-    try std.testing.expectEqualStrings("a x, -12 and 18446744073709551615", print(&buf, "a {s}, {d} and {d}", .{ name, @as(i32, -12), @as(u64, std.math.maxInt(u64)) }));
+    try std.testing.expectEqualStrings(
+        "a x, -12 and 18446744073709551615",
+        print(&buf, "a {s}, {d} and {d}", .{ name, @as(i32, -12), @as(u64, std.math.maxInt(u64)) }),
+    );
     try std.testing.expectEqualStrings("cut o", print(buf[0..5], "cut off {d}", .{1}));
     const long = try alloc(std.testing.allocator, "{s}{d}", .{ "long", 7 });
     defer std.testing.allocator.free(long);

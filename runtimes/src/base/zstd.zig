@@ -5,10 +5,22 @@ const sys = @import("syscalls.zig");
 
 extern fn ZSTD_estimateDCtxSize() usize;
 extern fn ZSTD_initStaticDCtx(workspace: [*]u8, size: usize) ?*anyopaque;
-extern fn ZSTD_decompressDCtx(ctx: *anyopaque, dst: [*]u8, capacity: usize, src: [*]const u8, size: usize) usize;
+extern fn ZSTD_decompressDCtx(
+    ctx: *anyopaque,
+    dst: [*]u8,
+    capacity: usize,
+    src: [*]const u8,
+    size: usize,
+) usize;
 extern fn ZSTD_decompressBegin(ctx: *anyopaque) usize;
 extern fn ZSTD_nextSrcSizeToDecompress(ctx: *anyopaque) usize;
-extern fn ZSTD_decompressContinue(ctx: *anyopaque, dst: [*]u8, capacity: usize, src: [*]const u8, size: usize) usize;
+extern fn ZSTD_decompressContinue(
+    ctx: *anyopaque,
+    dst: [*]u8,
+    capacity: usize,
+    src: [*]const u8,
+    size: usize,
+) usize;
 extern fn ZSTD_isError(code: usize) c_uint;
 
 /// The compressor's half of libzstd refers to these; the linker drops it, but wants the names.
@@ -74,7 +86,8 @@ pub const Frame = struct {
             if (want == 0) return false;
             if (want > self.src.len - self.consumed) return error.Corrupt;
             const out = dst[self.produced..];
-            const n = ZSTD_decompressContinue(decoder.context, out.ptr, out.len, self.src.ptr + self.consumed, want);
+            const n = ZSTD_decompressContinue(decoder.context, out.ptr, out.len, self.src.ptr +
+                self.consumed, want);
             if (ZSTD_isError(n) != 0 or n > out.len) return error.Corrupt;
             self.consumed += want;
             self.produced += n;

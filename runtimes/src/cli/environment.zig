@@ -14,7 +14,8 @@ pub const Environment = struct {
 
     fn indexOf(self: *const Environment, name: []const u8) ?usize {
         for (self.words.items, 0..) |word, i| {
-            if (word.len > name.len and word[name.len] == '=' and std.mem.startsWith(u8, word, name)) return i;
+            if (word.len > name.len and
+                word[name.len] == '=' and std.mem.startsWith(u8, word, name)) return i;
         }
         return null;
     }
@@ -28,7 +29,12 @@ pub const Environment = struct {
         } else try self.words.append(arena, copy);
     }
 
-    pub fn set(self: *Environment, arena: std.mem.Allocator, name: []const u8, value: []const u8) !void {
+    pub fn set(
+        self: *Environment,
+        arena: std.mem.Allocator,
+        name: []const u8,
+        value: []const u8,
+    ) !void {
         try self.put(arena, try std.mem.concat(arena, u8, &.{ name, "=", value }));
     }
 
@@ -43,10 +49,17 @@ pub const Environment = struct {
     }
 
     /// The first executable of that name on PATH, seen from where we are.
-    pub fn findProgram(self: *const Environment, arena: std.mem.Allocator, name: []const u8) ?[:0]const u8 {
+    pub fn findProgram(
+        self: *const Environment,
+        arena: std.mem.Allocator,
+        name: []const u8,
+    ) ?[:0]const u8 {
         var dirs = std.mem.splitScalar(u8, self.path(), ':');
         while (dirs.next()) |dir| {
-            const candidate = std.fs.path.joinZ(arena, &.{ if (dir.len == 0) "." else dir, name }) catch return null;
+            const candidate = std.fs.path.joinZ(
+                arena,
+                &.{ if (dir.len == 0) "." else dir, name },
+            ) catch return null;
             const executable = 1;
             sys.do(.faccessat, .{ sys.at_fdcwd, candidate.ptr, executable }) catch continue;
             const st = sys.stat(sys.at_fdcwd, candidate) catch continue;

@@ -25,7 +25,11 @@ pub const Options = struct {
         return std.mem.eql(u8, self.last(flag) orelse return false, "true");
     }
 
-    pub fn all(self: *const Options, arena: std.mem.Allocator, flag: Flag) error{OutOfMemory}![]const []const u8 {
+    pub fn all(
+        self: *const Options,
+        arena: std.mem.Allocator,
+        flag: Flag,
+    ) error{OutOfMemory}![]const []const u8 {
         var out: std.ArrayList([]const u8) = .empty;
         for (self.given) |given| if (given.flag == flag) try out.append(arena, given.value);
         return out.items;
@@ -39,7 +43,11 @@ pub const Problem = struct {
 };
 
 /// `words` without the program's name.
-pub fn parse(arena: std.mem.Allocator, words: []const []const u8, problem: *Problem) error{ Usage, OutOfMemory }!Options {
+pub fn parse(
+    arena: std.mem.Allocator,
+    words: []const []const u8,
+    problem: *Problem,
+) error{ Usage, OutOfMemory }!Options {
     var parser: Parser = .{ .arena = arena, .words = words, .problem = problem };
     while (parser.at < words.len) {
         const word = words[parser.at];
@@ -59,11 +67,15 @@ const Parser = struct {
     given: std.ArrayList(Given) = .empty,
 
     fn long(self: *Parser, word: []const u8) !void {
-        const name, const joined = if (std.mem.cutScalar(u8, word[2..], '=')) |parts| .{ parts[0], @as(?[]const u8, parts[1]) } else .{ word[2..], null };
+        const name, const joined = if (std.mem.cutScalar(u8, word[2..], '=')) |parts|
+            .{ parts[0], @as(?[]const u8, parts[1]) }
+        else
+            .{ word[2..], null };
         for (&flags.table) |*known| if (std.mem.eql(u8, known.name, name)) {
             if (known.value) return self.add(known, joined orelse try self.next(word));
             const state = joined orelse "true";
-            if (!std.mem.eql(u8, state, "true") and !std.mem.eql(u8, state, "false")) return self.fail(word, .not_a_switch);
+            if (!std.mem.eql(u8, state, "true") and !std.mem.eql(u8, state, "false"))
+                return self.fail(word, .not_a_switch);
             return self.add(known, state);
         };
         return self.fail(word, .unknown);
@@ -77,7 +89,8 @@ const Parser = struct {
             } else return self.fail(word, .unknown);
             if (known.value) {
                 const rest = word[i + 1 ..];
-                return self.add(known, if (rest.len == 0) try self.next(word) else if (rest[0] == '=') rest[1..] else rest);
+                const joined = if (rest.len > 0 and rest[0] == '=') rest[1..] else rest;
+                return self.add(known, if (rest.len > 0) joined else try self.next(word));
             }
             try self.add(known, "true");
         }
@@ -100,7 +113,10 @@ const Parser = struct {
 };
 
 /// Words as a shell would split them, but for expansions: quotes and backslashes.
-pub fn split(arena: std.mem.Allocator, text: []const u8) error{ Quote, OutOfMemory }![]const []const u8 {
+pub fn split(
+    arena: std.mem.Allocator,
+    text: []const u8,
+) error{ Quote, OutOfMemory }![]const []const u8 {
     var words: std.ArrayList([]const u8) = .empty;
     var word: std.ArrayList(u8) = .empty;
     var inside = false;
@@ -140,9 +156,18 @@ test "options end at the first word" {
     defer arena_state.deinit();
     const arena = arena_state.allocator();
     var problem: Problem = .{};
-    const o = try parse(arena, &.{ "-e", "A=1", "-eB", "--env=C=3", "--env", "D", "-itv", "./x:/data:ro", "-v=.:/y", "--rm", "input", "-v", "error" }, &problem);
-    try std.testing.expectEqualDeep(@as([]const []const u8, &.{ "A=1", "B", "C=3", "D" }), try o.all(arena, .env));
-    try std.testing.expectEqualDeep(@as([]const []const u8, &.{ "./x:/data:ro", ".:/y" }), try o.all(arena, .volume));
+    const o = try parse(arena, &.{
+        "-e",   "A=1",   "-eB", "--env=C=3", "--env", "D", "-itv", "./x:/data:ro", "-v=.:/y",
+        "--rm", "input", "-v",  "error",
+    }, &problem);
+    try std.testing.expectEqualDeep(
+        @as([]const []const u8, &.{ "A=1", "B", "C=3", "D" }),
+        try o.all(arena, .env),
+    );
+    try std.testing.expectEqualDeep(
+        @as([]const []const u8, &.{ "./x:/data:ro", ".:/y" }),
+        try o.all(arena, .volume),
+    );
     try std.testing.expectEqualDeep(@as([]const []const u8, &.{ "input", "-v", "error" }), o.args);
     const dashes = try parse(arena, &.{ "--", "-x" }, &problem);
     try std.testing.expectEqualDeep(@as([]const []const u8, &.{"-x"}), dashes.args);
@@ -174,6 +199,9 @@ test "words of a line" {
     var arena = std.heap.ArenaAllocator.init(std.testing.allocator);
     defer arena.deinit();
     const words = try split(arena.allocator(), " -e 'A=b c' \"d'\\\"e\"\\ f ''\n");
-    try std.testing.expectEqualDeep(@as([]const []const u8, &.{ "-e", "A=b c", "d'\"e f", "" }), words);
+    try std.testing.expectEqualDeep(
+        @as([]const []const u8, &.{ "-e", "A=b c", "d'\"e f", "" }),
+        words,
+    );
     try std.testing.expectError(error.Quote, split(arena.allocator(), "'a"));
 }

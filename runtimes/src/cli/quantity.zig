@@ -36,7 +36,8 @@ pub fn bytes(given: []const u8) ?u64 {
     const power: u6 = for ("bkmgt", 0..) |letter, i| {
         if (name[0] == letter) break @intCast(i);
     } else return null;
-    if (name.len > 1 and !(power > 0 and (std.mem.eql(u8, name[1..], "b") or std.mem.eql(u8, name[1..], "ib")))) return null;
+    if (name.len > 1 and !(power > 0 and
+        (std.mem.eql(u8, name[1..], "b") or std.mem.eql(u8, name[1..], "ib")))) return null;
     return std.math.mul(u64, count, @as(u64, 1) << (10 * power)) catch null;
 }
 
@@ -62,9 +63,11 @@ test "quantities" {
     try std.testing.expectEqual(512 << 20, bytes("512m").?);
     try std.testing.expectEqual(2 << 30, bytes("2GiB").?);
     try std.testing.expectEqual(7, bytes("7b").?);
-    for ([_][]const u8{ "", "m", "1x", "1mx", "-1", "99999999999t", "1_0m", "+1" }) |wrong| try std.testing.expect(bytes(wrong) == null);
+    for ([_][]const u8{ "", "m", "1x", "1mx", "-1", "99999999999t", "1_0m", "+1" }) |wrong|
+        try std.testing.expect(bytes(wrong) == null);
     try std.testing.expectEqual(1500, thousandths("1.5").?);
     try std.testing.expectEqual(250, thousandths(".25").?);
-    for ([_][]const u8{ "", ".", "x", "1.x", "1.500x", "+1", "1_0" }) |wrong| try std.testing.expect(thousandths(wrong) == null);
+    for ([_][]const u8{ "", ".", "x", "1.x", "1.500x", "+1", "1_0" }) |wrong|
+        try std.testing.expect(thousandths(wrong) == null);
     try std.testing.expectEqual(unlimited, limit("-1").?);
 }

@@ -22,17 +22,24 @@ pub const HostAccess = struct {
     all_devices: bool = false,
 };
 
-pub fn apply(arena: std.mem.Allocator, spec: *config.Spec, options: *const Options, image: users.Image) !HostAccess {
+pub fn apply(
+    arena: std.mem.Allocator,
+    spec: *config.Spec,
+    options: *const Options,
+    image: users.Image,
+) !HostAccess {
     var host_access: HostAccess = .{};
     const process = &spec.process;
     if (options.last(.user)) |wanted| try setUser(arena, process, wanted, image);
     if (options.last(.workdir)) |path| {
-        if (path.len == 0 or path[0] != '/') log.die("--workdir {s}: write an absolute path", .{path});
+        if (path.len == 0 or path[0] != '/')
+            log.die("--workdir {s}: write an absolute path", .{path});
         process.cwd = path;
     }
     if (options.has(.read_only)) spec.root.readonly = true;
     if (options.last(.hostname)) |name| {
-        if (name.len == 0 or name.len > 64) log.die("--hostname {s}: a name has 1 to 64 letters", .{name});
+        if (name.len == 0 or name.len > 64)
+            log.die("--hostname {s}: a name has 1 to 64 letters", .{name});
         spec.hostname = name;
         try addNamespace(arena, spec, "uts");
     }
@@ -45,12 +52,18 @@ pub fn apply(arena: std.mem.Allocator, spec: *config.Spec, options: *const Optio
         host_access = .{ .unconfined = true, .all_devices = true };
     }
     try setCapabilities(arena, process, options);
-    for (try options.all(arena, .security_opt)) |given| try security(arena, spec, &host_access, given);
+    for (try options.all(arena, .security_opt)) |given|
+        try security(arena, spec, &host_access, given);
     try cdi.apply(arena, spec, options);
     return host_access;
 }
 
-fn setUser(arena: std.mem.Allocator, process: *config.Process, wanted: []const u8, image: users.Image) !void {
+fn setUser(
+    arena: std.mem.Allocator,
+    process: *config.Process,
+    wanted: []const u8,
+    image: users.Image,
+) !void {
     const old_home = image.home(process.user.uid);
     const root_before = process.user.uid == 0;
     const umask = process.user.umask;
@@ -73,47 +86,60 @@ fn setUser(arena: std.mem.Allocator, process: *config.Process, wanted: []const u
 
 fn addNamespace(arena: std.mem.Allocator, spec: *config.Spec, kind: []const u8) !void {
     if (spec.linux.hasNamespace(kind)) return;
-    spec.linux.namespaces = try std.mem.concat(arena, config.Namespace, &.{ spec.linux.namespaces, &.{.{ .type = kind }} });
+    spec.linux.namespaces = try std.mem.concat(arena, config.Namespace, &.{
+        spec.linux.namespaces,
+        &.{.{ .type = kind }},
+    });
 }
 
 /// The machine's, unless there is to be none: config.json of the old tool's payloads may list a
 /// network namespace, which it never used.
 fn network(arena: std.mem.Allocator, spec: *config.Spec, options: *const Options) !void {
     var kept: std.ArrayList(config.Namespace) = .empty;
-    for (spec.linux.namespaces) |namespace| if (!std.mem.eql(u8, namespace.type, "network")) try kept.append(arena, namespace);
+    for (spec.linux.namespaces) |namespace|
+        if (!std.mem.eql(u8, namespace.type, "network")) try kept.append(arena, namespace);
     spec.linux.namespaces = kept.items;
     const none = if (options.last(.network)) |name| std.mem.eql(u8, name, "none") else false;
     if (options.last(.network)) |name| if (!none and !std.mem.eql(u8, name, "host"))
         log.die("--network {s}: there is the machine's network (host), or none", .{name});
     if (none) try addNamespace(arena, spec, "network");
     if (options.last(.publish)) |port| {
-        if (none) log.die("--publish {s}: with --network none there is nothing to publish", .{port});
-        log.note("--publish {s} is not needed: the network is the machine's, and the app's ports are open on it as they are", .{port});
+        if (none)
+            log.die("--publish {s}: with --network none there is nothing to publish", .{port});
+        log.note("--publish {s} is not needed: the network is the machine's, and the app's " ++
+            "ports are open on it as they are", .{port});
     }
 }
 
 fn tmpfs(arena: std.mem.Allocator, spec: *config.Spec, given: []const u8) !void {
     const path, const words = std.mem.cutScalar(u8, given, ':') orelse .{ given, "" };
-    if (path.len == 0 or path[0] != '/') log.die("--tmpfs {s}: write /PATH or /PATH:OPTIONS", .{given});
+    if (path.len == 0 or path[0] != '/')
+        log.die("--tmpfs {s}: write /PATH or /PATH:OPTIONS", .{given});
     var list: std.ArrayList([]const u8) = .empty;
     // Docker's defaults, which what is given may take back.
     try list.appendSlice(arena, &.{ "nosuid", "nodev", "noexec", "mode=1777" });
     var each = std.mem.tokenizeScalar(u8, words, ',');
     while (each.next()) |word| try list.append(arena, word);
-    spec.mounts = try std.mem.concat(arena, config.Mount, &.{ spec.mounts, &.{.{ .destination = path, .type = "tmpfs", .source = "tmpfs", .options = list.items }} });
+    spec.mounts = try std.mem.concat(arena, config.Mount, &.{ spec.mounts, &.{
+        .{ .destination = path, .type = "tmpfs", .source = "tmpfs", .options = list.items },
+    } });
 }
 
 fn limit(arena: std.mem.Allocator, process: *config.Process, given: []const u8) !void {
-    const name, const values = std.mem.cutScalar(u8, given, '=') orelse log.die("--ulimit {s}: write NAME=SOFT[:HARD]", .{given});
+    const name, const values = std.mem.cutScalar(u8, given, '=') orelse
+        log.die("--ulimit {s}: write NAME=SOFT[:HARD]", .{given});
     const soft, const hard = std.mem.cutScalar(u8, values, ':') orelse .{ values, values };
     const kind = try std.ascii.allocUpperString(arena, name);
     if (!rlimits.isKnown(kind)) log.die("--ulimit {s}: there is no such limit", .{given});
     const rlimit: config.Rlimit = .{
         .type = kind,
-        .soft = quantity.limit(soft) orelse log.die("--ulimit {s}: write NAME=SOFT[:HARD]", .{given}),
-        .hard = quantity.limit(hard) orelse log.die("--ulimit {s}: write NAME=SOFT[:HARD]", .{given}),
+        .soft = quantity.limit(soft) orelse
+            log.die("--ulimit {s}: write NAME=SOFT[:HARD]", .{given}),
+        .hard = quantity.limit(hard) orelse
+            log.die("--ulimit {s}: write NAME=SOFT[:HARD]", .{given}),
     };
-    if (rlimit.soft > rlimit.hard) log.die("--ulimit {s}: the soft limit is above the hard one", .{given});
+    if (rlimit.soft > rlimit.hard)
+        log.die("--ulimit {s}: the soft limit is above the hard one", .{given});
     process.rlimits = try std.mem.concat(arena, config.Rlimit, &.{ process.rlimits, &.{rlimit} });
 }
 
@@ -127,7 +153,11 @@ fn privileged(spec: *config.Spec) void {
     spec.linux.readonlyPaths = &.{};
 }
 
-fn setCapabilities(arena: std.mem.Allocator, process: *config.Process, options: *const Options) !void {
+fn setCapabilities(
+    arena: std.mem.Allocator,
+    process: *config.Process,
+    options: *const Options,
+) !void {
     const dropped = try options.all(arena, .cap_drop);
     const added = try options.all(arena, .cap_add);
     if (dropped.len + added.len == 0) return;
@@ -144,26 +174,41 @@ fn named(arena: std.mem.Allocator, option: []const u8, list: []const []const u8)
     var set: u64 = 0;
     for (list) |given| {
         const name = try std.ascii.allocUpperString(arena, given);
-        const one = if (std.mem.eql(u8, name, "ALL")) capabilities.setOf(&capabilities.names) else capabilities.setOf(&.{name});
+        const one = if (std.mem.eql(u8, name, "ALL"))
+            capabilities.setOf(&capabilities.names)
+        else
+            capabilities.setOf(&.{name});
         if (one == 0) log.die("{s} {s}: there is no such capability", .{ option, given });
         set |= one;
     }
     return set;
 }
 
-fn security(arena: std.mem.Allocator, spec: *config.Spec, host_access: *HostAccess, given: []const u8) !void {
+fn security(
+    arena: std.mem.Allocator,
+    spec: *config.Spec,
+    host_access: *HostAccess,
+    given: []const u8,
+) !void {
     const at = std.mem.findAny(u8, given, "=:") orelse given.len;
     const key = given[0..at];
     const value = if (at == given.len) "true" else given[at + 1 ..];
     if (std.mem.eql(u8, key, "no-new-privileges")) {
         spec.process.noNewPrivileges = !std.mem.eql(u8, value, "false");
     } else if (!std.mem.eql(u8, key, "seccomp")) {
-        log.die("--security-opt {s}: seccomp=FILE, seccomp=unconfined and no-new-privileges are known", .{given});
+        log.die(
+            "--security-opt {s}: seccomp=FILE, seccomp=unconfined and no-new-privileges are known",
+            .{given},
+        );
     } else if (std.mem.eql(u8, value, "unconfined")) {
         host_access.unconfined = true;
     } else {
         host_access.unconfined = false;
-        const content = sys.readLarge(sys.at_fdcwd, try arena.dupeSentinel(u8, value, 0), config.size_max) catch |err|
+        const content = sys.readLarge(
+            sys.at_fdcwd,
+            try arena.dupeSentinel(u8, value, 0),
+            config.size_max,
+        ) catch |err|
             log.die("--security-opt {s}: {s}", .{ given, errno.text(err) });
         spec.linux.seccomp = @import("json.zig").parse(arena, content) catch |err| switch (err) {
             error.OutOfMemory => |e| return e,

@@ -39,28 +39,40 @@ pub fn isName(device: []const u8) bool {
 fn gpus(arena: std.mem.Allocator, asked: *std.ArrayList([]const u8), given: []const u8) !void {
     const value = std.mem.trim(u8, given, "\"");
     if (std.mem.eql(u8, value, "all")) return asked.append(arena, "nvidia.com/gpu=all");
-    const list = std.mem.cutPrefix(u8, value, "device=") orelse log.die("--gpus {s}: write all or device=NAME[,NAME]", .{given});
+    const list = std.mem.cutPrefix(u8, value, "device=") orelse
+        log.die("--gpus {s}: write all or device=NAME[,NAME]", .{given});
     var names = std.mem.tokenizeScalar(u8, list, ',');
-    while (names.next()) |name| try asked.append(arena, try text.alloc(arena, "nvidia.com/gpu={s}", .{name}));
+    while (names.next()) |name|
+        try asked.append(arena, try text.alloc(arena, "nvidia.com/gpu={s}", .{name}));
 }
 
 fn readAll(arena: std.mem.Allocator) ![]const Value {
     var specs: std.ArrayList(Value) = .empty;
     for (places) |place| {
-        const dir = sys.openat(sys.at_fdcwd, place, .{ .DIRECTORY = true, .CLOEXEC = true }, 0) catch continue;
+        const dir = sys.openat(
+            sys.at_fdcwd,
+            place,
+            .{ .DIRECTORY = true, .CLOEXEC = true },
+            0,
+        ) catch continue;
         defer sys.close(dir);
         var list: DirIterator = .{ .fd = dir };
         while (try list.next()) |name| {
             const file = std.mem.span(name);
             // No others (SPEC.md).
-            const parse = if (std.mem.endsWith(u8, file, ".json")) &json.parse else if (std.mem.endsWith(u8, file, ".yaml")) &yaml.parse else continue;
+            const parse = if (std.mem.endsWith(u8, file, ".json"))
+                &json.parse
+            else if (std.mem.endsWith(u8, file, ".yaml")) &yaml.parse else continue;
             const content = sys.readLarge(dir, name, size_max) catch |err| {
                 if (err != error.FBIG) continue;
                 log.die("{s}/{s} is larger than {d} bytes", .{ place, file, size_max });
             };
             const value = parse(arena, content) catch |err| switch (err) {
                 error.OutOfMemory => |e| return e,
-                error.Json => log.die("{s}/{s} is neither JSON nor YAML as tools write it", .{ place, file }),
+                error.Json => log.die(
+                    "{s}/{s} is neither JSON nor YAML as tools write it",
+                    .{ place, file },
+                ),
             };
             try specs.append(arena, value);
         }
@@ -74,12 +86,16 @@ fn add(arena: std.mem.Allocator, spec: *config.Spec, specs: []const Value, name:
     for (specs) |each| {
         if (!std.mem.eql(u8, try textOf(each, "kind"), kind)) continue;
         for (each.list("devices") catch malformed(name)) |device| {
-            if (std.mem.eql(u8, try textOf(device, "name"), wanted)) found = .{ .spec = each, .device = device };
+            if (std.mem.eql(u8, try textOf(device, "name"), wanted))
+                found = .{ .spec = each, .device = device };
         }
     }
-    const device = found orelse log.die("no specification in /etc/cdi or /var/run/cdi names the device {s}", .{name});
+    const device = found orelse
+        log.die("no specification in /etc/cdi or /var/run/cdi names the device {s}", .{name});
     for ([_]Value{ device.spec, device.device }) |holder|
-        edit(arena, spec, name, holder.get("containerEdits") orelse continue) catch |err| switch (err) {
+        edit(arena, spec, name, holder.get(
+            "containerEdits",
+        ) orelse continue) catch |err| switch (err) {
             error.Json => malformed(name),
             else => return err,
         };
@@ -102,25 +118,47 @@ fn edit(arena: std.mem.Allocator, spec: *config.Spec, name: []const u8, edits: V
     for (try edits.list("deviceNodes")) |node| {
         const path = try textOf(node, "path");
         const host = try textOf(node, "hostPath");
-        try mounts.append(arena, try bind(arena, name, if (host.len > 0) host else path, path, &.{}));
+        try mounts.append(
+            arena,
+            try bind(arena, name, if (host.len > 0) host else path, path, &.{}),
+        );
     }
     for (try edits.list("mounts")) |mount| {
         var options: std.ArrayList([]const u8) = .empty;
         for (try mount.list("options")) |option| try options.append(arena, try option.text());
-        try mounts.append(arena, try bind(arena, name, try textOf(mount, "hostPath"), try textOf(mount, "containerPath"), options.items));
+        try mounts.append(arena, try bind(
+            arena,
+            name,
+            try textOf(mount, "hostPath"),
+            try textOf(mount, "containerPath"),
+            options.items,
+        ));
     }
     spec.mounts = try std.mem.concat(arena, config.Mount, &.{ spec.mounts, mounts.items });
     if ((try edits.list("hooks")).len > 0) log.note("the hooks of {s} are not run", .{name});
 }
 
-fn bind(arena: std.mem.Allocator, name: []const u8, source: []const u8, target: []const u8, options: []const []const u8) !config.Mount {
-    if (source.len == 0 or target.len == 0 or source[0] != '/' or target[0] != '/') return error.Json;
+fn bind(
+    arena: std.mem.Allocator,
+    name: []const u8,
+    source: []const u8,
+    target: []const u8,
+    options: []const []const u8,
+) !config.Mount {
+    if (source.len == 0 or target.len == 0 or source[0] != '/' or target[0] != '/')
+        return error.Json;
     _ = sys.stat(sys.at_fdcwd, try arena.dupeSentinel(u8, source, 0)) catch |err|
         log.die("{s} needs {s}: {s}", .{ name, source, errno.text(err) });
-    return .{ .destination = target, .type = "bind", .source = source, .options = try std.mem.concat(arena, []const u8, &.{ options, &.{"rbind"} }) };
+    return .{
+        .destination = target,
+        .type = "bind",
+        .source = source,
+        .options = try std.mem.concat(arena, []const u8, &.{ options, &.{"rbind"} }),
+    };
 }
 
 test "names of devices" {
     try std.testing.expect(isName("vendor.com/class=name"));
-    for ([_][]const u8{ "/dev/x", "/dev/x=y", "vendor.com/class", "vendor.com/class=" }) |other| try std.testing.expect(!isName(other));
+    for ([_][]const u8{ "/dev/x", "/dev/x=y", "vendor.com/class", "vendor.com/class=" }) |other|
+        try std.testing.expect(!isName(other));
 }

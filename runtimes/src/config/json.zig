@@ -1,5 +1,6 @@
 //! JSON (RFC 8259) into a tree of values, and from there into structs. What is asked of it is
-//! config.json and its like: no floating point, no streams, and so a tenth of the standard library's.
+//! config.json and its like: no floating point, no streams, and so a tenth of the standard
+//! library's.
 const std = @import("std");
 const quantity = @import("../cli/quantity.zig");
 
@@ -27,7 +28,8 @@ pub const Value = union(enum) {
         while (i > 0) {
             i -= 1;
             const member = &self.object[i];
-            if (std.mem.eql(u8, member.name, name)) return if (member.value == .null) null else member.value;
+            if (std.mem.eql(u8, member.name, name))
+                return if (member.value == .null) null else member.value;
         }
         return null;
     }
@@ -67,7 +69,10 @@ pub const Value = union(enum) {
         switch (@typeInfo(T)) {
             .bool => return if (self == .boolean) self.boolean else error.Json,
             .int => return self.integer(T),
-            .optional => |optional| return if (self == .null) null else try self.decode(optional.child, arena),
+            .optional => |optional| return if (self == .null)
+                null
+            else
+                try self.decode(optional.child, arena),
             .pointer => |pointer| {
                 const from = try self.items();
                 const out = try arena.alloc(pointer.child, from.len);
@@ -77,7 +82,8 @@ pub const Value = union(enum) {
             .@"struct" => |info| {
                 if (self != .object) return error.Json;
                 var out: T = undefined;
-                inline for (info.field_names, info.field_types, info.field_attrs) |name, Field, attributes| {
+                const fields = .{ info.field_names, info.field_types, info.field_attrs };
+                inline for (fields[0], fields[1], fields[2]) |name, Field, attributes| {
                     if (self.get(name)) |member| {
                         @field(out, name) = try member.decode(Field, arena);
                     } else if (attributes.defaultValue(Field)) |default| {
@@ -110,7 +116,8 @@ const Parser = struct {
     at: usize = 0,
 
     fn space(self: *Parser) void {
-        while (self.at < self.text.len and std.mem.findScalar(u8, " \t\r\n", self.text[self.at]) != null) self.at += 1;
+        while (self.at < self.text.len and
+            std.mem.findScalar(u8, " \t\r\n", self.text[self.at]) != null) self.at += 1;
     }
 
     fn take(self: *Parser) error{Json}!u8 {
@@ -137,7 +144,10 @@ const Parser = struct {
                     if (!self.takeIf('"')) return error.Json;
                     const name = try self.string();
                     if (!self.takeIf(':')) return error.Json;
-                    try members.append(self.arena, .{ .name = name, .value = try self.value(depth + 1) });
+                    try members.append(
+                        self.arena,
+                        .{ .name = name, .value = try self.value(depth + 1) },
+                    );
                     if (self.takeIf(',')) continue;
                     return if (self.takeIf('}')) .{ .object = members.items } else error.Json;
                 }
@@ -154,12 +164,14 @@ const Parser = struct {
             '"' => return .{ .string = try self.string() },
             else => {
                 const start = self.at - 1;
-                while (self.at < self.text.len and std.mem.findScalar(u8, " \t\r\n,]}", self.text[self.at]) == null) self.at += 1;
+                while (self.at < self.text.len and
+                    std.mem.findScalar(u8, " \t\r\n,]}", self.text[self.at]) == null) self.at += 1;
                 const word = self.text[start..self.at];
                 if (std.mem.eql(u8, word, "null")) return .null;
                 if (std.mem.eql(u8, word, "true")) return .{ .boolean = true };
                 if (std.mem.eql(u8, word, "false")) return .{ .boolean = false };
-                for (word) |byte| if (std.mem.findScalar(u8, "0123456789+-.eE", byte) == null) return error.Json;
+                for (word) |byte|
+                    if (std.mem.findScalar(u8, "0123456789+-.eE", byte) == null) return error.Json;
                 return .{ .number = word };
             },
         }
@@ -194,7 +206,8 @@ const Parser = struct {
         var rune: u21 = try self.unit();
         if (rune >= 0xd800 and rune < 0xe000) {
             // A pair of surrogates is one character; half a pair is none.
-            if (rune >= 0xdc00 or try self.take() != '\\' or try self.take() != 'u') return error.Json;
+            if (rune >= 0xdc00 or try self.take() != '\\' or try self.take() != 'u')
+                return error.Json;
             const low = try self.unit();
             if (low < 0xdc00 or low >= 0xe000) return error.Json;
             rune = 0x10000 + ((rune - 0xd800) << 10) + (low - 0xdc00);
@@ -217,7 +230,8 @@ test "values" {
     defer arena_state.deinit();
     const arena = arena_state.allocator();
     const root = try parse(arena,
-        \\ {"a": [1, -2, 18446744073709551615, true, null, "x\n\u00e9\ud83d\ude00\/"], "b": {}, "a2": 1.5, "b": {"c": "d"}}
+        \\ {"a": [1, -2, 18446744073709551615, true, null, "x\n\u00e9\ud83d\ude00\/"],
+        \\ "b": {}, "a2": 1.5, "b": {"c": "d"}}
     );
     const list = try root.get("a").?.items();
     try std.testing.expectEqual(-2, try list[1].integer(i32));
@@ -233,10 +247,18 @@ test "structs" {
     var arena_state = std.heap.ArenaAllocator.init(std.testing.allocator);
     defer arena_state.deinit();
     const arena = arena_state.allocator();
-    const T = struct { name: []const u8, list: []const u32 = &.{}, deep: ?struct { on: bool = true } = null };
-    const got = try (try parse(arena, "{\"name\":\"n\",\"list\":[3],\"deep\":{},\"more\":1}")).decode(T, arena);
+    const T = struct { name: []const u8, list: []const u32 = &.{}, deep: ?struct {
+        on: bool = true,
+    } = null };
+    const got = try (try parse(
+        arena,
+        "{\"name\":\"n\",\"list\":[3],\"deep\":{},\"more\":1}",
+    )).decode(T, arena);
     try std.testing.expectEqualDeep(T{ .name = "n", .list = &.{3}, .deep = .{} }, got);
-    const nulls = try (try parse(arena, "{\"name\":\"n\",\"list\":null,\"deep\":null}")).decode(T, arena);
+    const nulls = try (try parse(arena, "{\"name\":\"n\",\"list\":null,\"deep\":null}")).decode(
+        T,
+        arena,
+    );
     try std.testing.expectEqualDeep(T{ .name = "n" }, nulls);
     for ([_][]const u8{ "{}", "[]", "{\"name\":1}", "{\"name\":\"\",\"list\":{}}" }) |text|
         try std.testing.expectError(error.Json, (try parse(arena, text)).decode(T, arena));
@@ -245,6 +267,22 @@ test "structs" {
 test "what is not JSON" {
     var arena_state = std.heap.ArenaAllocator.init(std.testing.allocator);
     defer arena_state.deinit();
-    const cases = [_][]const u8{ "", "{", "[1", "[1,]", "{\"a\"}", "{\"a\":1,}", "\"", "\"\\", "\"\\u12", "\"\\ud800\"", "\"\n\"", "nul", "1 2", &@as([100]u8, @splat('[')) };
-    for (cases) |text| try std.testing.expectError(error.Json, parse(arena_state.allocator(), text));
+    const cases = [_][]const u8{
+        "",
+        "{",
+        "[1",
+        "[1,]",
+        "{\"a\"}",
+        "{\"a\":1,}",
+        "\"",
+        "\"\\",
+        "\"\\u12",
+        "\"\\ud800\"",
+        "\"\n\"",
+        "nul",
+        "1 2",
+        &@as([100]u8, @splat('[')),
+    };
+    for (cases) |text|
+        try std.testing.expectError(error.Json, parse(arena_state.allocator(), text));
 }

@@ -24,7 +24,10 @@ const option_flags = [_]struct { name: []const u8, set: usize, clear: usize = 0 
     .{ .name = "exec", .set = 0, .clear = MS.noexec },
 };
 /// Options that say how mounts spread, which ours do not, or that other runtimes invented.
-const without_meaning = [_][]const u8{ "private", "rprivate", "slave", "rslave", "shared", "rshared", "unbindable", "runbindable", "tmpcopyup" };
+const without_meaning = [_][]const u8{
+    "private",   "rprivate", "slave", "rslave", "shared", "rshared", "unbindable", "runbindable",
+    "tmpcopyup",
+};
 
 pub fn parse(arena: std.mem.Allocator, options: []const []const u8) !Parsed {
     var out: Parsed = .{ .data = "" };

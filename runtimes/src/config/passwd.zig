@@ -30,7 +30,11 @@ pub fn findGroup(table: []const u8, name: []const u8) ?u32 {
 }
 
 /// The groups that list the user as a member.
-pub fn memberships(arena: std.mem.Allocator, table: []const u8, user: []const u8) error{OutOfMemory}![]const u32 {
+pub fn memberships(
+    arena: std.mem.Allocator,
+    table: []const u8,
+    user: []const u8,
+) error{OutOfMemory}![]const u32 {
     var out: std.ArrayList(u32) = .empty;
     var groups: Groups = .{ .lines = std.mem.tokenizeScalar(u8, table, '\n') };
     while (groups.next()) |group| {
@@ -79,5 +83,9 @@ test "users and groups" {
     try std.testing.expect(findGroup(groups, "broken") == null);
     var arena = std.heap.ArenaAllocator.init(std.testing.allocator);
     defer arena.deinit();
-    try std.testing.expectEqualSlices(u32, &.{ 10, 8 }, try memberships(arena.allocator(), groups, "me"));
+    try std.testing.expectEqualSlices(
+        u32,
+        &.{ 10, 8 },
+        try memberships(arena.allocator(), groups, "me"),
+    );
 }

@@ -81,9 +81,17 @@ pub const Namespace = struct { type: []const u8 };
 
 /// The bundle's config.json, as text.
 pub fn readText(arena: std.mem.Allocator, reader: *Reader) ![]const u8 {
-    return reader.readRootFile(try reader.newDecoder(), arena, "config.json", size_max) catch |err| switch (err) {
+    return reader.readRootFile(
+        try reader.newDecoder(),
+        arena,
+        "config.json",
+        size_max,
+    ) catch |err| switch (err) {
         error.OutOfMemory => |e| return e,
-        error.TooLarge => log.die("the payload's config.json is larger than {d} bytes", .{size_max}),
+        error.TooLarge => log.die(
+            "the payload's config.json is larger than {d} bytes",
+            .{size_max},
+        ),
         else => log.die("the payload is damaged: config.json cannot be read", .{}),
     } orelse log.die("the payload holds no config.json", .{});
 }
@@ -95,9 +103,17 @@ pub fn parse(arena: std.mem.Allocator, text: []const u8) json.Error!Spec {
 /// The command: docker's rule is that arguments given take the place of the image's Cmd. The two
 /// are told apart by annotations; a payload of the old tool has none, and arguments are appended
 /// as it did.
-pub fn command(arena: std.mem.Allocator, spec: *const Spec, instead: ?[]const u8, given: []const []const u8) ![]const []const u8 {
+pub fn command(
+    arena: std.mem.Allocator,
+    spec: *const Spec,
+    instead: ?[]const u8,
+    given: []const []const u8,
+) ![]const []const u8 {
     // Docker's rule for another entrypoint: the image's Cmd was meant for the image's.
-    if (instead) |program| return std.mem.concat(arena, []const u8, &.{ if (program.len > 0) &.{program} else &.{}, given });
+    if (instead) |program| return std.mem.concat(arena, []const u8, &.{
+        if (program.len > 0) &.{program} else &.{},
+        given,
+    });
     const entrypoint = try list(arena, spec, "dev.dockerc.entrypoint");
     const cmd = try list(arena, spec, "dev.dockerc.cmd");
     if (entrypoint == null and cmd == null) {
@@ -109,7 +125,11 @@ pub fn command(arena: std.mem.Allocator, spec: *const Spec, instead: ?[]const u8
 }
 
 /// An annotation that holds a list of words.
-pub fn list(arena: std.mem.Allocator, spec: *const Spec, name: []const u8) json.Error!?[]const []const u8 {
+pub fn list(
+    arena: std.mem.Allocator,
+    spec: *const Spec,
+    name: []const u8,
+) json.Error!?[]const []const u8 {
     return try json.parseTexts(arena, spec.annotation(name) orelse return null);
 }
 
@@ -118,20 +138,36 @@ test "arguments replace cmd, or are appended" {
     defer arena_state.deinit();
     const arena = arena_state.allocator();
     const ours = try parse(arena,
-        \\{"ociVersion":"1.0.0","process":{"args":["/e","c"],"user":{"uid":5,"gid":6,"additionalGids":[7]},"cwd":"/w"},
+        \\{"ociVersion":"1.0.0","process":{"args":["/e","c"],
+        \\ "user":{"uid":5,"gid":6,"additionalGids":[7]},"cwd":"/w"},
         \\ "annotations":{"dev.dockerc.entrypoint":"[\"/e\"]","dev.dockerc.cmd":"[\"c\"]"},
-        \\ "linux":{"namespaces":[{"type":"pid"},{"type":"mount","path":""}],"unknown":[1,{"x":null}]}}
+        \\ "linux":{"namespaces":[{"type":"pid"},{"type":"mount","path":""}],
+        \\ "unknown":[1,{"x":null}]}}
     );
     try std.testing.expectEqual(5, ours.process.user.uid);
     try std.testing.expect(ours.linux.hasNamespace("pid") and !ours.linux.hasNamespace("network"));
-    try std.testing.expectEqualDeep(@as([]const []const u8, &.{ "/e", "c" }), try command(arena, &ours, null, &.{}));
-    try std.testing.expectEqualDeep(@as([]const []const u8, &.{ "/e", "x" }), try command(arena, &ours, null, &.{"x"}));
+    try std.testing.expectEqualDeep(
+        @as([]const []const u8, &.{ "/e", "c" }),
+        try command(arena, &ours, null, &.{}),
+    );
+    try std.testing.expectEqualDeep(
+        @as([]const []const u8, &.{ "/e", "x" }),
+        try command(arena, &ours, null, &.{"x"}),
+    );
 
-    try std.testing.expectEqualDeep(@as([]const []const u8, &.{ "/f", "x" }), try command(arena, &ours, "/f", &.{"x"}));
-    try std.testing.expectEqualDeep(@as([]const []const u8, &.{"x"}), try command(arena, &ours, "", &.{"x"}));
+    try std.testing.expectEqualDeep(
+        @as([]const []const u8, &.{ "/f", "x" }),
+        try command(arena, &ours, "/f", &.{"x"}),
+    );
+    try std.testing.expectEqualDeep(@as([]const []const u8, &.{
+        "x",
+    }), try command(arena, &ours, "", &.{"x"}));
 
     const theirs = try parse(arena, "{\"process\":{\"args\":[\"sh\"]}}");
-    try std.testing.expectEqualDeep(@as([]const []const u8, &.{ "sh", "-c" }), try command(arena, &theirs, null, &.{"-c"}));
+    try std.testing.expectEqualDeep(
+        @as([]const []const u8, &.{ "sh", "-c" }),
+        try command(arena, &theirs, null, &.{"-c"}),
+    );
 }
 
 test "what is not a config" {

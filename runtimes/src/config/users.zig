@@ -26,14 +26,18 @@ pub const Image = struct {
         const known = passwd.find(users, key);
         if (known == null and id == null) log.die("the image knows no user {s}", .{who});
         const gid = if (group) |name|
-            quantity.number(u32, name) orelse passwd.findGroup(groups, name) orelse log.die("the image knows no group {s}", .{name})
+            quantity.number(u32, name) orelse passwd.findGroup(groups, name) orelse
+                log.die("the image knows no group {s}", .{name})
         else if (known) |user| user.gid else 0;
         return .{
             .{
                 .uid = if (known) |user| user.uid else id.?,
                 .gid = gid,
                 // A group that was asked for is the only one, as docker has it.
-                .additionalGids = if (known != null and group == null) try passwd.memberships(self.arena, groups, known.?.name) else &.{},
+                .additionalGids = if (known != null and group == null)
+                    try passwd.memberships(self.arena, groups, known.?.name)
+                else
+                    &.{},
             },
             if (known) |user| user.home else "/",
         };
@@ -55,7 +59,8 @@ pub const Image = struct {
         const decoder = try self.reader.newDecoder();
         const top = self.reader.superblock.root_inode;
         const root = try path.find(self.reader, decoder, top, self.root) orelse return error.NOENT;
-        const found = try path.find(self.reader, decoder, root.reference, file) orelse return error.NOENT;
+        const found = try path.find(self.reader, decoder, root.reference, file) orelse
+            return error.NOENT;
         return self.reader.readFile(decoder, self.arena, &found.inode, table_max);
     }
 };

@@ -27,7 +27,10 @@ pub fn open(arena: std.mem.Allocator, spec: *config.Spec, options: *const Option
     for (options.given) |given| switch (given.flag) {
         .volume => try volumes.append(arena, try openVolume(arena, given.value)),
         .mount => try openMount(arena, spec, &volumes, given.value),
-        .device => if (!cdi.isName(given.value)) try volumes.append(arena, try openDevice(arena, given.value)),
+        .device => if (!cdi.isName(given.value)) try volumes.append(
+            arena,
+            try openDevice(arena, given.value),
+        ),
         else => {},
     };
     const binds = try arena.alloc(?sources.Source, spec.mounts.len);
@@ -50,8 +53,13 @@ fn openSource(arena: std.mem.Allocator, mount: config.Mount) !?sources.Source {
 const Volume = struct { source: []const u8, destination: []const u8, readonly: bool };
 
 fn openVolume(arena: std.mem.Allocator, given: []const u8) !sources.Volume {
-    const volume = parseVolume(given) orelse log.die("not a volume: {s}; write SOURCE:/TARGET or SOURCE:/TARGET:ro", .{given});
-    return .{ .source = try openOrMake(arena, volume.source), .destination = volume.destination, .readonly = volume.readonly };
+    const volume = parseVolume(given) orelse
+        log.die("not a volume: {s}; write SOURCE:/TARGET or SOURCE:/TARGET:ro", .{given});
+    return .{
+        .source = try openOrMake(arena, volume.source),
+        .destination = volume.destination,
+        .readonly = volume.readonly,
+    };
 }
 
 fn parseVolume(given: []const u8) ?Volume {
@@ -66,7 +74,10 @@ fn parseVolume(given: []const u8) ?Volume {
             continue;
         }
         // Labels of SELinux, caches of macOS and propagation have no meaning here.
-        for ([_][]const u8{ "rw", "z", "Z", "cached", "delegated", "consistent", "rprivate", "private", "rslave", "slave", "rshared", "shared", "nocopy" }) |known|
+        for ([_][]const u8{
+            "rw",      "z",      "Z",     "cached",  "delegated", "consistent", "rprivate",
+            "private", "rslave", "slave", "rshared", "shared",    "nocopy",
+        }) |known|
             if (std.mem.eql(u8, m, known)) continue :next;
         return null;
     }
@@ -77,24 +88,34 @@ fn parseVolume(given: []const u8) ?Volume {
 fn openOrMake(arena: std.mem.Allocator, path: []const u8) !sources.Source {
     const name = try arena.dupeSentinel(u8, path, 0);
     if (sources.Source.open(name)) |source| return source else |err| {
-        if (err != error.NOENT) log.die("cannot use {s} as a volume: {s}", .{ path, errno.text(err) });
+        if (err != error.NOENT)
+            log.die("cannot use {s} as a volume: {s}", .{ path, errno.text(err) });
     }
     var end: usize = 0;
     while (end < path.len) {
         end = std.mem.findScalarPos(u8, path, end + 1, '/') orelse path.len;
         const part = try arena.dupeSentinel(u8, path[0..end], 0);
         sys.mkdir(part, 0o755) catch |err| if (err != error.EXIST)
-            log.die("the volume {s} is not there and cannot be made: {s}", .{ path, errno.text(err) });
+            log.die(
+                "the volume {s} is not there and cannot be made: {s}",
+                .{ path, errno.text(err) },
+            );
     }
     return openThere(arena, path);
 }
 
 fn openThere(arena: std.mem.Allocator, path: []const u8) !sources.Source {
-    return sources.Source.open(try arena.dupeSentinel(u8, path, 0)) catch |err| log.die("cannot use {s}: {s}", .{ path, errno.text(err) });
+    return sources.Source.open(try arena.dupeSentinel(u8, path, 0)) catch |err|
+        log.die("cannot use {s}: {s}", .{ path, errno.text(err) });
 }
 
 /// --mount type=bind|tmpfs,source=…,target=…,readonly: its source has to be there (docker's rule).
-fn openMount(arena: std.mem.Allocator, spec: *config.Spec, volumes: *std.ArrayList(sources.Volume), given: []const u8) !void {
+fn openMount(
+    arena: std.mem.Allocator,
+    spec: *config.Spec,
+    volumes: *std.ArrayList(sources.Volume),
+    given: []const u8,
+) !void {
     var kind: []const u8 = "volume";
     var source: []const u8 = "";
     var target: []const u8 = "";
@@ -112,18 +133,32 @@ fn openMount(arena: std.mem.Allocator, spec: *config.Spec, volumes: *std.ArrayLi
         } else if (isOneOf(key, &.{ "readonly", "ro" })) {
             readonly = !isOneOf(value, &.{ "false", "0" });
         } else if (isOneOf(key, &.{ "tmpfs-size", "tmpfs-mode" })) {
-            try data.append(arena, try text.alloc(arena, "{s}={s}", .{ key["tmpfs-".len..], value }));
-        } else if (!isOneOf(key, &.{ "bind-propagation", "consistency" })) log.die("--mount {s}: {s} is not known", .{ given, key });
+            try data.append(
+                arena,
+                try text.alloc(arena, "{s}={s}", .{ key["tmpfs-".len..], value }),
+            );
+        } else if (!isOneOf(
+            key,
+            &.{ "bind-propagation", "consistency" },
+        )) log.die("--mount {s}: {s} is not known", .{ given, key });
     }
-    if (target.len == 0 or target[0] != '/') log.die("--mount {s}: target=/PATH is missing", .{given});
+    if (target.len == 0 or target[0] != '/')
+        log.die("--mount {s}: target=/PATH is missing", .{given});
     if (isOneOf(kind, &.{"tmpfs"})) {
         try data.appendSlice(arena, &.{ "nosuid", "nodev", "noexec" });
         if (readonly) try data.append(arena, "ro");
-        spec.mounts = try std.mem.concat(arena, config.Mount, &.{ spec.mounts, &.{.{ .destination = target, .type = "tmpfs", .options = data.items }} });
+        spec.mounts = try std.mem.concat(arena, config.Mount, &.{ spec.mounts, &.{
+            .{ .destination = target, .type = "tmpfs", .options = data.items },
+        } });
     } else if (isOneOf(kind, &.{"bind"})) {
         if (source.len == 0) log.die("--mount {s}: source=PATH is missing", .{given});
-        try volumes.append(arena, .{ .source = try openThere(arena, source), .destination = target, .readonly = readonly });
-    } else log.die("--mount {s}: type=bind and type=tmpfs are known; there is no engine that would keep named volumes", .{given});
+        try volumes.append(arena, .{
+            .source = try openThere(arena, source),
+            .destination = target,
+            .readonly = readonly,
+        });
+    } else log.die("--mount {s}: type=bind and type=tmpfs are known; there is no engine that " ++
+        "would keep named volumes", .{given});
 }
 
 fn isOneOf(word: []const u8, list: []const []const u8) bool {
@@ -141,11 +176,22 @@ fn openDevice(arena: std.mem.Allocator, given: []const u8) !sources.Volume {
         if (second.len > 0 and second[0] == '/') destination = second;
     }
     if (source.len == 0 or source[0] != '/') log.die("--device {s}: write /dev/NAME", .{given});
-    return .{ .source = try openThere(arena, source), .destination = destination, .readonly = false };
+    return .{
+        .source = try openThere(arena, source),
+        .destination = destination,
+        .readonly = false,
+    };
 }
 
 test "volumes" {
-    try std.testing.expectEqualDeep(Volume{ .source = "./x", .destination = "/data", .readonly = true }, parseVolume("./x:/data:z,ro").?);
-    try std.testing.expectEqualDeep(Volume{ .source = ".", .destination = "/y", .readonly = false }, parseVolume(".:/y").?);
-    for ([_][]const u8{ "/a", "/a:b", "/a:/b:rx", ":/b" }) |wrong| try std.testing.expect(parseVolume(wrong) == null);
+    try std.testing.expectEqualDeep(
+        Volume{ .source = "./x", .destination = "/data", .readonly = true },
+        parseVolume("./x:/data:z,ro").?,
+    );
+    try std.testing.expectEqualDeep(
+        Volume{ .source = ".", .destination = "/y", .readonly = false },
+        parseVolume(".:/y").?,
+    );
+    for ([_][]const u8{ "/a", "/a:b", "/a:/b:rx", ":/b" }) |wrong|
+        try std.testing.expect(parseVolume(wrong) == null);
 }

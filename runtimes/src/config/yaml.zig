@@ -1,5 +1,6 @@
 //! YAML (1.2.2) as tools write it: blocks of mappings and sequences, scalars on one line, flow
-//! collections that are JSON. No anchors, tags, or scalars over several lines. The values are JSON's.
+//! collections that are JSON. No anchors, tags, or scalars over several lines. The values are
+//! JSON's.
 const std = @import("std");
 const json = @import("json.zig");
 const Value = json.Value;
@@ -83,7 +84,8 @@ const Parser = struct {
             self.at += 1;
             const value = if (content.len > 0 and content[0] != '#')
                 try self.scalar(content)
-            else if (self.next() != null and self.next().?.indent == indent and self.next().?.isEntry())
+            else if (self.next() != null and
+                self.next().?.indent == indent and self.next().?.isEntry())
                 // A sequence may stand as far out as its key.
                 try self.sequence(indent, depth + 1)
             else
@@ -100,14 +102,25 @@ const Parser = struct {
             const behind = std.mem.trimStart(u8, content[end..], " ");
             if (behind.len > 0 and behind[0] != '#') return error.Json;
             if (content[0] == '"') return json.parse(self.arena, content[0..end]);
-            return .{ .string = try std.mem.replaceOwned(u8, self.arena, content[1 .. end - 1], "''", "'") };
+            return .{ .string = try std.mem.replaceOwned(
+                u8,
+                self.arena,
+                content[1 .. end - 1],
+                "''",
+                "'",
+            ) };
         }
-        const word = std.mem.trimEnd(u8, content[0 .. std.mem.find(u8, content, " #") orelse content.len], " ");
+        const word = std.mem.trimEnd(
+            u8,
+            content[0 .. std.mem.find(u8, content, " #") orelse content.len],
+            " ",
+        );
         if (std.mem.findScalar(u8, "&*!|>%@`", word[0]) != null) return error.Json;
         if (std.mem.eql(u8, word, "~")) return .null;
         // A version is no number; there are none with fractions in what is read here.
         if (std.mem.findScalar(u8, word, '.') != null) return .{ .string = word };
-        return json.parse(self.arena, word) catch |err| if (err == error.Json) .{ .string = word } else err;
+        return json.parse(self.arena, word) catch |err|
+            if (err == error.Json) .{ .string = word } else err;
     }
 };
 
@@ -187,6 +200,9 @@ test "blocks and scalars" {
 test "what is not understood is refused" {
     var state = std.heap.ArenaAllocator.init(std.testing.allocator);
     defer state.deinit();
-    for ([_][]const u8{ "a: *b", "a: &b c", "a: |\n  text", "a: !!str b", "a: 'b", "a: b\n  c", "a: b\nc", "- a\nb: c", "a: b\n---\nc: d" }) |text|
+    for ([_][]const u8{
+        "a: *b",   "a: &b c",   "a: |\n  text",    "a: !!str b", "a: 'b", "a: b\n  c",
+        "a: b\nc", "- a\nb: c", "a: b\n---\nc: d",
+    }) |text|
         try std.testing.expectError(error.Json, parse(state.allocator(), text));
 }

@@ -94,9 +94,9 @@ pub const Container = struct {
         return .{ pid | (if (wants.hasNamespace("cgroup")) sys.CLONE.newcgroup else 0), pid };
     }
 
-    /// The process that becomes the app is cloned from the watchdog, who was forked early and has few
-    /// pages and no threads: to copy a page for every write of a thread after the fork takes longer
-    /// than all of it.
+    /// The process that becomes the app is cloned from the watchdog, who was forked early and has
+    /// few pages and no threads: to copy a page for every write of a thread after the fork takes
+    /// longer than all of it.
     pub fn role(self: *Container) watchdog.Role {
         return .{ .context = self, .run = runCloned };
     }
@@ -110,7 +110,8 @@ pub const Container = struct {
     /// After that no thread can be made. It leads a session that has no terminal.
     pub fn forkLate(self: *Container) !Process {
         const wanted = self.namespaces();
-        if (self.mounts != null) sys.do(.unshare, .{wanted[0]}) catch try sys.do(.unshare, .{wanted[1]});
+        if (self.mounts != null) sys.do(.unshare, .{wanted[0]}) catch
+            try sys.do(.unshare, .{wanted[1]});
         self.late = true;
         self.terminal = null;
         switch (try own_process.clone(0)) {
@@ -159,7 +160,12 @@ pub const Container = struct {
         // A process that was forked late has its own already.
         const own_root = try self.process.ownRoot();
         self.shown = try etc_files.make(self.arena, self.spec, self.options);
-        const machine = try sys.openat(sys.at_fdcwd, "/", .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true }, 0);
+        const machine = try sys.openat(
+            sys.at_fdcwd,
+            "/",
+            .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true },
+            0,
+        );
         if (self.rootfs == .mounted) try sys.do(.chdir, .{"root"});
         self.root = try Identity.of(".");
         if (self.rootfs == .mounted) try self.pivot(own_root) else try own_root.chroot();
@@ -180,7 +186,8 @@ pub const Container = struct {
 
     /// That the root is what this run has made, whatever pivot_root(2) or chroot(2) said.
     fn checkRoot(self: *const Container, path: [*:0]const u8) !void {
-        if (!(try Identity.of(path)).is(self.root)) log.die("the container's root is not the image's: refusing to start the app", .{});
+        if (!(try Identity.of(path)).is(self.root))
+            log.die("the container's root is not the image's: refusing to start the app", .{});
     }
 
     fn tree(self: *Container) !void {
@@ -188,9 +195,11 @@ pub const Container = struct {
         if (self.mounts) |namespace| {
             try self.mount(namespace);
         } else {
-            if (self.machine.volumes.len > 0) log.die("volumes cannot be mounted here: this container may neither mount nor make a user namespace", .{});
+            if (self.machine.volumes.len > 0) log.die("volumes cannot be mounted here: this " ++
+                "container may neither mount nor make a user namespace", .{});
             try devices.make(arena, null, self.ids);
-            for (self.spec.mounts, self.machine.sources) |each, source| if (source) |s| self.copy(s, each.destination);
+            for (self.spec.mounts, self.machine.sources) |each, source|
+                if (source) |s| self.copy(s, each.destination);
             for (self.shown) |file| self.copy(file.source, file.destination);
         }
         for (self.wanted) |path| _ = path_in_root.resolve(arena, path, .directory) catch |err|
@@ -198,39 +207,48 @@ pub const Container = struct {
         try self.makeCwd();
         try exec.setHome(arena, &self.env, self.spec.process.user.uid);
         if (self.mounts) |namespace| {
-            if (self.spec.root.readonly) try namespace.mount(null, "/", null, sys.MS.remount | sys.MS.bind | sys.MS.rdonly | sys.MS.nodev, null);
+            if (self.spec.root.readonly) try namespace.mount(null, "/", null, sys.MS.remount |
+                sys.MS.bind | sys.MS.rdonly | sys.MS.nodev, null);
             if (!self.covers_machine) try namespace.unmountWorkingDirectory();
         }
         try sys.do(.chdir, .{"/"});
-        // A mount over the root would not be seen but here: through it `/..` leads to what is below.
+        // A mount over the root would not be seen but here: through it `/..` leads to what is
+        // below.
         for ([_][:0]const u8{ "/", "/..", "/../.." }) |path| try self.checkRoot(path);
         log.debug("root is the container's", .{});
     }
 
     /// The app's user may open it again.
     fn takeTerminal(self: *Container, own: *const Terminal) !void {
-        if (self.ids != .single) sys.do(.fchown, .{ own.slave, self.spec.process.user.uid, -1 }) catch |err| log.debug("terminal: {s}", .{errno.text(err)});
+        if (self.ids != .single) sys.do(
+            .fchown,
+            .{ own.slave, self.spec.process.user.uid, -1 },
+        ) catch |err| log.debug("terminal: {s}", .{errno.text(err)});
         try own.replaceStreams();
     }
 
-    /// No stream leads to a directory of the machine. A /dev/null of the machine's is the container's
-    /// from here on: what root's app does to its mode is done to nobody else's.
+    /// No stream leads to a directory of the machine. A /dev/null of the machine's is the
+    /// container's from here on: what root's app does to its mode is done to nobody else's.
     fn checkStreams(_: *const Container) !void {
         for ([_]sys.fd_t{ 0, 1, 2 }) |fd| {
             const st = sys.stat(fd, "") catch continue;
-            if (sys.isDirectory(st.mode)) log.die("standard stream {d} is a directory: the app would leave its root by it", .{fd});
-            const null_device = st.mode & 0o170000 == 0o020000 and st.rdev_major == 1 and st.rdev_minor == 3;
+            if (sys.isDirectory(st.mode)) log.die("standard stream {d} is a directory: the app " ++
+                "would leave its root by it", .{fd});
+            const null_device = st.mode & 0o170000 == 0o020000 and
+                st.rdev_major == 1 and st.rdev_minor == 3;
             if (!null_device) continue;
             const get_flags = 3;
             const access: u2 = @truncate(try sys.call(.fcntl, .{ fd, get_flags, 0 }));
-            const own = sys.openat(sys.at_fdcwd, "/dev/null", @bitCast(@as(u32, access)), 0) catch continue;
+            const own = sys.openat(sys.at_fdcwd, "/dev/null", @bitCast(@as(u32, access)), 0) catch
+                continue;
             try sys.do(.dup3, .{ own, fd, 0 });
             sys.close(own);
         }
     }
 
     fn copy(self: *Container, source: sources.Source, destination: []const u8) void {
-        mounts.copy(self.arena, source, destination) catch |err| log.debug("no {s}: {s}", .{ destination, errno.text(err) });
+        mounts.copy(self.arena, source, destination) catch |err|
+            log.debug("no {s}: {s}", .{ destination, errno.text(err) });
     }
 
     fn mount(self: *Container, namespace: MountNamespace) !void {
@@ -242,15 +260,28 @@ pub const Container = struct {
             .cgroup_namespace = self.spec.linux.hasNamespace("cgroup"),
             .devpts = if (self.terminal) |own| own.devpts else null,
         };
-        for (self.spec.mounts, self.machine.sources) |each, source| maker.make(each, source) catch |err|
-            log.die("cannot mount {s} on {s}: {s}", .{ each.type, each.destination, errno.text(err) });
+        for (self.spec.mounts, self.machine.sources) |each, source|
+            maker.make(each, source) catch |err| log.die(
+                "cannot mount {s} on {s}: {s}",
+                .{ each.type, each.destination, errno.text(err) },
+            );
         try devices.make(arena, namespace, self.ids);
         if (self.host_access.all_devices) try devices.showAll(arena, namespace);
-        for (self.shown) |file| mounts.bind(arena, namespace, file.source, file.destination, file.flags()) catch |err|
-            log.debug("no {s}: {s}", .{ file.destination, errno.text(err) });
-        for (self.machine.volumes) |volume| mounts.bind(arena, namespace, volume.source, volume.destination, volume.flags()) catch |err|
+        for (self.shown) |file|
+            mounts.bind(arena, namespace, file.source, file.destination, file.flags()) catch |err|
+                log.debug("no {s}: {s}", .{ file.destination, errno.text(err) });
+        for (self.machine.volumes) |volume| mounts.bind(
+            arena,
+            namespace,
+            volume.source,
+            volume.destination,
+            volume.flags(),
+        ) catch |err|
             // The target is there by now; a working directory that was removed could be opened.
-            log.die("cannot mount a volume on {s}: {s}", .{ volume.destination, if (err == error.NOENT) "its source has been removed" else errno.text(err) });
+            log.die("cannot mount a volume on {s}: {s}", .{
+                volume.destination,
+                if (err == error.NOENT) "its source has been removed" else errno.text(err),
+            });
         for (self.spec.linux.readonlyPaths) |path| try mounts.protect(arena, namespace, path);
         for (self.spec.linux.maskedPaths) |path| try mounts.mask(arena, namespace, path);
     }
@@ -261,15 +292,18 @@ pub const Container = struct {
         const user = self.spec.process.user;
         if (path_in_root.resolve(self.arena, cwd, .nothing)) |_| return else |_| {}
         const path = try path_in_root.resolve(self.arena, cwd, .directory);
-        if (self.ids != .single) try sys.do(.fchownat, .{ sys.at_fdcwd, path.ptr, user.uid, user.gid, 0 });
+        if (self.ids != .single)
+            try sys.do(.fchownat, .{ sys.at_fdcwd, path.ptr, user.uid, user.gid, 0 });
     }
 
     fn setupProcess(self: *Container) !noreturn {
         const process = &self.spec.process;
         if (self.spec.linux.hasNamespace("network")) etc_files.raiseLoopback();
         if (self.spec.linux.hasNamespace("uts")) if (self.spec.hostname) |name|
-            sys.do(.sethostname, .{ name.ptr, name.len }) catch |err| log.die("cannot take the hostname {s}: {s}", .{ name, errno.text(err) });
-        if (process.oomScoreAdj) |score| self.setOomScore(score) catch |err| log.debug("oom score: {s}", .{errno.text(err)});
+            sys.do(.sethostname, .{ name.ptr, name.len }) catch |err|
+                log.die("cannot take the hostname {s}: {s}", .{ name, errno.text(err) });
+        if (process.oomScoreAdj) |score| self.setOomScore(score) catch |err|
+            log.debug("oom score: {s}", .{errno.text(err)});
         credentials.setLimits(process.rlimits);
         if (process.user.umask) |umask| _ = sys.raw(.umask, .{umask});
         try signals.restore(&self.signal_mask);
@@ -279,25 +313,41 @@ pub const Container = struct {
         try self.closeDescriptors();
         if (!self.late) try exec.prepareLauncher();
         if (process.noNewPrivileges) try credentials.noNewPrivileges();
-        if (!self.host_access.unconfined) if (self.mounts != null) landlock.scope() else landlock.confine();
+        if (!self.host_access.unconfined)
+            if (self.mounts != null) landlock.scope() else landlock.confine();
         // A filter needs either no_new_privs or a privilege that is about to go.
         if (!process.noNewPrivileges) self.filterCalls();
         credentials.setIds(process.user, self.ids) catch |err|
-            log.die("cannot setupProcess user {d} and group {d}: {s}", .{ process.user.uid, process.user.gid, errno.text(err) });
+            log.die(
+                "cannot become user {d} and group {d}: {s}",
+                .{ process.user.uid, process.user.gid, errno.text(err) },
+            );
         // As the app's user, whose directory it may be.
         const cwd = try self.arena.dupeSentinel(u8, process.cwd, 0);
-        sys.do(.chdir, .{cwd.ptr}) catch |err| log.die("cannot enter {s}: {s}", .{ cwd, errno.text(err) });
+        sys.do(.chdir, .{cwd.ptr}) catch |err|
+            log.die("cannot enter {s}: {s}", .{ cwd, errno.text(err) });
         // getcwd(2) tells a directory outside of the root by a name without a slash in front.
         var where: [std.posix.PATH_MAX]u8 = undefined;
-        const inside = if (sys.call(.getcwd, .{ &where, where.len })) |_| where[0] == '/' else |_| false;
+        const inside = if (sys.call(.getcwd, .{ &where, where.len })) |_|
+            where[0] == '/'
+        else |_|
+            false;
         if (!inside) log.die("cannot enter {s}: it leads out of the container", .{cwd});
-        try credentials.setCapabilities(process.capabilities, if (self.mounts == null and !self.host_access.unconfined) credentials.out_of_chroot else 0);
+        try credentials.setCapabilities(process.capabilities, if (self.mounts == null and
+            !self.host_access.unconfined) credentials.out_of_chroot else 0);
         if (process.noNewPrivileges) self.filterCalls();
         // A change of ids makes the kernel forget it.
         try self.dieWithRuntime();
         self.caller_mask.set();
         const path = try exec.locate(self.arena, self.args[0], &self.env);
-        try exec.start(self.arena, path, self.args, &self.env, if (self.late) .emulated else if (self.init) .with_init else .plain, self.lifeline.theirs);
+        try exec.start(
+            self.arena,
+            path,
+            self.args,
+            &self.env,
+            if (self.late) .emulated else if (self.init) .with_init else .plain,
+            self.lifeline.theirs,
+        );
     }
 
     /// Not the runtime's descriptors, and not those that the caller happened to have open: a
@@ -318,11 +368,15 @@ pub const Container = struct {
     }
 
     fn setOomScore(self: *Container, score: i32) !void {
-        try sys.writeFile(sys.at_fdcwd, "/proc/self/oom_score_adj", try text.alloc(self.arena, "{d}", .{score}));
+        try sys.writeFile(
+            sys.at_fdcwd,
+            "/proc/self/oom_score_adj",
+            try text.alloc(self.arena, "{d}", .{score}),
+        );
     }
 
-    /// SIGKILL when the runtime dies; if it died before that was in force, now. The app may take that
-    /// back, and then the watchdog ends it.
+    /// SIGKILL when the runtime dies; if it died before that was in force, now. The app may take
+    /// that back, and then the watchdog ends it.
     fn dieWithRuntime(self: *const Container) !void {
         const set_pdeathsig = 1;
         const sigkill = 9;

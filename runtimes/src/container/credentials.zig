@@ -42,7 +42,8 @@ pub fn setIds(user: config.User, ids: Ids) sys.Error!void {
     const none = std.math.maxInt(u32);
     if (user.uid == none or user.gid == none) return error.INVAL;
     // With a single id no other group exists, and setgroups is denied for good.
-    if (ids != .single) try sys.do(.setgroups, .{ user.additionalGids.len, user.additionalGids.ptr });
+    if (ids != .single)
+        try sys.do(.setgroups, .{ user.additionalGids.len, user.additionalGids.ptr });
     try sys.do(.setresgid, .{ user.gid, user.gid, user.gid });
     // Capabilities are set by `setCapabilities`, not lost on the way there.
     try sys.do(.prctl, .{ PR.set_keepcaps, 1, 0, 0, 0 });
@@ -50,9 +51,13 @@ pub fn setIds(user: config.User, ids: Ids) sys.Error!void {
 }
 
 /// With these a root directory of chroot(2) alone is left, or the machine's devices are opened.
-pub const out_of_chroot = capabilities.setOf(&.{ "DAC_READ_SEARCH", "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_ADMIN", "MKNOD", "BPF", "CHECKPOINT_RESTORE" });
+pub const out_of_chroot = capabilities.setOf(&.{
+    "DAC_READ_SEARCH", "SYS_MODULE", "SYS_RAWIO",          "SYS_CHROOT", "SYS_PTRACE", "SYS_ADMIN",
+    "MKNOD",           "BPF",        "CHECKPOINT_RESTORE",
+});
 
-/// Exactly what config.json says, but for the capabilities in `without`, as far as we have it ourselves; nothing when it says nothing.
+/// Exactly what config.json says, but for the capabilities in `without`, as far as we have it
+/// ourselves; nothing when it says nothing.
 pub fn setCapabilities(wanted: ?config.Capabilities, without: u64) sys.Error!void {
     const sets = wanted orelse config.Capabilities{};
     const bounding = capabilities.setOf(sets.bounding) & ~without;

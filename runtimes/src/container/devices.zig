@@ -1,6 +1,6 @@
 //! /dev of the container: the six devices that every container has (the runtime specification's
-//! "default devices") and its links. They are the machine's, bound: a user namespace may not make device
-//! nodes, and on a mount where root's could be opened, all that its app makes could be, too.
+//! "default devices") and its links. They are the machine's, bound: a user namespace may not make
+//! device nodes, and on a mount where root's could be opened, all that its app makes could be, too.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const errno = @import("../base/errno.zig");
@@ -44,39 +44,65 @@ pub fn make(arena: std.mem.Allocator, namespace: ?MountNamespace, ids: Ids) !voi
 
 /// The machine's other devices, and its directories of devices (--privileged).
 pub fn showAll(arena: std.mem.Allocator, namespace: MountNamespace) !void {
-    var list: DirIterator = .{ .fd = try sys.openat(sys.at_fdcwd, "dev", .{ .DIRECTORY = true, .CLOEXEC = true }, 0) };
+    var list: DirIterator = .{
+        .fd = try sys.openat(sys.at_fdcwd, "dev", .{ .DIRECTORY = true, .CLOEXEC = true }, 0),
+    };
     defer sys.close(list.fd);
     while (try list.next()) |name| {
         const path = try text.alloc(arena, "/dev/{s}", .{name});
         const st = sys.stat(list.fd, name) catch continue;
         if (st.mode & 0o170000 == 0o120000 or isThere(path)) continue;
-        const target = path_in_root.resolve(arena, path, if (sys.isDirectory(st.mode)) .directory else .file) catch continue;
+        const target = path_in_root.resolve(
+            arena,
+            path,
+            if (sys.isDirectory(st.mode)) .directory else .file,
+        ) catch continue;
         if (target.len == 1) continue;
-        namespace.mount(path[1..], target, null, sys.MS.bind | sys.MS.rec, null) catch |err| log.debug("no {s}: {s}", .{ path, errno.text(err) });
+        namespace.mount(path[1..], target, null, sys.MS.bind | sys.MS.rec, null) catch |err|
+            log.debug("no {s}: {s}", .{ path, errno.text(err) });
     }
 }
 
 /// The machine's node, bound; read-only, so that root's app cannot change its mode or owner, which
-/// keeps nobody from writing to the device. A node of our own would need a mount in which any device
-/// that the app makes can be opened.
-fn makeOne(arena: std.mem.Allocator, dev: [:0]const u8, device: Device, mounts: ?MountNamespace, ids: Ids) !void {
+/// keeps nobody from writing to the device. A node of our own would need a mount in which any
+/// device that the app makes can be opened.
+fn makeOne(
+    arena: std.mem.Allocator,
+    dev: [:0]const u8,
+    device: Device,
+    mounts: ?MountNamespace,
+    ids: Ids,
+) !void {
     const path = try text.alloc(arena, "{s}/{s}", .{ dev, device.name });
     const namespace = mounts orelse {
         const char_device = 0o020666;
-        try sys.do(.mknodat, .{ sys.at_fdcwd, path.ptr, char_device, device.major << 8 | device.minor });
+        try sys.do(
+            .mknodat,
+            .{ sys.at_fdcwd, path.ptr, char_device, device.major << 8 | device.minor },
+        );
         // The mode less the umask is not what is wanted.
         return sys.do(.fchmodat, .{ sys.at_fdcwd, path.ptr, 0o666 });
     };
-    const target = if (makeFile(path)) |_| path else |_| try path_in_root.resolve(arena, path, .file);
+    const target = if (makeFile(path)) |_|
+        path
+    else |_|
+        try path_in_root.resolve(arena, path, .file);
     if (target.len == 1) return error.INVAL;
-    try namespace.mount(try text.alloc(arena, "dev/{s}", .{device.name}), target, null, sys.MS.bind, null);
+    try namespace.mount(try text.alloc(arena, "dev/{s}", .{
+        device.name,
+    }), target, null, sys.MS.bind, null);
     // In a user namespace of ours the machine's root is not there.
     if (ids == .host or ids == .outer) try namespace.restrict(target, sys.MS.rdonly);
 }
 
 /// Where nothing stands yet, as on the /dev that was mounted just now.
 fn makeFile(path: [*:0]const u8) sys.Error!void {
-    sys.close(try sys.openat(sys.at_fdcwd, path, .{ .ACCMODE = .WRONLY, .CREAT = true, .EXCL = true, .NOFOLLOW = true, .CLOEXEC = true }, 0o644));
+    sys.close(try sys.openat(
+        sys.at_fdcwd,
+        path,
+        .{ .ACCMODE = .WRONLY, .CREAT = true, .EXCL = true, .NOFOLLOW = true, .CLOEXEC = true },
+        0o644,
+    ));
 }
 
 fn isThere(path: [*:0]const u8) bool {

@@ -13,7 +13,11 @@ const Options = @import("../cli/options.zig").Options;
 const table_max = 64 << 20;
 
 /// Files to be shown in the container. Made in the workspace where they are not the machine's own.
-pub fn make(arena: std.mem.Allocator, spec: *const config.Spec, options: *const Options) ![]const sources.Volume {
+pub fn make(
+    arena: std.mem.Allocator,
+    spec: *const config.Spec,
+    options: *const Options,
+) ![]const sources.Volume {
     var shown: std.ArrayList(sources.Volume) = .empty;
     const servers = try options.all(arena, .dns);
     const resolvers: ?[]const u8 = if (servers.len > 0) try resolverLines(arena, servers) else null;
@@ -21,19 +25,44 @@ pub fn make(arena: std.mem.Allocator, spec: *const config.Spec, options: *const 
 
     const hosts = try options.all(arena, .add_host);
     const hostname = options.last(.hostname);
-    const table: ?[]const u8 = if (hosts.len > 0 or hostname != null) try hostLines(arena, hosts, hostname) else null;
+    const table: ?[]const u8 = if (hosts.len > 0 or hostname != null)
+        try hostLines(arena, hosts, hostname)
+    else
+        null;
     try show(arena, spec, &shown, "/etc/hosts", ".dockerc.hosts", table);
-    if (hostname) |name| try show(arena, spec, &shown, "/etc/hostname", ".dockerc.hostname", try text.alloc(arena, "{s}\n", .{name}));
+    if (hostname) |name| try show(
+        arena,
+        spec,
+        &shown,
+        "/etc/hostname",
+        ".dockerc.hostname",
+        try text.alloc(arena, "{s}\n", .{name}),
+    );
     return shown.items;
 }
 
-fn show(arena: std.mem.Allocator, spec: *const config.Spec, shown: *std.ArrayList(sources.Volume), path: [:0]const u8, own: [:0]const u8, content: ?[]const u8) !void {
+fn show(
+    arena: std.mem.Allocator,
+    spec: *const config.Spec,
+    shown: *std.ArrayList(sources.Volume),
+    path: [:0]const u8,
+    own: [:0]const u8,
+    content: ?[]const u8,
+) !void {
     if (content) |bytes| {
         // Where nothing can be mounted this is the image's root, with all that may stand in it.
-        const fd = try sys.openat(sys.at_fdcwd, own, .{ .ACCMODE = .WRONLY, .CREAT = true, .EXCL = true, .NOFOLLOW = true, .CLOEXEC = true }, 0o644);
+        const fd = try sys.openat(
+            sys.at_fdcwd,
+            own,
+            .{ .ACCMODE = .WRONLY, .CREAT = true, .EXCL = true, .NOFOLLOW = true, .CLOEXEC = true },
+            0o644,
+        );
         defer sys.close(fd);
         try sys.writeAll(fd, bytes);
-        return shown.append(arena, .{ .source = try sources.Source.open(own), .destination = path, .readonly = false });
+        return shown.append(
+            arena,
+            .{ .source = try sources.Source.open(own), .destination = path, .readonly = false },
+        );
     }
     for (spec.mounts) |mount| if (std.mem.eql(u8, mount.destination, path)) return;
     const source = sources.Source.open(path) catch return;
@@ -46,7 +75,11 @@ fn resolverLines(arena: std.mem.Allocator, servers: []const []const u8) ![]const
     return out;
 }
 
-fn hostLines(arena: std.mem.Allocator, hosts: []const []const u8, hostname: ?[]const u8) ![]const u8 {
+fn hostLines(
+    arena: std.mem.Allocator,
+    hosts: []const []const u8,
+    hostname: ?[]const u8,
+) ![]const u8 {
     var out: []const u8 = sys.readLarge(sys.at_fdcwd, "/etc/hosts", table_max) catch |err| blk: {
         if (err == error.FBIG) log.die("/etc/hosts is larger than {d} bytes", .{table_max});
         break :blk "127.0.0.1\tlocalhost\n";
@@ -54,7 +87,8 @@ fn hostLines(arena: std.mem.Allocator, hosts: []const []const u8, hostname: ?[]c
     // As Debian names a machine that has no other address of its own.
     if (hostname) |name| out = try text.alloc(arena, "{s}127.0.1.1\t{s}\n", .{ out, name });
     for (hosts) |given| {
-        const at = std.mem.findAny(u8, given, ":=") orelse log.die("--add-host {s}: write NAME:ADDRESS", .{given});
+        const at = std.mem.findAny(u8, given, ":=") orelse
+            log.die("--add-host {s}: write NAME:ADDRESS", .{given});
         const address = std.mem.trim(u8, given[at + 1 ..], "[]");
         // With the machine's network the machine is on the loopback.
         const meant = if (std.mem.eql(u8, address, "host-gateway")) "127.0.0.1" else address;
@@ -75,6 +109,7 @@ pub fn raiseLoopback() void {
     @memcpy(request.name[0..2], "lo");
     request.flags = up_running;
     const socket = sys.call(.socket, .{ inet, datagram | cloexec, 0 }) catch return;
-    sys.do(.ioctl, .{ socket, set_flags, &request }) catch |err| log.debug("loopback: {s}", .{errno.text(err)});
+    sys.do(.ioctl, .{ socket, set_flags, &request }) catch |err|
+        log.debug("loopback: {s}", .{errno.text(err)});
     sys.close(@intCast(socket));
 }

@@ -12,11 +12,20 @@ const Options = @import("../cli/options.zig").Options;
 const Environment = @import("../cli/environment.zig").Environment;
 
 /// The image's words, then the caller's; a name alone takes the caller's value.
-pub fn environment(arena: std.mem.Allocator, process: *const config.Process, options: *const Options, callers: *const Environment) !Environment {
+pub fn environment(
+    arena: std.mem.Allocator,
+    process: *const config.Process,
+    options: *const Options,
+    callers: *const Environment,
+) !Environment {
     var env: Environment = .{};
     for (process.env) |word| try env.put(arena, word);
     for (options.given) |given| if (given.flag == .env_file) {
-        const content = sys.readLarge(sys.at_fdcwd, try arena.dupeSentinel(u8, given.value, 0), 1 << 20) catch |err|
+        const content = sys.readLarge(
+            sys.at_fdcwd,
+            try arena.dupeSentinel(u8, given.value, 0),
+            1 << 20,
+        ) catch |err|
             log.die("--env-file {s}: {s}", .{ given.value, errno.text(err) });
         var lines = std.mem.tokenizeAny(u8, content, "\r\n");
         while (lines.next()) |line| {
@@ -27,12 +36,20 @@ pub fn environment(arena: std.mem.Allocator, process: *const config.Process, opt
     // Docker's order: files first, whatever the order they were given in.
     for (options.given) |given| if (given.flag == .env) try set(arena, &env, given.value, callers);
     // The app's terminal is the caller's.
-    if (env.get("TERM") == null) if (callers.get("TERM")) |term| if (@import("../process/terminal.zig").isTerminal(0)) try env.set(arena, "TERM", term);
+    if (env.get("TERM") == null) if (callers.get("TERM")) |term| if (@import(
+        "../process/terminal.zig",
+    ).isTerminal(0)) try env.set(arena, "TERM", term);
     return env;
 }
 
-fn set(arena: std.mem.Allocator, env: *Environment, word: []const u8, callers: *const Environment) !void {
-    if (word.len == 0 or word[0] == '=') log.die("not a variable: {s}; write NAME=VALUE or NAME", .{word});
+fn set(
+    arena: std.mem.Allocator,
+    env: *Environment,
+    word: []const u8,
+    callers: *const Environment,
+) !void {
+    if (word.len == 0 or word[0] == '=')
+        log.die("not a variable: {s}; write NAME=VALUE or NAME", .{word});
     if (std.mem.findScalar(u8, word, '=') != null) return env.put(arena, word);
     if (callers.get(word)) |value| try env.set(arena, word, value);
 }
@@ -43,7 +60,8 @@ pub fn setHome(arena: std.mem.Allocator, env: *Environment, uid: u32) !void {
     const home = blk: {
         const path = path_in_root.resolve(arena, "/etc/passwd", .nothing) catch break :blk "/";
         // A pipe of the image would keep us waiting.
-        if ((sys.stat(sys.at_fdcwd, path) catch break :blk "/").mode & 0o170000 != 0o100000) break :blk "/";
+        if ((sys.stat(sys.at_fdcwd, path) catch break :blk "/").mode & 0o170000 != 0o100000)
+            break :blk "/";
         const text = sys.readLarge(sys.at_fdcwd, path, 1 << 20) catch break :blk "/";
         break :blk (passwd.find(text, .{ .id = uid }) orelse break :blk "/").home;
     };
@@ -53,17 +71,33 @@ pub fn setHome(arena: std.mem.Allocator, env: *Environment, uid: u32) !void {
 /// The app's file, in the container. What can be told of it beforehand is told here.
 pub fn locate(arena: std.mem.Allocator, name: []const u8, env: *const Environment) ![:0]const u8 {
     if (name.len == 0) log.dieWith(exit_status.not_found, "the command is an empty word", .{});
-    if (std.mem.findScalar(u8, name, '/') == null) return env.findProgram(arena, name) orelse missing(arena, name, env);
+    if (std.mem.findScalar(u8, name, '/') == null) return env.findProgram(arena, name) orelse
+        missing(arena, name, env);
     const path = try arena.dupeSentinel(u8, name, 0);
     const st = sys.stat(sys.at_fdcwd, path) catch |err|
-        log.dieWith(if (err == error.NOENT or err == error.NOTDIR) exit_status.not_found else exit_status.not_executable, "cannot run {s}: {s}", .{ path, errno.text(err) });
-    if (sys.isDirectory(st.mode)) log.dieWith(exit_status.not_executable, "{s} is a directory", .{path});
+        log.dieWith(
+            if (err == error.NOENT or err == error.NOTDIR)
+                exit_status.not_found
+            else
+                exit_status.not_executable,
+            "cannot run {s}: {s}",
+            .{ path, errno.text(err) },
+        );
+    if (sys.isDirectory(st.mode))
+        log.dieWith(exit_status.not_executable, "{s} is a directory", .{path});
     return path;
 }
 
-/// Becomes the app, by way of the launcher; or of itself where an emulator runs us, which executes no
-/// file without a name. `lifeline` leads to the runtime.
-pub fn start(arena: std.mem.Allocator, path: [:0]const u8, args: []const []const u8, env: *const Environment, how: How, lifeline: sys.fd_t) !noreturn {
+/// Becomes the app, by way of the launcher; or of itself where an emulator runs us, which executes
+/// no file without a name. `lifeline` leads to the runtime.
+pub fn start(
+    arena: std.mem.Allocator,
+    path: [:0]const u8,
+    args: []const []const u8,
+    env: *const Environment,
+    how: How,
+    lifeline: sys.fd_t,
+) !noreturn {
     const own = 2;
     const argv = try arena.allocSentinel(?[*:0]const u8, own + args.len, null);
     argv[0] = if (how == .with_init) "i" else "x";
@@ -73,7 +107,10 @@ pub fn start(arena: std.mem.Allocator, path: [:0]const u8, args: []const []const
     log.debug("starting {s}", .{path});
     try socket.send(lifeline, try std.mem.concat(arena, u8, &.{ "p", path }), &.{});
     if (how == .emulated) {
-        const failure: anyerror = if (sys.do(.execve, .{ path.ptr, argv.ptr + own, block })) |_| error.NOEXEC else |err| err;
+        const failure: anyerror = if (sys.do(.execve, .{ path.ptr, argv.ptr + own, block })) |_|
+            error.NOEXEC
+        else |err|
+            err;
         try socket.send(lifeline, &.{ 'e', errno.numberOf(failure) }, &.{});
         sys.exit(exit_status.not_found);
     }
@@ -83,7 +120,11 @@ pub fn start(arena: std.mem.Allocator, path: [:0]const u8, args: []const []const
 pub const How = enum { plain, with_init, emulated };
 
 /// Executes the launcher that `prepareLauncher` has put at its place.
-fn launch(argv: [*:null]const ?[*:0]const u8, env: [*:null]const ?[*:0]const u8, lifeline: sys.fd_t) !noreturn {
+fn launch(
+    argv: [*:null]const ?[*:0]const u8,
+    env: [*:null]const ?[*:0]const u8,
+    lifeline: sys.fd_t,
+) !noreturn {
     const set_descriptor_flags = 2;
     try sys.do(.fcntl, .{ lifeline, set_descriptor_flags, 0 });
     const empty_path = 0x1000;
@@ -96,12 +137,15 @@ fn launch(argv: [*:null]const ?[*:0]const u8, env: [*:null]const ?[*:0]const u8,
 pub const lifeline_fd = 3;
 const launcher_fd = 4;
 
-/// A copy of the launcher in memory that nobody can change (memfd_create(2)); where memory may not be
-/// executed (sysctl vm.memfd_noexec), in a file without a name on a mount of ours.
+/// A copy of the launcher in memory that nobody can change (memfd_create(2)); where memory may not
+/// be executed (sysctl vm.memfd_noexec), in a file without a name on a mount of ours.
 pub fn prepareLauncher() !void {
     const allow_sealing = 2;
     const executable = 0x10;
-    const made: sys.fd_t = if (sys.call(.memfd_create, .{ "dockerc", allow_sealing | executable })) |fd|
+    const made: sys.fd_t = if (sys.call(
+        .memfd_create,
+        .{ "dockerc", allow_sealing | executable },
+    )) |fd|
         @intCast(fd)
     else |err| switch (err) {
         // Before Linux 6.3.
@@ -148,7 +192,11 @@ fn missing(arena: std.mem.Allocator, name: []const u8, env: *const Environment) 
     while (dirs.next()) |dir| {
         const candidate = std.fs.path.joinZ(arena, &.{ dir, name }) catch break;
         const st = sys.stat(sys.at_fdcwd, candidate) catch continue;
-        if (!sys.isDirectory(st.mode)) log.dieWith(exit_status.not_executable, "cannot run {s}: {s}", .{ candidate, errno.text(error.ACCES) });
+        if (!sys.isDirectory(st.mode)) log.dieWith(
+            exit_status.not_executable,
+            "cannot run {s}: {s}",
+            .{ candidate, errno.text(error.ACCES) },
+        );
     }
     log.dieWith(exit_status.not_found, "{s} is not in the image (PATH={s})", .{ name, env.path() });
 }

@@ -16,15 +16,24 @@ const MS = sys.MS;
 
 /// Where something is to be mounted. A mount on the root would not be seen, but for `/..`, which
 /// would lead through it to what is below: the machine.
-fn targetOf(arena: std.mem.Allocator, destination: []const u8, make_it: path_in_root.Make) ![:0]const u8 {
+fn targetOf(
+    arena: std.mem.Allocator,
+    destination: []const u8,
+    make_it: path_in_root.Make,
+) ![:0]const u8 {
     const path = try path_in_root.resolve(arena, destination, make_it);
-    if (path.len == 1) log.die("cannot mount on {s}: it is the container's root, or leads there", .{destination});
+    if (path.len == 1)
+        log.die("cannot mount on {s}: it is the container's root, or leads there", .{destination});
     return path;
 }
 
 /// The same for what a caller or an image names. What is mounted in /proc could have the runtime
 /// write its own settings to another file (CVE-2019-16884, CVE-2019-19921).
-fn freeTarget(arena: std.mem.Allocator, destination: []const u8, make_it: path_in_root.Make) ![:0]const u8 {
+fn freeTarget(
+    arena: std.mem.Allocator,
+    destination: []const u8,
+    make_it: path_in_root.Make,
+) ![:0]const u8 {
     const path = try targetOf(arena, destination, make_it);
     const inside = std.mem.cutPrefix(u8, path, "/proc") orelse return path;
     if (inside.len > 0 and inside[0] != '/') return path;
@@ -33,9 +42,18 @@ fn freeTarget(arena: std.mem.Allocator, destination: []const u8, make_it: path_i
 }
 
 /// Those that show numbers only, and that runc lets be covered (lxcfs does that).
-const proc_files = [_][]const u8{ "/cpuinfo", "/diskstats", "/meminfo", "/stat", "/swaps", "/uptime", "/loadavg", "/slabinfo" };
+const proc_files = [_][]const u8{
+    "/cpuinfo",  "/diskstats", "/meminfo", "/stat", "/swaps", "/uptime", "/loadavg",
+    "/slabinfo",
+};
 
-pub fn bind(arena: std.mem.Allocator, namespace: MountNamespace, source: Source, destination: []const u8, flags: usize) !void {
+pub fn bind(
+    arena: std.mem.Allocator,
+    namespace: MountNamespace,
+    source: Source,
+    destination: []const u8,
+    flags: usize,
+) !void {
     const path = try freeTarget(arena, destination, if (source.directory) .directory else .file);
     var buf: [32:0]u8 = undefined;
     try namespace.mount(source.machinePath(&buf), path, null, MS.bind | MS.rec, null);
@@ -53,9 +71,15 @@ pub fn copy(arena: std.mem.Allocator, source: Source, destination: []const u8) !
     defer sys.close(from);
     // In place of what the image has there, which may be a pipe or a device.
     try sys.do(.unlinkat, .{ sys.at_fdcwd, target.ptr, 0 });
-    const fd = try sys.openat(sys.at_fdcwd, target, .{ .ACCMODE = .WRONLY, .CREAT = true, .EXCL = true, .CLOEXEC = true }, 0o644);
+    const fd = try sys.openat(
+        sys.at_fdcwd,
+        target,
+        .{ .ACCMODE = .WRONLY, .CREAT = true, .EXCL = true, .CLOEXEC = true },
+        0o644,
+    );
     defer sys.close(fd);
-    copyAll(from, fd) catch |err| log.die("cannot copy {s}: {s}", .{ destination, errno.text(err) });
+    copyAll(from, fd) catch |err|
+        log.die("cannot copy {s}: {s}", .{ destination, errno.text(err) });
 }
 
 fn copyAll(from: sys.fd_t, to: sys.fd_t) sys.Error!void {
@@ -83,21 +107,52 @@ pub const Maker = struct {
         if (mount.destination.len == 0 or mount.destination[0] != '/') return error.INVAL;
         const options = try mount_options.parse(self.arena, mount.options);
         const kind = mount.type;
-        if (options.bind) return if (source) |s| bind(self.arena, self.namespace, s, mount.destination, options.flags);
-        if (isOneOf(kind, &.{ "cgroup", "cgroup2" })) return mountCgroup(self.arena, self.namespace, mount.destination, options, self.cgroup_namespace);
+        if (options.bind) return if (source) |s| bind(
+            self.arena,
+            self.namespace,
+            s,
+            mount.destination,
+            options.flags,
+        );
+        if (isOneOf(kind, &.{ "cgroup", "cgroup2" })) return mountCgroup(
+            self.arena,
+            self.namespace,
+            mount.destination,
+            options,
+            self.cgroup_namespace,
+        );
         if (!isOneOf(kind, &kinds)) return error.NODEV;
         const path = try kernelTarget(self.arena, kind, mount.destination);
-        if (isOneOf(kind, &.{"devpts"})) if (self.devpts) |mounted| return self.namespace.attach(mounted, path);
-        self.mountNew(kind, path, options) catch |err| try self.substitute(kind, path, options, err);
+        if (isOneOf(kind, &.{"devpts"}))
+            if (self.devpts) |mounted| return self.namespace.attach(mounted, path);
+        self.mountNew(kind, path, options) catch |err|
+            try self.substitute(kind, path, options, err);
         log.debug("mounted {s}", .{mount.destination});
     }
 
-    fn mountNew(self: *const Maker, kind: []const u8, path: [*:0]const u8, options: mount_options.Parsed) !void {
+    fn mountNew(
+        self: *const Maker,
+        kind: []const u8,
+        path: [*:0]const u8,
+        options: mount_options.Parsed,
+    ) !void {
         const fstype = try self.arena.dupeSentinel(u8, kind, 0);
-        return self.namespace.mount(fstype, path, fstype, flagsOf(kind, options), try self.arena.dupeSentinel(u8, options.data, 0));
+        return self.namespace.mount(
+            fstype,
+            path,
+            fstype,
+            flagsOf(kind, options),
+            try self.arena.dupeSentinel(u8, options.data, 0),
+        );
     }
 
-    fn substitute(self: *const Maker, kind: []const u8, path: [*:0]const u8, options: mount_options.Parsed, err: anyerror) !void {
+    fn substitute(
+        self: *const Maker,
+        kind: []const u8,
+        path: [*:0]const u8,
+        options: mount_options.Parsed,
+        err: anyerror,
+    ) !void {
         // A user namespace that lacks an id (devpts' group 5), or a kernel that lacks an option.
         if (err == error.INVAL) if (try withoutIds(self.arena, options.data)) |data|
             return self.mountNew(kind, path, .{ .flags = options.flags, .data = data });
@@ -107,11 +162,15 @@ pub const Maker = struct {
         if (refused and isOneOf(kind, &.{ "sysfs", "proc" })) {
             const own: [*:0]const u8 = if (kind[0] == 's') "sys" else "proc";
             try self.namespace.mount(own, path, null, MS.bind | MS.rec, null);
-            return self.namespace.restrict(path, MS.nodev | if (kind[0] == 's') @as(usize, MS.rdonly) else 0);
+            return self.namespace.restrict(
+                path,
+                MS.nodev | if (kind[0] == 's') @as(usize, MS.rdonly) else 0,
+            );
         }
         // Kernels are built without it, and few programs ask.
         if (isOneOf(kind, &.{"mqueue"})) return log.debug("no mqueue: {s}", .{errno.text(err)});
-        if (self.ids != .host and err == error.ACCES) @import("../namespaces/userns.zig").explainAppArmor();
+        if (self.ids != .host and err == error.ACCES)
+            @import("../namespaces/userns.zig").explainAppArmor();
         return err;
     }
 };
@@ -132,7 +191,10 @@ fn kernelTarget(arena: std.mem.Allocator, kind: []const u8, destination: []const
     if (std.mem.eql(u8, kind, "tmpfs")) return freeTarget(arena, destination, .directory);
     const path = try targetOf(arena, destination, .directory);
     if (!std.mem.eql(u8, path, std.mem.trimEnd(u8, destination, "/")))
-        log.die("cannot mount {s} on {s}: a link of the image leads elsewhere", .{ kind, destination });
+        log.die(
+            "cannot mount {s} on {s}: a link of the image leads elsewhere",
+            .{ kind, destination },
+        );
     return path;
 }
 
@@ -149,17 +211,26 @@ fn withoutIds(arena: std.mem.Allocator, data: []const u8) !?[:0]const u8 {
 
 /// With a cgroup namespace the container's own view, where the machine has cgroup v2 and lets us;
 /// else what the machine shows, which /sys may have brought already.
-fn mountCgroup(arena: std.mem.Allocator, namespace: MountNamespace, destination: []const u8, options: mount_options.Parsed, own: bool) !void {
+fn mountCgroup(
+    arena: std.mem.Allocator,
+    namespace: MountNamespace,
+    destination: []const u8,
+    options: mount_options.Parsed,
+    own: bool,
+) !void {
     const path = freeTarget(arena, destination, .directory) catch return;
     if (own) {
-        if (namespace.mount("cgroup2", path, "cgroup2", options.flags | MS.nodev, null)) |_| return else |err| log.debug("no cgroup mount: {s}", .{errno.text(err)});
+        if (namespace.mount("cgroup2", path, "cgroup2", options.flags | MS.nodev, null)) |_|
+            return
+        else |err|
+            log.debug("no cgroup mount: {s}", .{errno.text(err)});
     }
     namespace.mount("sys/fs/cgroup", path, null, MS.bind | MS.rec, null) catch return;
     try namespace.restrict(path, MS.rdonly | MS.nodev);
 }
 
-/// Hidden from the app: a directory under an empty one, a file under /dev/null of the machine, for the
-/// image's could be anything (CVE-2025-31133).
+/// Hidden from the app: a directory under an empty one, a file under /dev/null of the machine, for
+/// the image's could be anything (CVE-2025-31133).
 pub fn mask(arena: std.mem.Allocator, namespace: MountNamespace, destination: []const u8) !void {
     const st = present(arena, destination) orelse return;
     const path = targetOf(arena, destination, .nothing) catch return;
@@ -187,6 +258,9 @@ fn present(arena: std.mem.Allocator, path: []const u8) ?std.os.linux.Statx {
 test "options that name ids" {
     var arena = std.heap.ArenaAllocator.init(std.testing.allocator);
     defer arena.deinit();
-    try std.testing.expectEqualStrings("newinstance,mode=0620", (try withoutIds(arena.allocator(), "newinstance,gid=5,mode=0620")).?);
+    try std.testing.expectEqualStrings(
+        "newinstance,mode=0620",
+        (try withoutIds(arena.allocator(), "newinstance,gid=5,mode=0620")).?,
+    );
     try std.testing.expect(try withoutIds(arena.allocator(), "mode=0620") == null);
 }

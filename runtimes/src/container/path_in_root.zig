@@ -32,7 +32,13 @@ pub fn resolve(arena: std.mem.Allocator, path: []const u8, make: Make) ![:0]cons
             if (rest.len > 0 or make == .directory) {
                 try sys.mkdir(here, 0o755);
             } else {
-                sys.close(try sys.openat(sys.at_fdcwd, here, .{ .ACCMODE = .WRONLY, .CREAT = true, .EXCL = true, .NOFOLLOW = true, .CLOEXEC = true }, 0o644));
+                sys.close(try sys.openat(sys.at_fdcwd, here, .{
+                    .ACCMODE = .WRONLY,
+                    .CREAT = true,
+                    .EXCL = true,
+                    .NOFOLLOW = true,
+                    .CLOEXEC = true,
+                }, 0o644));
             }
             continue;
         };
@@ -40,7 +46,10 @@ pub fn resolve(arena: std.mem.Allocator, path: []const u8, make: Make) ![:0]cons
         links += 1;
         if (links > links_max) return error.LOOP;
         const buf = try arena.alloc(u8, std.posix.PATH_MAX);
-        const target = buf[0..try sys.call(.readlinkat, .{ sys.at_fdcwd, here.ptr, buf.ptr, buf.len })];
+        const target = buf[0..try sys.call(
+            .readlinkat,
+            .{ sys.at_fdcwd, here.ptr, buf.ptr, buf.len },
+        )];
         done.shrinkRetainingCapacity(if (target.len > 0 and target[0] == '/') 0 else parent);
         rest = try std.mem.concat(arena, u8, &.{ target, "/", rest });
     }

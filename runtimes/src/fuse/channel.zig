@@ -48,30 +48,45 @@ pub const Channel = struct {
     /// is what ends the request, and with it the wait.
     pub fn isolateFdTable(self: *const Channel, others: [2]sys.fd_t) void {
         sys.do(.unshare, .{sys.CLONE.files}) catch return;
-        sys.closeAllBut(&.{ if (log.debugging) 2 else self.device, self.device, others[0], others[1] });
+        sys.closeAllBut(
+            &.{ if (log.debugging) 2 else self.device, self.device, others[0], others[1] },
+        );
     }
 
     pub fn receive(self: *Channel) sys.Error!Request {
         while (true) {
-            const n = sys.call(.read, .{ self.device, self.request_buffer.ptr, self.request_buffer.len }) catch |err| switch (err) {
+            const n = sys.call(
+                .read,
+                .{ self.device, self.request_buffer.ptr, self.request_buffer.len },
+            ) catch |err| switch (err) {
                 // A request that was interrupted before we took it.
                 error.INTR, error.NOENT, error.AGAIN => continue,
                 else => return err,
             };
             if (n < @sizeOf(protocol.InHeader)) continue;
             const header: *const protocol.InHeader = @ptrCast(self.request_buffer.ptr);
-            return .{ .header = header, .body = self.request_buffer[@sizeOf(protocol.InHeader)..n] };
+            return .{
+                .header = header,
+                .body = self.request_buffer[@sizeOf(protocol.InHeader)..n],
+            };
         }
     }
 
     pub fn send(self: *Channel, unique: u64, payload: []const u8) void {
-        var parts = [2]std.posix.iovec_const{ undefined, .{ .base = payload.ptr, .len = payload.len } };
+        var parts = [2]std.posix.iovec_const{
+            undefined,
+            .{ .base = payload.ptr, .len = payload.len },
+        };
         self.sendParts(unique, &parts, payload.len);
     }
 
     /// `parts[0]` is left free for the header.
     pub fn sendParts(self: *Channel, unique: u64, parts: []std.posix.iovec_const, len: usize) void {
-        const header: protocol.OutHeader = .{ .len = @intCast(@sizeOf(protocol.OutHeader) + len), .err = 0, .unique = unique };
+        const header: protocol.OutHeader = .{
+            .len = @intCast(@sizeOf(protocol.OutHeader) + len),
+            .err = 0,
+            .unique = unique,
+        };
         parts[0] = .{ .base = @ptrCast(&header), .len = @sizeOf(protocol.OutHeader) };
         // A failure means that nobody waits for the answer any more.
         _ = sys.raw(.writev, .{ self.device, parts.ptr, parts.len });
@@ -83,7 +98,9 @@ pub const Channel = struct {
     pub fn store(self: *const Channel, nodeid: u64, offset: u64, content: []const u8) bool {
         const head: extern struct { out: protocol.OutHeader, store: protocol.StoreOut } = .{
             .out = .{
-                .len = @intCast(@sizeOf(protocol.OutHeader) + @sizeOf(protocol.StoreOut) + content.len),
+                .len = @intCast(
+                    @sizeOf(protocol.OutHeader) + @sizeOf(protocol.StoreOut) + content.len,
+                ),
                 .err = protocol.notify_store,
                 .unique = 0,
             },
@@ -98,7 +115,11 @@ pub const Channel = struct {
     }
 
     pub fn fail(self: *Channel, unique: u64, errno: std.os.linux.E) void {
-        const header: protocol.OutHeader = .{ .len = @sizeOf(protocol.OutHeader), .err = -@as(i32, @backingInt(errno)), .unique = unique };
+        const header: protocol.OutHeader = .{
+            .len = @sizeOf(protocol.OutHeader),
+            .err = -@as(i32, @backingInt(errno)),
+            .unique = unique,
+        };
         _ = sys.raw(.write, .{ self.device, &header, @sizeOf(protocol.OutHeader) });
     }
 };

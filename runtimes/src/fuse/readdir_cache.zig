@@ -1,8 +1,8 @@
-//! Who reads directory listings. Places that readers will come back to: a listing can only be walked
-//! from its start, and without these a huge directory would be walked anew for every bufferful.
-//! And whether they want more than names: with its attributes, every file of a listing becomes an
-//! inode in the kernel, which takes longer than all the rest; without them, those who want them ask
-//! for each.
+//! Who reads directory listings. Places that readers will come back to: a listing can only be
+//! walked from its start, and without these a huge directory would be walked anew for every
+//! bufferful. And whether they want more than names: with its attributes, every file of a listing
+//! becomes an inode in the kernel, which takes longer than all the rest; without them, those who
+//! want them ask for each.
 const std = @import("std");
 const futex = @import("../base/futex.zig");
 const Iterator = @import("../squashfs/directory.zig").Iterator;
@@ -35,13 +35,15 @@ pub const ReaddirCache = struct {
     pub fn wantsReaddirplus(self: *ReaddirCache, nodeid: u64) bool {
         self.mutex.lock();
         defer self.mutex.unlock();
-        if (self.asked >= asked_max or std.mem.findScalar(u64, &self.readdirplus, nodeid) != null) return true;
+        if (self.asked >= asked_max or std.mem.findScalar(u64, &self.readdirplus, nodeid) != null)
+            return true;
         self.names_only[self.names_only_next] = nodeid;
         self.names_only_next = (self.names_only_next + 1) % self.names_only.len;
         return false;
     }
 
-    /// ReaddirCache of this directory are to come with attributes, until some others are readdirplus so.
+    /// ReaddirCache of this directory are to come with attributes, until some others are
+    /// readdirplus so.
     pub fn wantReaddirplus(self: *ReaddirCache, nodeid: u64) void {
         self.mutex.lock();
         defer self.mutex.unlock();
@@ -53,14 +55,16 @@ pub const ReaddirCache = struct {
     pub fn lookedUp(self: *ReaddirCache, nodeid: u64) void {
         self.mutex.lock();
         defer self.mutex.unlock();
-        if (self.asked < asked_max and std.mem.findScalar(u64, &self.names_only, nodeid) != null) self.asked += 1;
+        if (self.asked < asked_max and std.mem.findScalar(u64, &self.names_only, nodeid) != null)
+            self.asked += 1;
     }
 
     pub fn find(self: *ReaddirCache, nodeid: u64, position: u64) ?Iterator {
         self.mutex.lock();
         defer self.mutex.unlock();
         for (&self.places) |*place| {
-            if (place.nodeid == nodeid and place.iterator.mark.position == position) return place.iterator;
+            if (place.nodeid == nodeid and place.iterator.mark.position == position)
+                return place.iterator;
         }
         return null;
     }

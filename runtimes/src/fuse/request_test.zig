@@ -1,5 +1,5 @@
-//! Requests as no kernel would send them, on whole and on damaged images: each is answered once, and
-//! with no more than was asked for. A socket stands for /dev/fuse.
+//! Requests as no kernel would send them, on whole and on damaged images: each is answered once,
+//! and with no more than was asked for. A socket stands for /dev/fuse.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const fuzzing = @import("../base/fuzzing.zig");
@@ -40,7 +40,11 @@ pub const Mount = struct {
             .channel = try .init(self.device),
             .startup_state = &self.startup_state,
             .quiesce = &self.quiesce,
-            .directories = .{ .reader = &self.reader, .readdir_cache = &self.readdir_cache, .root = -1 },
+            .directories = .{
+                .reader = &self.reader,
+                .readdir_cache = &self.readdir_cache,
+                .root = -1,
+            },
         };
         self.handler = .{
             .channel = try .init(self.device),
@@ -83,7 +87,10 @@ pub const Mount = struct {
         try sys.do(.writev, .{ self.kernel, &parts, parts.len });
         _ = try self.handler.serveOne();
         const dont_wait = 0x40;
-        const n = sys.call(.recvfrom, .{ self.kernel, &self.answer, self.answer.len, dont_wait, 0, 0 }) catch |err| {
+        const n = sys.call(
+            .recvfrom,
+            .{ self.kernel, &self.answer, self.answer.len, dont_wait, 0, 0 },
+        ) catch |err| {
             if (err == error.AGAIN) return null;
             return err;
         };
@@ -94,7 +101,15 @@ pub const Mount = struct {
     }
 
     fn read(self: *Mount, nodeid: u64, offset: u64, size: u32) !?Answer {
-        const in: protocol.ReadIn = .{ .handle = 0, .offset = offset, .size = size, .read_flags = 0, .lock_owner = 0, .flags = 0, .padding = 0 };
+        const in: protocol.ReadIn = .{
+            .handle = 0,
+            .offset = offset,
+            .size = size,
+            .read_flags = 0,
+            .lock_owner = 0,
+            .flags = 0,
+            .padding = 0,
+        };
         return self.ask(.read, nodeid, std.mem.asBytes(&in));
     }
 
@@ -102,7 +117,10 @@ pub const Mount = struct {
     pub fn prefetchAll(self: *Mount) !void {
         while (self.prefetcher.step(self.handler.decoder)) {}
         const dont_wait = 0x40;
-        while (sys.call(.recvfrom, .{ self.kernel, &self.answer, self.answer.len, dont_wait, 0, 0 })) |_| {} else |_| {}
+        while (sys.call(
+            .recvfrom,
+            .{ self.kernel, &self.answer, self.answer.len, dont_wait, 0, 0 },
+        )) |_| {} else |_| {}
     }
 
     pub fn lookup(self: *Mount, name: [:0]const u8) !?u64 {
@@ -125,10 +143,28 @@ pub const File = struct {
     }
 };
 
-const interesting = [_]u64{ 0, 1, 2, 3, 4095, 4096, 8192, 8200, 1 << 17, (1 << 32) - 1, 1 << 47, (1 << 63) - 1, 1 << 63, std.math.maxInt(u64) };
+const interesting = [_]u64{
+    0,
+    1,
+    2,
+    3,
+    4095,
+    4096,
+    8192,
+    8200,
+    1 << 17,
+    (1 << 32) - 1,
+    1 << 47,
+    (1 << 63) - 1,
+    1 << 63,
+    std.math.maxInt(u64),
+};
 
 fn anyNumber(random: std.Random) u64 {
-    return if (random.boolean()) interesting[random.uintLessThan(usize, interesting.len)] else random.int(u64) >> random.int(u6);
+    return if (random.boolean())
+        interesting[random.uintLessThan(usize, interesting.len)]
+    else
+        random.int(u64) >> random.int(u6);
 }
 
 test "requests of all kinds, on whole and damaged images" {
@@ -148,24 +184,48 @@ test "requests of all kinds, on whole and damaged images" {
         if (round > 0) mutation.damage(bytes[0..whole.len], random);
         const superblock = Superblock.parse(bytes[0..Superblock.length]) catch continue;
         const image = try file.holds(bytes[0..whole.len]);
-        mount.init(&image, superblock) catch |err| if (err == error.Corrupt) continue else return err;
+        mount.init(&image, superblock) catch |err|
+            if (err == error.Corrupt) continue else return err;
         defer mount.deinit();
-        var nodes = [_]u64{ protocol.root_id, 2, try mount.lookup("file") orelse 0, try mount.lookup("link") orelse 0, try mount.lookup("dev") orelse 0, try mount.lookup("dir") orelse 0, 0 };
+        var nodes = [_]u64{
+            protocol.root_id,
+            2,
+            try mount.lookup("file") orelse 0,
+            try mount.lookup("link") orelse 0,
+            try mount.lookup("dev") orelse 0,
+            try mount.lookup("dir") orelse 0,
+            0,
+        };
         for (0..100) |_| {
             nodes[nodes.len - 1] = anyNumber(random);
             var body: [512]u8 = undefined;
             random.bytes(&body);
             // Where sizes and offsets stand in requests.
-            for ([_]usize{ 0, 8, 16 }) |at| std.mem.writeInt(u64, body[at..][0..8], anyNumber(random), .little);
-            const opcode = if (random.uintLessThan(u8, 16) == 0) @as(protocol.Opcode, @fromBackingInt(random.int(u32))) else opcodes[random.uintLessThan(usize, opcodes.len)];
-            const answer = try mount.ask(opcode, nodes[random.uintLessThan(usize, nodes.len)], body[0..random.uintLessThan(usize, body.len)]) orelse {
-                try std.testing.expect(opcode == .forget or opcode == .batch_forget or opcode == .destroy or opcode == .interrupt);
+            for ([_]usize{ 0, 8, 16 }) |at|
+                std.mem.writeInt(u64, body[at..][0..8], anyNumber(random), .little);
+            const opcode = if (random.uintLessThan(u8, 16) == 0)
+                @as(protocol.Opcode, @fromBackingInt(random.int(u32)))
+            else
+                opcodes[random.uintLessThan(usize, opcodes.len)];
+            const answer = try mount.ask(opcode, nodes[
+                random.uintLessThan(
+                    usize,
+                    nodes.len,
+                )
+            ], body[0..random.uintLessThan(usize, body.len)]) orelse {
+                try std.testing.expect(opcode == .forget or
+                    opcode == .batch_forget or opcode == .destroy or opcode == .interrupt);
                 continue;
             };
             try std.testing.expect(answer.err <= 0 and answer.err > -4096);
-            if (opcode == .read and answer.err == 0) try std.testing.expect(answer.body.len <= std.mem.readInt(u32, body[16..20], .little));
+            if (opcode == .read and answer.err == 0) try std.testing.expect(
+                answer.body.len <= std.mem.readInt(u32, body[16..20], .little),
+            );
             if (random.uintLessThan(u8, 8) == 0) try mount.prefetchAll();
-            mount.prefetcher.directories.go(mount.handler.decoder, nodes[random.uintLessThan(usize, nodes.len)] -| (protocol.root_id + 1)) catch {};
+            mount.prefetcher.directories.go(
+                mount.handler.decoder,
+                nodes[random.uintLessThan(usize, nodes.len)] -| (protocol.root_id + 1),
+            ) catch {};
         }
     }
 }
@@ -193,7 +253,10 @@ test "a corrupt block is an error for its reader, and for nobody else" {
         const hole = (try mount.read(node, 0, block)).?;
         try std.testing.expectEqual(0, hole.err);
         try std.testing.expectEqualSlices(u8, &(@as([block]u8, @splat(0))), hole.body);
-        try std.testing.expectEqualStrings("fragment", (try mount.read(node, 2 * block, block)).?.body);
+        try std.testing.expectEqualStrings(
+            "fragment",
+            (try mount.read(node, 2 * block, block)).?.body,
+        );
         try mount.prefetchAll();
     }
 }

@@ -60,13 +60,19 @@ pub const RequestHandler = struct {
             .lookup => try self.lookup(request),
             .getattr => {
                 const inode = try self.inodeOf(request.header.nodeid);
-                const out: protocol.AttrOut = .{ .attr_valid = forever, .attr = self.attributes(&inode) };
+                const out: protocol.AttrOut = .{
+                    .attr_valid = forever,
+                    .attr = self.attributes(&inode),
+                };
                 self.channel.send(unique, std.mem.asBytes(&out));
             },
             .readlink => {
                 const inode = try self.inodeOf(request.header.nodeid);
                 if (inode.kind != .symlink) return error.INVAL;
-                self.channel.send(unique, try self.reader.readlink(self.decoder, &inode, self.channel.answer));
+                self.channel.send(
+                    unique,
+                    try self.reader.readlink(self.decoder, &inode, self.channel.answer),
+                );
             },
             .read => try self.read(request),
             .readdir => try self.list(request, false),
@@ -76,7 +82,20 @@ pub const RequestHandler = struct {
             .listxattr => try self.listxattr(request),
             // Nobody waits for an answer to these.
             .forget, .batch_forget => {},
-            .setattr, .symlink, .mknod, .mkdir, .unlink, .rmdir, .rename, .rename2, .link, .write, .create, .setxattr, .removexattr => return error.ROFS,
+            .setattr,
+            .symlink,
+            .mknod,
+            .mkdir,
+            .unlink,
+            .rmdir,
+            .rename,
+            .rename2,
+            .link,
+            .write,
+            .create,
+            .setxattr,
+            .removexattr,
+            => return error.ROFS,
             // open and opendir among them: the kernel then stops asking, and keeps its caches.
             else => return error.NOSYS,
         }
@@ -91,8 +110,8 @@ pub const RequestHandler = struct {
         const in = try body(protocol.InitIn, request);
         if (in.major != protocol.major) return error.INVAL;
         const flag = protocol.flag;
-        // Not async_read: a request that nobody waits for keeps its pages locked when all are killed
-        // (prefetcher.zig), and working prefetcher makes up for it.
+        // Not async_read: a request that nobody waits for keeps its pages locked when all are
+        // killed (prefetcher.zig), and working prefetcher makes up for it.
         const wanted = flag.readdirplus | flag.readdirplus_auto | flag.no_open_support |
             flag.parallel_dirops | flag.max_pages | flag.cache_symlinks | flag.no_opendir_support;
         const out: protocol.InitOut = .{
@@ -137,7 +156,12 @@ pub const RequestHandler = struct {
 
     fn entry(self: *RequestHandler, ref: squashfs.inode.Reference) !protocol.EntryOut {
         const inode = try squashfs.inode.read(self.reader, self.decoder, ref);
-        return .{ .nodeid = node_id.of(ref), .entry_valid = forever, .attr_valid = forever, .attr = self.attributes(&inode) };
+        return .{
+            .nodeid = node_id.of(ref),
+            .entry_valid = forever,
+            .attr_valid = forever,
+            .attr = self.attributes(&inode),
+        };
     }
 
     fn lookup(self: *RequestHandler, request: Channel.Request) !void {
@@ -182,7 +206,14 @@ pub const RequestHandler = struct {
             if (unfinished) |block| self.finish(block);
             unfinished = null;
             const log = self.reader.superblock.block_log;
-            const extent = try squashfs.data.extent(self.reader, self.decoder, ref, &inode, at >> log, &self.position);
+            const extent = try squashfs.data.extent(
+                self.reader,
+                self.decoder,
+                ref,
+                &inode,
+                at >> log,
+                &self.position,
+            );
             const skip: u32 = @intCast(at & (self.reader.superblock.blockSize() - 1));
             const want: usize = @intCast(@min(end - at, extent.len - skip));
             if (extent.stored) |stored| {
@@ -190,7 +221,8 @@ pub const RequestHandler = struct {
                 const held = try self.reader.blocks.begin(self.decoder, stored, last);
                 slots[slot_count] = held.slot;
                 slot_count += 1;
-                const alone = held.fresh and extent.fragment != null and !self.prefetcher.missed(extent.fragment.?);
+                const alone = held.fresh and
+                    extent.fragment != null and !self.prefetcher.missed(extent.fragment.?);
                 if (held.unfinished) unfinished = .{ .slot = held.slot, .alone = alone };
                 const block = held.slot.data();
                 if (block.len < last) return error.Corrupt;
@@ -204,7 +236,11 @@ pub const RequestHandler = struct {
                 at += n;
             }
         }
-        self.channel.sendParts(request.header.unique, parts[0..part_count], @intCast(at - in.offset));
+        self.channel.sendParts(
+            request.header.unique,
+            parts[0..part_count],
+            @intCast(at - in.offset),
+        );
         self.prefetcher.touched(ref, &inode, in.offset, at);
     }
 
@@ -216,7 +252,10 @@ pub const RequestHandler = struct {
     };
 
     fn finish(self: *RequestHandler, block: Unfinished) void {
-        if (block.alone) self.reader.blocks.leave(block.slot) else self.reader.blocks.finish(self.decoder, block.slot);
+        if (block.alone)
+            self.reader.blocks.leave(block.slot)
+        else
+            self.reader.blocks.finish(self.decoder, block.slot);
     }
 
     fn list(self: *RequestHandler, request: Channel.Request, plus: bool) !void {
@@ -224,16 +263,26 @@ pub const RequestHandler = struct {
         const nodeid = request.header.nodeid;
         const dir = try self.inodeOf(nodeid);
         if (dir.kind != .directory) return error.NOTDIR;
-        var out: std.ArrayList(u8) = .initBuffer(self.channel.answer[0..@min(in.size, self.channel.answer.len)]);
+        const size = @min(in.size, self.channel.answer.len);
+        var out: std.ArrayList(u8) = .initBuffer(self.channel.answer[0..size]);
 
         // Offsets: 1 behind ".", 2 behind "..", else the position in the listing, which is
         // never as small as that.
-        const dots = [_]struct { name: []const u8, ino: u32 }{ .{ .name = ".", .ino = dir.number }, .{ .name = "..", .ino = dir.body.directory.parent } };
+        const dots = [_]struct { name: []const u8, ino: u32 }{
+            .{ .name = ".", .ino = dir.number },
+            .{ .name = "..", .ino = dir.body.directory.parent },
+        };
         var offset = in.offset;
         while (offset < dots.len) : (offset += 1) {
             const dot = dots[@intCast(offset)];
             const nothing = std.mem.zeroes(protocol.EntryOut);
-            if (!append(&out, if (plus) &nothing else null, .{ .ino = dot.ino, .offset = offset + 1, .name_len = @intCast(dot.name.len), .kind = 4 }, dot.name)) break;
+            const dirent: protocol.Dirent = .{
+                .ino = dot.ino,
+                .offset = offset + 1,
+                .name_len = @intCast(dot.name.len),
+                .kind = 4,
+            };
+            if (!append(&out, if (plus) &nothing else null, dirent, dot.name)) break;
         }
         var it = try self.iterator(nodeid, &dir, if (offset <= dots.len) 0 else offset);
         var before = it.mark;
@@ -250,7 +299,8 @@ pub const RequestHandler = struct {
             // Node 0: the kernel takes the name, and asks for the rest. Who walks through a tree
             // wants its directories; and a broken inode costs its own entry its attributes only.
             var full = std.mem.zeroes(protocol.EntryOut);
-            if (thorough or plus and found.kind == directory) full = self.entry(found.reference) catch full;
+            if (thorough or plus and found.kind == directory)
+                full = self.entry(found.reference) catch full;
             if (!append(&out, if (plus) &full else null, dirent, found.name)) {
                 it.undo(before);
                 self.readdir_cache.keep(nodeid, it);
@@ -260,10 +310,16 @@ pub const RequestHandler = struct {
         self.channel.send(request.header.unique, out.items);
     }
 
-    fn append(out: *std.ArrayList(u8), full: ?*const protocol.EntryOut, dirent: protocol.Dirent, name: []const u8) bool {
+    fn append(
+        out: *std.ArrayList(u8),
+        full: ?*const protocol.EntryOut,
+        dirent: protocol.Dirent,
+        name: []const u8,
+    ) bool {
         const zeros: [8]u8 = @splat(0);
         const padding = (8 - name.len % 8) % 8;
-        const size = (if (full != null) @as(usize, @sizeOf(protocol.EntryOut)) else 0) + @sizeOf(protocol.Dirent) + name.len + padding;
+        const size = (if (full != null) @as(usize, @sizeOf(protocol.EntryOut)) else 0) +
+            @sizeOf(protocol.Dirent) + name.len + padding;
         if (out.capacity - out.items.len < size) return false;
         if (full) |f| out.appendSliceAssumeCapacity(std.mem.asBytes(f));
         out.appendSliceAssumeCapacity(std.mem.asBytes(&dirent));
@@ -272,7 +328,12 @@ pub const RequestHandler = struct {
         return true;
     }
 
-    fn iterator(self: *RequestHandler, nodeid: u64, dir: *const Inode, position: u64) !squashfs.directory.Iterator {
+    fn iterator(
+        self: *RequestHandler,
+        nodeid: u64,
+        dir: *const Inode,
+        position: u64,
+    ) !squashfs.directory.Iterator {
         if (position > 0) if (self.readdir_cache.find(nodeid, position)) |place| return place;
         var it = try squashfs.directory.Iterator.init(self.reader, dir);
         var name: [squashfs.directory.name_max]u8 = undefined;

@@ -26,7 +26,8 @@ pub const Server = struct {
     device: sys.fd_t = -1,
     /// Of the mount.
     root: sys.fd_t = -1,
-    /// Where threads may run when the app has started; until then they are bound, as who starts them is.
+    /// Where threads may run when the app has started; until then they are bound, as who starts
+    /// them is.
     caller_mask: Affinity,
     startup_state: *startup.State,
     quiesce: *Quiesce,
@@ -52,23 +53,29 @@ pub const Server = struct {
                 .reader = self.reader,
                 .readdir_cache = &self.readdir_cache,
                 .root = self.root,
-                // Who waits for the mount must not hold the device of whoever is to answer (channel.zig).
-                .given_up = device == self.device or self.reader.superblock.export_table == Superblock.absent,
+                // Who waits for the mount must not hold the device of whoever is to answer
+                // (channel.zig).
+                .given_up = device == self.device or
+                    self.reader.superblock.export_table == Superblock.absent,
             },
         };
         var first = try self.handler(self.device);
         _ = try first.serveOne();
-        for (0..@max(count - 1, 1)) |_| try self.spawn(Prefetcher.loop, .{ &self.prefetcher, try self.reader.newDecoder() });
+        for (0..@max(count - 1, 1)) |_|
+            try self.spawn(Prefetcher.loop, .{ &self.prefetcher, try self.reader.newDecoder() });
         try self.spawn(serve, .{ first, self.caller_mask, self.startup_state });
-        for (1..count) |_| try self.spawn(serveLater, .{ try self.handler(try self.clone()), self.caller_mask, self.startup_state });
+        for (1..count) |_| try self.spawn(
+            serveLater,
+            .{ try self.handler(try self.clone()), self.caller_mask, self.startup_state },
+        );
         // This thread goes on to make requests of its own: see `closeServerFds`.
         try sys.do(.unshare, .{sys.CLONE.files});
         self.closeServerFds();
     }
 
     /// For all that is not a server, this process's first thread and what it forks: as long as they
-    /// held the devices, the mount would outlive the servers, and a request of their own, made when the
-    /// runtime is killed, would wait for ever.
+    /// held the devices, the mount would outlive the servers, and a request of their own, made when
+    /// the runtime is killed, would wait for ever.
     fn closeServerFds(self: *const Server) void {
         for (self.server_fds[0..self.server_fd_count]) |file| sys.close(file);
     }
@@ -95,7 +102,12 @@ pub const Server = struct {
 
     /// A second queue of the same mount, so that threads do not share one lock.
     fn clone(self: *Server) !sys.fd_t {
-        const fd = try sys.openat(sys.at_fdcwd, "/dev/fuse", .{ .ACCMODE = .RDWR, .CLOEXEC = true }, 0);
+        const fd = try sys.openat(
+            sys.at_fdcwd,
+            "/dev/fuse",
+            .{ .ACCMODE = .RDWR, .CLOEXEC = true },
+            0,
+        );
         sys.do(.ioctl, .{ fd, protocol.clone_ioctl, &self.device }) catch {
             // A kernel before 4.2: share.
             sys.close(fd);

@@ -1,7 +1,7 @@
-//! The last step of a start, as a program of its own that the runtime carries in itself: it executes
-//! the app, and with --init stays as the first process. An image may have its program executed by
-//! way of /proc/self/exe or look at /proc/1/exe: what it finds there is this, in memory and sealed,
-//! and never the executable on the machine's disk (CVE-2019-5736).
+//! The last step of a start, as a program of its own that the runtime carries in itself: it
+//! executes the app, and with --init stays as the first process. An image may have its program
+//! executed by way of /proc/self/exe or look at /proc/1/exe: what it finds there is this, in memory
+//! and sealed, and never the executable on the machine's disk (CVE-2019-5736).
 //!
 //! Its words: "x" or "i" (with a first process), the app's file, the app's own words. Descriptor 3
 //! leads to the runtime, which is told the error where the app cannot be executed; 4 is this file.
@@ -46,7 +46,12 @@ fn enter(stack: [*]usize) callconv(.c) noreturn {
     _ = linux.syscall3(.fcntl, report, set_descriptor_flags, close_on_exec);
     if (count > 2) {
         var result = if (words[0].?[0] == 'i') stayFirst() else 0;
-        if (result == 0) result = linux.syscall3(.execve, @intFromPtr(words[1].?), @intFromPtr(words + 2), @intFromPtr(environment));
+        if (result == 0) result = linux.syscall3(
+            .execve,
+            @intFromPtr(words[1].?),
+            @intFromPtr(words + 2),
+            @intFromPtr(environment),
+        );
         const message = [2]u8{ 'e', @truncate(0 -% result) };
         _ = linux.syscall3(.write, report, @intFromPtr(&message), message.len);
     }
@@ -75,7 +80,13 @@ fn stayFirst() usize {
     for (0..report + 1) |descriptor| _ = linux.syscall1(.close, descriptor);
     while (true) {
         var info: linux.siginfo_t = undefined;
-        const signal = linux.syscall4(.rt_sigtimedwait, @intFromPtr(&all), @intFromPtr(&info), 0, 8);
+        const signal = linux.syscall4(
+            .rt_sigtimedwait,
+            @intFromPtr(&all),
+            @intFromPtr(&info),
+            0,
+            8,
+        );
         if (linux.errno(signal) != .SUCCESS) continue;
         if (signal == sigchld) {
             reap(app);

@@ -1,6 +1,6 @@
-//! A mount namespace that this process has made for itself. Whatever mounts, unmounts or pivots takes
-//! a value of this type, and only a successful unshare(2) gives one: a start that was refused its own
-//! namespace cannot touch the mounts of the machine.
+//! A mount namespace that this process has made for itself. Whatever mounts, unmounts or pivots
+//! takes a value of this type, and only a successful unshare(2) gives one: a start that was refused
+//! its own namespace cannot touch the mounts of the machine.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const MS = sys.MS;
@@ -47,7 +47,14 @@ pub const MountNamespace = struct {
         return (try sys.stat(sys.at_fdcwd, "/proc/self/ns/mnt")).ino;
     }
 
-    pub fn mount(_: MountNamespace, source: ?[*:0]const u8, target: [*:0]const u8, fstype: ?[*:0]const u8, flags: usize, data: ?[*:0]const u8) sys.Error!void {
+    pub fn mount(
+        _: MountNamespace,
+        source: ?[*:0]const u8,
+        target: [*:0]const u8,
+        fstype: ?[*:0]const u8,
+        flags: usize,
+        data: ?[*:0]const u8,
+    ) sys.Error!void {
         return sys.do(.mount, .{ source, target, fstype, flags, data });
     }
 
@@ -66,19 +73,24 @@ pub const MountNamespace = struct {
     /// mount_setattr(2) shares.
     pub fn restrict(self: MountNamespace, target: [*:0]const u8, flags: usize) sys.Error!void {
         const at_recursive = 0x8000;
-        if (setAttributes(sys.at_fdcwd, target, at_recursive, flags)) |_| return else |err| if (err != error.NOSYS) return err;
+        if (setAttributes(sys.at_fdcwd, target, at_recursive, flags)) |_|
+            return
+        else |err| if (err != error.NOSYS) return err;
         // Before Linux 5.12 only the mount itself, and flags that came with it have to be named.
         const again = MS.remount | MS.bind | flags;
         self.mount(null, target, null, again, null) catch
             try self.mount(null, target, null, again | restrictions & ~@as(usize, MS.rdonly), null);
     }
 
-    /// What an open file or directory is, as a mount that stands nowhere (open_tree(2)), with rights
-    /// taken away.
+    /// What an open file or directory is, as a mount that stands nowhere (open_tree(2)), with
+    /// rights taken away.
     pub fn detached(_: MountNamespace, fd: sys.fd_t, flags: usize) sys.Error!sys.fd_t {
         const clone = 1;
         const cloexec: u32 = @bitCast(sys.O{ .CLOEXEC = true });
-        const tree: sys.fd_t = @intCast(try sys.call(.open_tree, .{ fd, "", clone | cloexec | at_empty_path }));
+        const tree: sys.fd_t = @intCast(try sys.call(
+            .open_tree,
+            .{ fd, "", clone | cloexec | at_empty_path },
+        ));
         errdefer sys.close(tree);
         try setAttributes(tree, "", at_empty_path, flags);
         return tree;
@@ -108,9 +120,9 @@ pub const MountNamespace = struct {
 
     const mount_cloexec = 1;
 
-    /// Leaves nothing mounted but an empty file system, for good: every mount of this namespace, the
-    /// root that an app had among them, is put away at once (it is locked as long as it is the root,
-    /// mount_namespaces(7)). `root` is a directory in it.
+    /// Leaves nothing mounted but an empty file system, for good: every mount of this namespace,
+    /// the root that an app had among them, is put away at once (it is locked as long as it is the
+    /// root, mount_namespaces(7)). `root` is a directory in it.
     pub fn abandon(self: MountNamespace, root: sys.fd_t) sys.Error!void {
         const context = try newContext("tmpfs");
         defer sys.close(context);
@@ -131,7 +143,12 @@ pub const MountNamespace = struct {
     const at_empty_path: u32 = 0x1000;
 
     fn setAttributes(dir: sys.fd_t, path: [*:0]const u8, how: u32, flags: usize) sys.Error!void {
-        const MountAttr = extern struct { set: u64, clear: u64 = 0, propagation: u64 = 0, userns: u64 = 0 };
+        const MountAttr = extern struct {
+            set: u64,
+            clear: u64 = 0,
+            propagation: u64 = 0,
+            userns: u64 = 0,
+        };
         const attr: MountAttr = .{ .set = flags };
         return sys.do(.mount_setattr, .{ dir, path, how, &attr, @sizeOf(MountAttr) });
     }

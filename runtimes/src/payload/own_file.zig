@@ -3,7 +3,6 @@ const sys = @import("../base/syscalls.zig");
 const errno = @import("../base/errno.zig");
 const log = @import("../base/log.zig");
 const footer = @import("footer.zig");
-const Superblock = @import("../squashfs/superblock.zig").Superblock;
 
 /// Our own file, on a descriptor above the standard three: one of those that is closed is closed
 /// for the app too, and must not be taken by a file of ours until then.
@@ -24,11 +23,15 @@ const File = struct {
 };
 
 pub fn findPayload(self: sys.fd_t) footer.Payload {
-    const size = sys.fileSize(self) catch |err| log.die("cannot read my own file: {s}", .{errno.text(err)});
-    return footer.find(File{ .fd = self }, size) catch |err| switch (err) {
-        error.NoPayload => log.die("this is a runtime without a payload: dockerc build puts the two together", .{}),
+    const size = sys.fileSize(self) catch |err|
+        log.die("cannot read my own file: {s}", .{errno.text(err)});
+    var compressor: []const u8 = "";
+    return footer.find(File{ .fd = self }, size, &compressor) catch |err| switch (err) {
+        error.NoPayload => log.die("this is a runtime without a payload: dockerc build puts " ++
+            "the two together", .{}),
         error.Truncated => log.die("this file is incomplete: its payload is cut off", .{}),
-        error.Compressor => log.die("this runtime reads payloads compressed with zstd, and this one is compressed with {s}", .{Superblock.refused_compressor}),
+        error.Compressor => log.die("this runtime reads payloads compressed with zstd, and " ++
+            "this one is compressed with {s}", .{compressor}),
         error.Corrupt => log.die("the payload is damaged: its superblock makes no sense", .{}),
         else => log.die("cannot read my own file: {s}", .{errno.text(err)}),
     };

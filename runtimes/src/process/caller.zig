@@ -6,15 +6,17 @@ const log = @import("../base/log.zig");
 
 /// Ends a start that would lend somebody rights that are not theirs.
 pub fn check() void {
-    if (isPrivileged()) log.die("this file has a set-id bit or capabilities (chmod u-s,g-s; setcap -r): it would give its rights to whoever starts it", .{});
-    if (isInside()) log.die("this is the first process of a dockerc container: the image's program is a dockerc executable; run that one instead", .{});
+    if (isPrivileged()) log.die("this file has a set-id bit or capabilities (chmod u-s,g-s; " ++
+        "setcap -r): it would give its rights to whoever starts it", .{});
+    if (isInside()) log.die("this is the first process of a dockerc container: the image's " ++
+        "program is a dockerc executable; run that one instead", .{});
 }
 
 /// linux/auxvec.h
 const at_secure = 23;
 
-/// By the file's mode or its capabilities (execve(2)). A security module may set AT_SECURE, too, when
-/// a service is started; that alone gives no rights.
+/// By the file's mode or its capabilities (execve(2)). A security module may set AT_SECURE, too,
+/// when a service is started; that alone gives no rights.
 fn isPrivileged() bool {
     const uid = sys.raw(.getuid, .{});
     const euid = sys.raw(.geteuid, .{});
@@ -34,8 +36,8 @@ fn isInside() bool {
     return false;
 }
 
-/// proc_pid_mountinfo(5): id, parent, device, root, mount point, options, optional fields, "-", type,
-/// source.
+/// proc_pid_mountinfo(5): id, parent, device, root, mount point, options, optional fields, "-",
+/// type, source.
 fn isRootOfOurs(line: []const u8) bool {
     var fields = std.mem.tokenizeScalar(u8, line, ' ');
     for (0..3) |_| _ = fields.next();
@@ -47,8 +49,11 @@ fn isRootOfOurs(line: []const u8) bool {
 }
 
 test "roots of ours" {
-    try std.testing.expect(isRootOfOurs("70 1 0:41 / / rw,nodev,relatime - overlay dockerc rw,lowerdir=lower"));
-    try std.testing.expect(isRootOfOurs("70 1 8:1 /home/a/.cache/dockerc/run/run-12/rootfs / rw,nodev - ext4 /dev/sda1 rw"));
-    try std.testing.expect(!isRootOfOurs("70 1 0:41 / / rw,relatime - overlay overlay rw,lowerdir=lower"));
+    try std.testing.expect(isRootOfOurs("70 1 0:41 / / rw,nodev,relatime - overlay dockerc " ++
+        "rw,lowerdir=lower"));
+    try std.testing.expect(isRootOfOurs("70 1 8:1 /home/a/.cache/dockerc/run/run-12/rootfs / " ++
+        "rw,nodev - ext4 /dev/sda1 rw"));
+    try std.testing.expect(!isRootOfOurs("70 1 0:41 / / rw,relatime - overlay overlay " ++
+        "rw,lowerdir=lower"));
     try std.testing.expect(!isRootOfOurs("71 70 0:41 / /data rw - overlay dockerc rw"));
 }

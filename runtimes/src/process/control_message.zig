@@ -6,8 +6,8 @@ pub const Kind = enum(u8) {
     clone,
     /// The app's process, which the runtime has made itself.
     app,
-    /// A directory to be removed, with its parent's descriptor and its own; its name comes after. The
-    /// root that is mounted from the last one.
+    /// A directory to be removed, with its parent's descriptor and its own; its name comes after.
+    /// The root that is mounted from the last one.
     tree,
     root,
     /// The app's process group is there: hear what its terminal sends it.

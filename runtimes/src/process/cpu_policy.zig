@@ -13,7 +13,10 @@ pub const Affinity = struct {
     /// The calling thread's.
     pub fn get() Affinity {
         var self: Affinity = .{};
-        self.len = sys.call(.sched_getaffinity, .{ 0, @sizeOf(@TypeOf(self.mask)), &self.mask }) catch 0;
+        self.len = sys.call(
+            .sched_getaffinity,
+            .{ 0, @sizeOf(@TypeOf(self.mask)), &self.mask },
+        ) catch 0;
         return self;
     }
 

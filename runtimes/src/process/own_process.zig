@@ -1,5 +1,5 @@
-//! Processes that this run has made. What a process may only do to itself, and what may only be done
-//! to a process of ours, takes a value that a successful clone(2) gives.
+//! Processes that this run has made. What a process may only do to itself, and what may only be
+//! done to a process of ours, takes a value that a successful clone(2) gives.
 const sys = @import("../base/syscalls.zig");
 
 /// The calling process is a child that `clone` made.

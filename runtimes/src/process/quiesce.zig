@@ -1,6 +1,6 @@
-//! Holds up the prefetching threads while the runtime is stopped together with its app. A thread that
-//! waits for an answer of the mount cannot be stopped; if the server that is to answer is stopped
-//! first, the stop never completes, and the shell does not hear of it.
+//! Holds up the prefetching threads while the runtime is stopped together with its app. A thread
+//! that waits for an answer of the mount cannot be stopped; if the server that is to answer is
+//! stopped first, the stop never completes, and the shell does not hear of it.
 const std = @import("std");
 const futex = @import("../base/futex.zig");
 

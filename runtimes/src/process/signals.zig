@@ -42,7 +42,8 @@ pub fn block() sys.Error!Set {
     return old;
 }
 
-/// A caller that ignores their ends leaves that to us (execve(2)), and the kernel would tell nothing.
+/// A caller that ignores their ends leaves that to us (execve(2)), and the kernel would tell
+/// nothing.
 pub fn resetSigchld() void {
     resetHandler(SIG.chld);
 }
@@ -65,8 +66,8 @@ pub const Signal = struct {
     pid: i32,
 };
 
-/// SI_KERNEL: one of the terminal's keys. Only the kernel can give it, where other positive codes may
-/// come of files that an app has set up to send signals (fcntl(2), F_SETSIG).
+/// SI_KERNEL: one of the terminal's keys. Only the kernel can give it, where other positive codes
+/// may come of files that an app has set up to send signals (fcntl(2), F_SETSIG).
 pub const from_kernel = 0x80;
 
 /// Waits for a blocked signal.
@@ -74,7 +75,11 @@ pub fn next() sys.Error!Signal {
     const all: Set = ~@as(Set, synchronous);
     var info: linux.siginfo_t = undefined;
     const number = try sys.call(.rt_sigtimedwait, .{ &all, &info, 0, 8 });
-    return .{ .number = @intCast(number), .code = info.code, .pid = info.fields.common.first.piduid.pid };
+    return .{
+        .number = @intCast(number),
+        .code = info.code,
+        .pid = info.fields.common.first.piduid.pid,
+    };
 }
 
 /// A descriptor that blocked signals can be read from (signalfd(2)).
@@ -90,7 +95,8 @@ pub const Queue = struct {
     /// Null where there is none at present.
     pub fn next(self: Queue) ?Signal {
         var info: linux.signalfd_siginfo = undefined;
-        if (sys.raw(.read, .{ self.fd, &info, @sizeOf(@TypeOf(info)) }) != @sizeOf(@TypeOf(info))) return null;
+        if (sys.raw(.read, .{ self.fd, &info, @sizeOf(@TypeOf(info)) }) != @sizeOf(@TypeOf(info)))
+            return null;
         return .{ .number = info.signo, .code = info.code, .pid = @bitCast(info.pid) };
     }
 };

@@ -80,14 +80,23 @@ fn above(fd: sys.fd_t) sys.Error!sys.fd_t {
 fn reopen(namespace: MountNamespace, callers: sys.fd_t) !sys.fd_t {
     var link: [32:0]u8 = undefined;
     var path: [std.posix.PATH_MAX:0]u8 = undefined;
-    const len = try sys.call(.readlinkat, .{ sys.at_fdcwd, sys.fdPath(&link, callers), &path, path.len });
+    const len = try sys.call(
+        .readlinkat,
+        .{ sys.at_fdcwd, sys.fdPath(&link, callers), &path, path.len },
+    );
     if (len == path.len) return error.NAMETOOLONG;
     path[len] = 0;
-    const named = try sys.openat(sys.at_fdcwd, &path, .{ .PATH = true, .NOFOLLOW = true, .CLOEXEC = true }, 0);
+    const named = try sys.openat(
+        sys.at_fdcwd,
+        &path,
+        .{ .PATH = true, .NOFOLLOW = true, .CLOEXEC = true },
+        0,
+    );
     defer sys.close(named);
     const expected = try sys.stat(callers, "");
     const found = try sys.stat(named, "");
-    const same = found.ino == expected.ino and found.dev_major == expected.dev_major and found.dev_minor == expected.dev_minor;
+    const same = found.ino == expected.ino and
+        found.dev_major == expected.dev_major and found.dev_minor == expected.dev_minor;
     if (!same) return error.NOENT;
     const mount = try namespace.detached(named, sys.MS.rdonly | sys.MS.nosuid | sys.MS.nodev);
     defer sys.close(mount);
@@ -107,7 +116,8 @@ fn feed(from: sys.fd_t, to: sys.fd_t) void {
         const got = sys.call(.read, .{ from, buf.ptr, buf.len }) catch break;
         if (got == 0) break;
         var rest: []const u8 = buf[0..got];
-        while (rest.len > 0) rest = rest[sys.call(.write, .{ to, rest.ptr, rest.len }) catch return ..];
+        while (rest.len > 0)
+            rest = rest[sys.call(.write, .{ to, rest.ptr, rest.len }) catch return ..];
     }
     sys.close(to);
 }

@@ -1,6 +1,6 @@
-//! The runtime as the app's parent: it passes signals on, ends or stops an app that, being the first
-//! process of its namespace, would ignore what a program normally dies or stops of, serves its
-//! terminal, and reports its end.
+//! The runtime as the app's parent: it passes signals on, ends or stops an app that, being the
+//! first process of its namespace, would ignore what a program normally dies or stops of, serves
+//! its terminal, and reports its end.
 const std = @import("std");
 const linux = std.os.linux;
 const sys = @import("../base/syscalls.zig");
@@ -47,18 +47,27 @@ pub const Supervisor = struct {
     pub fn supervise(self: *Supervisor) End {
         while (true) {
             const POLL = linux.POLL;
-            const terminals = if (self.terminal) |terminal| terminal.interests() else .{ nobody, nobody };
+            const terminals = if (self.terminal) |terminal|
+                terminal.interests()
+            else
+                .{ nobody, nobody };
             var polled = [5]linux.pollfd{
                 .{ .fd = self.queue.fd, .events = POLL.IN, .revents = 0 },
                 // That its other end is closed is told in any case; what was said before can wait.
-                .{ .fd = self.lifeline orelse -1, .events = if (self.terminal == null) 0 else POLL.IN, .revents = 0 },
+                .{
+                    .fd = self.lifeline orelse -1,
+                    .events = if (self.terminal == null) 0 else POLL.IN,
+                    .revents = 0,
+                },
                 .{ .fd = self.watchdog.control, .events = POLL.IN, .revents = 0 },
                 terminals[0],
                 terminals[1],
             };
             _ = sys.raw(.ppoll, .{ &polled, polled.len, 0, 0, 0 });
             while (self.queue.next()) |signal| {
-                if (signal.number != SIG.chld) self.pass(signal) else if (self.reap()) |end| return self.finish(end);
+                if (signal.number != SIG.chld)
+                    self.pass(signal)
+                else if (self.reap()) |end| return self.finish(end);
             }
             if (polled[1].revents != 0) while (self.lifeline != null and self.follow()) {};
             if (polled[2].revents != 0) self.listen();
@@ -77,7 +86,10 @@ pub const Supervisor = struct {
             if (end.pid != self.app.pid) continue;
             const signal = end.status & 0x7f;
             if (signal == 0) return .{ .status = @truncate(end.status >> 8) };
-            return .{ .status = @intCast(128 + (self.ended_by orelse signal)), .ended_by = self.ended_by };
+            return .{
+                .status = @intCast(128 + (self.ended_by orelse signal)),
+                .ended_by = self.ended_by,
+            };
         }
     }
 
@@ -94,8 +106,8 @@ pub const Supervisor = struct {
         return .{ .status = exit_status.explain(self.path, failure) };
     }
 
-    /// What the app's process tells on its way: what it executes, and that it could not. Its
-    /// end of the lifeline is closed when it is executed, or gone. False when it has said all so far.
+    /// What the app's process tells on its way: what it executes, and that it could not. Its end of
+    /// the lifeline is closed when it is executed, or gone. False when it has said all so far.
     fn follow(self: *Supervisor) bool {
         var buf: [1 + std.posix.PATH_MAX]u8 = undefined;
         const got: socket.Received = socket.receive(self.lifeline.?, &buf, false) catch |err|
@@ -116,8 +128,8 @@ pub const Supervisor = struct {
         return true;
     }
 
-    /// Not before the app is about to be executed: what has failed until then is said to a terminal as
-    /// the caller left it.
+    /// Not before the app is about to be executed: what has failed until then is said to a terminal
+    /// as the caller left it.
     fn openTerminal(self: *Supervisor) void {
         const terminal = self.terminal orelse return;
         self.watchdog.listen() catch return;
@@ -144,7 +156,10 @@ pub const Supervisor = struct {
                 self.watchdog.setForeground(terminal.grabbed);
                 self.app.killGroup(SIG.cont);
             },
-            SIG.tstp => if (self.hasDefault(signal)) self.stop(signal, if (keys_are_for_all) .group else .itself),
+            SIG.tstp => if (self.hasDefault(signal)) self.stop(
+                signal,
+                if (keys_are_for_all) .group else .itself,
+            ),
             SIG.int, SIG.quit => {
                 if (keys_are_for_all) signals.sendToOwnGroup(signal);
                 if (self.hasDefault(signal)) self.endApp(signal);
@@ -163,7 +178,10 @@ pub const Supervisor = struct {
         if (signal.pid == own and signal.code != signals.from_kernel) return;
         if (self.terminal) |terminal| if (number == SIG.winch) return terminal.resize();
         // A key of the caller's terminal, which the app's group has not seen.
-        if (signal.code == signals.from_kernel) self.app.killGroup(number) else self.app.kill(number);
+        if (signal.code == signals.from_kernel)
+            self.app.killGroup(number)
+        else
+            self.app.kill(number);
         switch (number) {
             SIG.tstp, SIG.ttin, SIG.ttou => if (self.hasDefault(number)) self.stop(number, .itself),
             SIG.cont, SIG.urg, SIG.winch => {},
@@ -177,9 +195,9 @@ pub const Supervisor = struct {
         self.app.kill(SIG.kill);
     }
 
-    /// Us too, so that the shell sees the job stop: alone where the kernel has told all of the caller's
-    /// group, or nobody means the others. We go on from here when it continues, or at once where there
-    /// is nobody to continue us (orphaned process groups, setpgid(2)).
+    /// Us too, so that the shell sees the job stop: alone where the kernel has told all of the
+    /// caller's group, or nobody means the others. We go on from here when it continues, or at once
+    /// where there is nobody to continue us (orphaned process groups, setpgid(2)).
     fn stop(self: *Supervisor, signal: u32, whom: enum { itself, group }) void {
         self.app.killGroup(SIG.stop);
         if (self.terminal) |terminal| terminal.release();
@@ -187,7 +205,8 @@ pub const Supervisor = struct {
         if (whom == .group) signals.sendToOwnGroup(signal) else signals.sendToSelf(signal);
         signals.admit(signal);
         self.quiesce.end();
-        if (self.terminal) |terminal| if (terminal.master != null) self.watchdog.setForeground(terminal.grab());
+        if (self.terminal) |terminal|
+            if (terminal.master != null) self.watchdog.setForeground(terminal.grab());
         self.app.killGroup(SIG.cont);
     }
 
@@ -211,7 +230,8 @@ fn field(status: []const u8, name: []const u8) u64 {
 }
 
 test "masks of /proc/PID/status" {
-    const status = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000001\nSigCgt:\t0000000180004a02\n";
+    const status = "SigBlk:\t0000000000000000\n" ++
+        "SigIgn:\t0000000000000001\nSigCgt:\t0000000180004a02\n";
     try std.testing.expectEqual(signals.bit(1), field(status, "SigIgn:"));
     try std.testing.expect(field(status, "SigCgt:") & signals.bit(SIG.int) != 0);
     try std.testing.expectEqual(0, field(status, "SigNone:"));

@@ -1,8 +1,8 @@
 //! The caller's terminal, and the app's own, a pseudo-terminal in a session of its own (pty(7)), as
 //! sudo's use_pty has it: the app can neither type into the caller's shell nor signal the caller's
-//! processes. What is typed goes to the app when it has asked for it: at once where both its input and
-//! its output are the terminal, else (in a pipeline, in the background) when it reads, for somebody
-//! else may be reading until then.
+//! processes. What is typed goes to the app when it has asked for it: at once where both its input
+//! and its output are the terminal, else (in a pipeline, in the background) when it reads, for
+//! somebody else may be reading until then.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const linux = std.os.linux;
@@ -65,12 +65,16 @@ pub const Terminal = struct {
         fn read(self: *Pending, fd: sys.fd_t) bool {
             self.at = 0;
             self.end = 0;
-            self.end = sys.call(.read, .{ fd, self.buf.ptr, self.buf.len }) catch |err| return err == error.AGAIN or err == error.INTR;
+            self.end = sys.call(.read, .{ fd, self.buf.ptr, self.buf.len }) catch |err|
+                return err == error.AGAIN or err == error.INTR;
             return self.end > 0;
         }
 
         fn write(self: *Pending, fd: sys.fd_t) void {
-            self.at += sys.call(.write, .{ fd, self.buf[self.at..].ptr, self.end - self.at }) catch |err| switch (err) {
+            self.at += sys.call(
+                .write,
+                .{ fd, self.buf[self.at..].ptr, self.end - self.at },
+            ) catch |err| switch (err) {
                 error.AGAIN, error.INTR => return,
                 // Nobody is there any more.
                 else => self.end - self.at,
@@ -94,7 +98,12 @@ pub const Terminal = struct {
 
     /// A description of our own: what we read and how is nobody else's.
     fn open(path: [*:0]const u8) sys.Error!sys.fd_t {
-        const fd = try sys.openat(sys.at_fdcwd, path, .{ .ACCMODE = .RDWR, .NOCTTY = true, .NONBLOCK = true, .CLOEXEC = true }, 0);
+        const fd = try sys.openat(
+            sys.at_fdcwd,
+            path,
+            .{ .ACCMODE = .RDWR, .NOCTTY = true, .NONBLOCK = true, .CLOEXEC = true },
+            0,
+        );
         if (fd > 2) return fd;
         defer sys.close(fd);
         const duplicate_cloexec = 1030;
@@ -102,7 +111,14 @@ pub const Terminal = struct {
     }
 
     fn init(tty: sys.fd_t, controlling: bool, streams: [3]bool) ?Terminal {
-        var self: Terminal = .{ .tty = tty, .controlling = controlling, .streams = streams, .saved = undefined, .raw = undefined, .size = std.mem.zeroes(WindowSize) };
+        var self: Terminal = .{
+            .tty = tty,
+            .controlling = controlling,
+            .streams = streams,
+            .saved = undefined,
+            .raw = undefined,
+            .size = std.mem.zeroes(WindowSize),
+        };
         sys.do(.ioctl, .{ tty, tcgets, &self.saved }) catch return null;
         _ = sys.raw(.ioctl, .{ tty, tiocgwinsz, &self.size });
         const device = deviceOf(tty);
@@ -121,10 +137,16 @@ pub const Terminal = struct {
         var nonblocking = flags;
         nonblocking.NONBLOCK = true;
         self.devpts = if (namespace) |own| try own.newDevpts() else null;
-        const master = if (self.devpts) |mounted| try sys.openat(mounted, "ptmx", nonblocking, 0) else try sys.openat(sys.at_fdcwd, "/dev/ptmx", nonblocking, 0);
+        const master = if (self.devpts) |mounted|
+            try sys.openat(mounted, "ptmx", nonblocking, 0)
+        else
+            try sys.openat(sys.at_fdcwd, "/dev/ptmx", nonblocking, 0);
         const unlocked: i32 = 0;
         try sys.do(.ioctl, .{ master, tiocsptlck, &unlocked });
-        self.slave = @intCast(try sys.call(.ioctl, .{ master, tiocgptpeer, @as(u32, @bitCast(flags)) }));
+        self.slave = @intCast(try sys.call(
+            .ioctl,
+            .{ master, tiocgptpeer, @as(u32, @bitCast(flags)) },
+        ));
         _ = sys.raw(.ioctl, .{ self.slave, tcsetsw, &self.saved });
         _ = sys.raw(.ioctl, .{ self.slave, tiocswinsz, &self.size });
         self.master = master;
@@ -162,7 +184,8 @@ pub const Terminal = struct {
     /// As cfmakeraw(3). In a pipeline others write to the terminal, too, and its keys are for all.
     fn rawOf(self: *const Terminal, from: Termios) Termios {
         var raw = from;
-        const ignbrk_brkint_parmrk_istrip_inlcr_igncr_icrnl_ixon = 0o1 | 0o2 | 0o10 | 0o40 | 0o100 | 0o200 | 0o400 | 0o2000;
+        const ignbrk_brkint_parmrk_istrip_inlcr_igncr_icrnl_ixon =
+            0o1 | 0o2 | 0o10 | 0o40 | 0o100 | 0o200 | 0o400 | 0o2000;
         const opost = 0o1;
         const isig = 0o1;
         const icanon_echo_echonl_iexten = 0o2 | 0o10 | 0o100 | 0o100000;
@@ -197,7 +220,8 @@ pub const Terminal = struct {
         if (self.isForeground()) _ = sys.raw(.ioctl, .{ self.tty, tcsetsw, &self.saved });
     }
 
-    /// By the watchdog, when the runtime was killed and has left the terminal as it was for the app.
+    /// By the watchdog, when the runtime was killed and has left the terminal as it was for the
+    /// app.
     pub fn restoreForeign(self: *const Terminal) void {
         var now: Termios = undefined;
         sys.do(.ioctl, .{ self.tty, tcgets, &now }) catch return;
@@ -219,16 +243,23 @@ pub const Terminal = struct {
         return .{
             // That it is hung up is told in any case.
             .{ .fd = if (self.master == null) -1 else self.tty, .events = tty, .revents = 0 },
-            .{ .fd = if (master == 0) -1 else self.master orelse -1, .events = master, .revents = 0 },
+            .{
+                .fd = if (master == 0) -1 else self.master orelse -1,
+                .events = master,
+                .revents = 0,
+            },
         };
     }
 
     pub fn relay(self: *Terminal, ready: [2]linux.pollfd) void {
         const master = self.master orelse return;
         if (ready[0].revents & linux.POLL.HUP != 0) return self.hangUp(master);
-        if (ready[1].revents != 0 and self.shown.isEmpty() and !self.shown.read(master)) self.master = null;
+        if (ready[1].revents != 0 and self.shown.isEmpty() and !self.shown.read(master))
+            self.master = null;
         if (!self.shown.isEmpty()) self.shown.write(self.tty);
-        if (ready[0].revents & ~@as(i16, linux.POLL.OUT) != 0 and self.grabbed and self.typed.isEmpty()) {
+        if (ready[0].revents & ~@as(i16, linux.POLL.OUT) != 0 and
+            self.grabbed and self.typed.isEmpty())
+        {
             // In the background by now.
             if (!self.typed.read(self.tty)) self.grabbed = false;
         }

@@ -1,8 +1,8 @@
-//! A process of ours beside the runtime. It ends the app when the runtime is gone, however that went
-//! and whatever the app did: a parent-death signal alone can be taken back (prctl(2)). It removes
-//! what such a run has left on a disk. It leads the app's session, so that neither the caller's
-//! session nor its process group is the app's; and when that session has a terminal, a second process
-//! (listener.zig) tells the runtime which of its keys the app was sent.
+//! A process of ours beside the runtime. It ends the app when the runtime is gone, however that
+//! went and whatever the app did: a parent-death signal alone can be taken back (prctl(2)). It
+//! removes what such a run has left on a disk. It leads the app's session, so that neither the
+//! caller's session nor its process group is the app's; and when that session has a terminal, a
+//! second process (listener.zig) tells the runtime which of its keys the app was sent.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const errno = @import("../base/errno.zig");
@@ -35,7 +35,8 @@ pub const Watchdog = struct {
         const ends = try socket.pair();
         // It shares our working directory, which the app's process takes over from it. An emulator
         // refuses that, and has the app's process made late.
-        const cloned = own_process.clone(sys.CLONE.fs) catch |err| if (err == error.INVAL) try own_process.clone(0) else return err;
+        const cloned = own_process.clone(sys.CLONE.fs) catch |err|
+            if (err == error.INVAL) try own_process.clone(0) else return err;
         switch (cloned) {
             .parent => |process| {
                 sys.close(ends[1]);
@@ -43,7 +44,12 @@ pub const Watchdog = struct {
             },
             .child => {
                 sys.close(ends[0]);
-                var process: WatchdogProcess = .{ .control = ends[1], .role = role, .leftovers = .{ .mounts = mounts }, .terminal = terminal };
+                var process: WatchdogProcess = .{
+                    .control = ends[1],
+                    .role = role,
+                    .leftovers = .{ .mounts = mounts },
+                    .terminal = terminal,
+                };
                 process.run();
             },
         }
@@ -106,8 +112,8 @@ pub const Watchdog = struct {
         self.tell(.{ .kind = .dismiss }, &.{}) catch {};
     }
 
-    /// It must not outlive us: our file would still be in use, and there may be nobody to reap it (the
-    /// first process of a container).
+    /// It must not outlive us: our file would still be in use, and there may be nobody to reap it
+    /// (the first process of a container).
     pub fn waitForEnd(self: Watchdog) void {
         _ = sys.wait(self.pid, 0) catch {};
     }
@@ -127,9 +133,11 @@ const WatchdogProcess = struct {
 
     fn run(self: *WatchdogProcess) noreturn {
         // Who kills the runtime's whole process group spares us.
-        sys.do(.setsid, .{}) catch |err| log.die("cannot make a session for the app: {s}", .{errno.text(err)});
+        sys.do(.setsid, .{}) catch |err|
+            log.die("cannot make a session for the app: {s}", .{errno.text(err)});
         // Before the app's process is cloned: a session's terminal is what a process inherits.
-        if (self.terminal) |terminal| terminal.becomeControlling() catch |err| log.die("cannot make a terminal for the app: {s}", .{errno.text(err)});
+        if (self.terminal) |terminal| terminal.becomeControlling() catch |err|
+            log.die("cannot make a terminal for the app: {s}", .{errno.text(err)});
         while (true) {
             self.wait();
             var message: Message = undefined;
@@ -190,13 +198,17 @@ const WatchdogProcess = struct {
             },
             .parent => |process| {
                 self.letGo();
-                self.follow(process.pid) catch |err| return self.answer(.{ .kind = .clone, .value = -@as(i32, errno.numberOf(err)) });
+                self.follow(process.pid) catch |err| return self.answer(.{
+                    .kind = .clone,
+                    .value = -@as(i32, errno.numberOf(err)),
+                });
                 return self.answer(.{ .kind = .clone, .value = process.pid });
             },
         }
     }
 
-    /// Of all files but those that are needed: what we hold open keeps other ends from seeing it end.
+    /// Of all files but those that are needed: what we hold open keeps other ends from seeing it
+    /// end.
     fn letGo(self: *WatchdogProcess) void {
         var kept: [4]sys.fd_t = @splat(self.control);
         if (log.debugging) kept[1] = 2;
@@ -213,7 +225,11 @@ const WatchdogProcess = struct {
         const name = try std.heap.page_allocator.alloc(u8, 256);
         const got = try socket.receive(self.control, name[0..255], true);
         name[got.bytes.len] = 0;
-        const tree: RunDir = .{ .parent = files[0].?, .fd = files[1].?, .name = name[0..got.bytes.len :0] };
+        const tree: RunDir = .{
+            .parent = files[0].?,
+            .fd = files[1].?,
+            .name = name[0..got.bytes.len :0],
+        };
         self.leftovers.trees[@intFromBool(self.leftovers.trees[0] != null)] = tree;
     }
 
@@ -231,7 +247,11 @@ const WatchdogProcess = struct {
         if (self.app) |handle| {
             _ = sys.raw(.pidfd_send_signal, .{ handle, signals.SIG.kill, 0, 0 });
             // Until then it may write.
-            var dead: std.os.linux.pollfd = .{ .fd = handle, .events = std.os.linux.POLL.IN, .revents = 0 };
+            var dead: std.os.linux.pollfd = .{
+                .fd = handle,
+                .events = std.os.linux.POLL.IN,
+                .revents = 0,
+            };
             _ = sys.raw(.ppoll, .{ &dead, 1, 0, 0, 0 });
         }
         if (self.terminal) |terminal| terminal.restoreForeign();

@@ -76,7 +76,10 @@ pub const Rootfs = struct {
             try self.bindUnpacked(namespace);
         };
         self.mountOverlay(namespace) catch |err| {
-            if (self.kept != null) log.die("cannot mount an overlayfs that keeps what is written: {s}", .{errno.text(err)});
+            if (self.kept != null) log.die(
+                "cannot mount an overlayfs that keeps what is written: {s}",
+                .{errno.text(err)},
+            );
             log.debug("no overlay: {s}", .{errno.text(err)});
             try workspace.leave(namespace);
             const tree = try self.copy();
@@ -84,14 +87,23 @@ pub const Rootfs = struct {
             try namespace.bindFd(try self.rootOf(tree), "root");
             // It is on a file system of the machine, and the image may hold device nodes.
             try namespace.restrict("root", sys.MS.nodev);
-            self.own_root = try sys.openat(sys.at_fdcwd, "root", .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true }, 0);
+            self.own_root = try sys.openat(
+                sys.at_fdcwd,
+                "root",
+                .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true },
+                0,
+            );
         };
         return .mounted;
     }
 
     /// What has to be removed when the app has ended.
     pub fn leftovers(self: *const Rootfs) Leftovers {
-        return .{ .trees = .{ self.written, self.own }, .root = self.own_root, .mounts = self.mounts };
+        return .{
+            .trees = .{ self.written, self.own },
+            .root = self.own_root,
+            .mounts = self.mounts,
+        };
     }
 
     fn mountPayload(self: *Rootfs, namespace: MountNamespace) !void {
@@ -115,7 +127,8 @@ pub const Rootfs = struct {
         try workspace.leave(namespace);
         var store = try unpack_cache.Cache.open(self.arena, self.callers, self.caller);
         const key = try unpack_cache.keyOf(self.arena, self.reader, @tagName(self.ids));
-        const tree = store.shared(self.reader, self.topName(), self.ids != .single, key) catch |err| cannotUnpack(err);
+        const tree = store.shared(self.reader, self.topName(), self.ids != .single, key) catch |err|
+            cannotUnpack(err);
         try workspace.make(namespace);
         try namespace.bindFd(tree.fd, "lower");
         log.debug("payload unpacked in the cache", .{});
@@ -126,7 +139,8 @@ pub const Rootfs = struct {
         if (self.own) |tree| tree.discard();
         var store = try unpack_cache.Cache.open(self.arena, self.callers, self.caller);
         store.sweep();
-        self.own = store.private(self.reader, self.topName(), self.ids != .single) catch |err| cannotUnpack(err);
+        self.own = store.private(self.reader, self.topName(), self.ids != .single) catch |err|
+            cannotUnpack(err);
         log.debug("payload unpacked for this run", .{});
         return self.own.?;
     }
@@ -141,7 +155,12 @@ pub const Rootfs = struct {
     }
 
     fn rootOf(self: *const Rootfs, tree: RunDir) !sys.fd_t {
-        return sys.openat(tree.fd, try self.arena.dupeSentinel(u8, self.path, 0), .{ .PATH = true, .DIRECTORY = true, .NOFOLLOW = true, .CLOEXEC = true }, 0);
+        return sys.openat(
+            tree.fd,
+            try self.arena.dupeSentinel(u8, self.path, 0),
+            .{ .PATH = true, .DIRECTORY = true, .NOFOLLOW = true, .CLOEXEC = true },
+            0,
+        );
     }
 
     /// For tests: a machine that lacks this cannot be had for the asking.
@@ -159,7 +178,10 @@ pub const Rootfs = struct {
         try namespace.bindFd(tree.fd, "changes");
         // Nothing of it outlives the run, and so nothing has to reach the disk: else the end would
         // write out all of that disk's file system.
-        if (self.mountOver(namespace, ",volatile")) |_| return else |err| log.debug("no overlay with changes on the disk: {s}", .{errno.text(err)});
+        if (self.mountOver(namespace, ",volatile")) |_|
+            return
+        else |err|
+            log.debug("no overlay with changes on the disk: {s}", .{errno.text(err)});
         try namespace.unmount("changes");
         tree.discard();
         self.written = null;
@@ -167,9 +189,11 @@ pub const Rootfs = struct {
     }
 
     fn mountOver(self: *Rootfs, namespace: MountNamespace, more: []const u8) !void {
-        for ([_][:0]const u8{ "changes/upper", "changes/work" }) |dir| sys.mkdir(dir, 0o755) catch |err| if (err != error.EXIST) return err;
+        for ([_][:0]const u8{ "changes/upper", "changes/work" }) |dir|
+            sys.mkdir(dir, 0o755) catch |err| if (err != error.EXIST) return err;
         try self.copyRootAttributes();
-        const options = try text.alloc(self.arena, "lowerdir=lower/{s},upperdir=changes/upper,workdir=changes/work{s}{s}", .{
+        const format = "lowerdir=lower/{s},upperdir=changes/upper,workdir=changes/work{s}{s}";
+        const options = try text.alloc(self.arena, format, .{
             self.path,
             // An ordinary user may not write trusted.overlay.* attributes.
             if (self.ids == .host) "" else ",userxattr",
@@ -185,8 +209,14 @@ pub const Rootfs = struct {
     fn findDisk(self: *Rootfs) !void {
         // Who says where temporary files go means these, too.
         const said = self.callers.get("TMPDIR");
-        if (!self.forced("memory") and !self.forced("cache") and (said != null or !self.tmpfs_allowed))
-            self.written = try upper_dir.onDisk(self.arena, said, self.caller, self.needsAttributes());
+        if (!self.forced("memory") and
+            !self.forced("cache") and (said != null or !self.tmpfs_allowed))
+            self.written = try upper_dir.onDisk(
+                self.arena,
+                said,
+                self.caller,
+                self.needsAttributes(),
+            );
     }
 
     /// An ordinary user's overlay cannot replace directories without user.* attributes, and before
@@ -194,7 +224,10 @@ pub const Rootfs = struct {
     fn tmpfsServes(self: *const Rootfs) bool {
         if (!self.needsAttributes()) return true;
         if (self.forced("cache")) return false;
-        return if (sys.do(.setxattr, .{ "changes", "user.dockerc", "y", 1, 0 })) |_| true else |_| false;
+        return if (sys.do(.setxattr, .{ "changes", "user.dockerc", "y", 1, 0 })) |_|
+            true
+        else |_|
+            false;
     }
 
     fn needsAttributes(self: *const Rootfs) bool {
@@ -213,9 +246,13 @@ pub const Rootfs = struct {
         const root = try self.reader.find(try self.reader.newDecoder(), self.path) orelse
             log.die("the payload holds no {s}", .{self.path});
         const upper = "changes/upper";
-        if (self.ids != .single) try sys.do(.fchownat, .{ sys.at_fdcwd, upper, root.uid, root.gid, 0 });
+        if (self.ids != .single)
+            try sys.do(.fchownat, .{ sys.at_fdcwd, upper, root.uid, root.gid, 0 });
         try sys.do(.fchmodat, .{ sys.at_fdcwd, upper, root.permissions });
         const time: std.os.linux.timespec = .{ .sec = root.mtime, .nsec = 0 };
-        try sys.do(.utimensat, .{ sys.at_fdcwd, upper, &[2]std.os.linux.timespec{ time, time }, 0 });
+        try sys.do(
+            .utimensat,
+            .{ sys.at_fdcwd, upper, &[2]std.os.linux.timespec{ time, time }, 0 },
+        );
     }
 };

@@ -50,7 +50,8 @@ fn limit(arena: std.mem.Allocator, unified: bool, path: []const u8) ?u64 {
     const name = if (unified)
         text.alloc(arena, "/sys/fs/cgroup{s}/memory.max", .{path}) catch return null
     else
-        text.alloc(arena, "/sys/fs/cgroup/memory{s}/memory.limit_in_bytes", .{path}) catch return null;
+        text.alloc(arena, "/sys/fs/cgroup/memory{s}/memory.limit_in_bytes", .{path}) catch
+            return null;
     var buf: [32]u8 = undefined;
     const content = sys.readFile(sys.at_fdcwd, name, &buf) catch return null;
     // "max" is none.
@@ -58,7 +59,8 @@ fn limit(arena: std.mem.Allocator, unified: bool, path: []const u8) ?u64 {
 }
 
 test "fields of meminfo" {
-    const meminfo = "MemTotal:       24684092 kB\nMemFree:        21001028 kB\nMemAvailable:   23893380 kB\n";
+    const meminfo = "MemTotal:       24684092 kB\nMemFree:        21001028 kB\nMemAvailable:   " ++
+        "23893380 kB\n";
     try std.testing.expectEqual(24684092 * 1024, field(meminfo, "MemTotal:"));
     try std.testing.expectEqual(23893380 * 1024, field(meminfo, "MemAvailable:"));
     try std.testing.expectEqual(null, field(meminfo, "Other:"));

@@ -144,7 +144,8 @@ pub const Unpacking = struct {
             const item: Item = .{ .path = here, .reference = entry.reference };
             if (found.kind == .directory) {
                 // A directory that holds itself would never end.
-                if (self.directories.items.len >= self.reader.superblock.inode_count) return error.Corrupt;
+                if (self.directories.items.len >= self.reader.superblock.inode_count)
+                    return error.Corrupt;
                 const fd = try place.go(self.into, path);
                 try sys.do(.mkdirat, .{ fd, item.name().ptr, 0o700 });
                 try self.directories.append(self.arena, item);
@@ -154,7 +155,10 @@ pub const Unpacking = struct {
             if (found.nlink > 1) {
                 const first = try self.links.getOrPut(self.arena, entry.reference);
                 if (first.found_existing) {
-                    const other: Item = .{ .path = first.value_ptr.*, .reference = entry.reference };
+                    const other: Item = .{
+                        .path = first.value_ptr.*,
+                        .reference = entry.reference,
+                    };
                     try self.later_links.append(self.arena, .{ .item = item, .first = other });
                     continue;
                 }
@@ -235,19 +239,35 @@ pub const Unpacking = struct {
         _ = self.left_out.fetchAdd(1, .monotonic);
     }
 
-    fn copy(self: *Unpacking, decoder: Decoder, reference: inode.Reference, file: *const inode.Inode, fd: sys.fd_t) !void {
+    fn copy(
+        self: *Unpacking,
+        decoder: Decoder,
+        reference: inode.Reference,
+        file: *const inode.Inode,
+        fd: sys.fd_t,
+    ) !void {
         // Holes stay holes.
         try sys.do(.ftruncate, .{ fd, file.size });
         var position: data.Position = .{};
         var at: u64 = 0;
         while (at < file.size) {
-            const extent = try data.extent(self.reader, decoder, reference, file, at >> self.reader.superblock.block_log, &position);
+            const extent = try data.extent(
+                self.reader,
+                decoder,
+                reference,
+                file,
+                at >> self.reader.superblock.block_log,
+                &position,
+            );
             if (extent.stored) |stored| {
                 const slot = try self.reader.blocks.get(decoder, stored);
                 defer self.reader.blocks.release(slot);
                 if (slot.len < extent.start + extent.len) return error.Corrupt;
                 var rest = slot.data()[extent.start..][0..extent.len];
-                while (rest.len > 0) rest = rest[try sys.call(.pwrite64, .{ fd, rest.ptr, rest.len, at + extent.len - rest.len })..];
+                while (rest.len > 0) rest = rest[try sys.call(
+                    .pwrite64,
+                    .{ fd, rest.ptr, rest.len, at + extent.len - rest.len },
+                )..];
             }
             at += extent.len;
         }

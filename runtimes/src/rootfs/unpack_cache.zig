@@ -99,18 +99,30 @@ pub const Cache = struct {
             log.debug("cache at {s}", .{candidate.base});
             return .{ .arena = arena, .place = place };
         }
-        log.die("there is no directory to unpack the payload to: set XDG_CACHE_HOME to one that can be written", .{});
+        log.die("there is no directory to unpack the payload to: set XDG_CACHE_HOME to one " ++
+            "that can be written", .{});
     }
 
     /// The payload's `name` unpacked, as it was left by an earlier run or by us.
-    pub fn shared(self: *Cache, reader: *Reader, name: []const u8, owners: bool, key: []const u8) !RunDir {
+    pub fn shared(
+        self: *Cache,
+        reader: *Reader,
+        name: []const u8,
+        owners: bool,
+        key: []const u8,
+    ) !RunDir {
         const path = try self.arena.dupeSentinel(u8, key, 0);
         for (0..3) |_| {
-            if (self.openLocked(path)) |tree| return tree else |err| if (err != error.NOENT) return err;
+            if (self.openLocked(path)) |tree|
+                return tree
+            else |err| if (err != error.NOENT) return err;
             self.sweep();
             const fresh = try self.private(reader, name, owners);
             log.debug("unpacked", .{});
-            sys.do(.renameat, .{ self.place, fresh.name.ptr, self.place, path.ptr }) catch |err| switch (err) {
+            sys.do(
+                .renameat,
+                .{ self.place, fresh.name.ptr, self.place, path.ptr },
+            ) catch |err| switch (err) {
                 // Another run was faster.
                 error.EXIST, error.NOTEMPTY => fresh.discard(),
                 else => return err,
@@ -131,7 +143,12 @@ pub const Cache = struct {
     pub fn private(self: *Cache, reader: *Reader, name: []const u8, owners: bool) !RunDir {
         const tree = try self.empty();
         errdefer tree.discard();
-        var unpacking: Unpacking = .{ .arena = self.arena, .reader = reader, .into = tree.fd, .owners = owners };
+        var unpacking: Unpacking = .{
+            .arena = self.arena,
+            .reader = reader,
+            .into = tree.fd,
+            .owners = owners,
+        };
         try unpacking.run(name);
         return tree;
     }
@@ -144,14 +161,24 @@ pub const Cache = struct {
     pub fn sweep(self: *Cache) void {
         run_dir.removeAbandoned(self.place, private_prefix);
         while (true) {
-            var list: DirIterator = .{ .fd = sys.openat(self.place, ".", .{ .DIRECTORY = true, .CLOEXEC = true }, 0) catch return };
+            var list: DirIterator = .{ .fd = sys.openat(
+                self.place,
+                ".",
+                .{ .DIRECTORY = true, .CLOEXEC = true },
+                0,
+            ) catch return };
             defer sys.close(list.fd);
             var count: usize = 0;
             var oldest: ?[:0]const u8 = null;
             var oldest_time: i64 = std.math.maxInt(i64);
             while (list.next() catch return) |name| {
                 if (!isOurs(std.mem.span(name))) continue;
-                const fd = sys.openat(self.place, name, .{ .DIRECTORY = true, .NOFOLLOW = true, .CLOEXEC = true }, 0) catch continue;
+                const fd = sys.openat(
+                    self.place,
+                    name,
+                    .{ .DIRECTORY = true, .NOFOLLOW = true, .CLOEXEC = true },
+                    0,
+                ) catch continue;
                 defer sys.close(fd);
                 const st = sys.stat(fd, "") catch continue;
                 count += 1;

@@ -1,6 +1,7 @@
 //! Where what a run writes lives: a directory of its own on a disk, so that large writes cost no
-//! memory. It stands in a place for temporary files, is locked by its run as long as that lives, and
-//! goes with it (watcher.zig); what is left when all of a run is killed at once, the next one removes.
+//! memory. It stands in a place for temporary files, is locked by its run as long as that lives,
+//! and goes with it (watcher.zig); what is left when all of a run is killed at once, the next one
+//! removes.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const errno = @import("../base/errno.zig");
@@ -32,7 +33,8 @@ pub fn openKept(arena: std.mem.Allocator, path: []const u8) !sys.fd_t {
     return kept(try arena.dupeSentinel(u8, path, 0)) catch |err|
         log.die("--overlay {s}: {s}", .{ path, switch (err) {
             error.NotOurs => "it belongs to another user",
-            error.Open => "others may enter it, and to keep set-id files there were a risk: chmod 700 it",
+            error.Open => "others may enter it, and to keep set-id files there were a risk: " ++
+                "chmod 700 it",
             else => errno.text(err),
         } });
 }
@@ -47,7 +49,12 @@ fn kept(name: [:0]const u8) !sys.fd_t {
 }
 
 fn make(arena: std.mem.Allocator, path: []const u8, uid: usize, attributes: bool) !RunDir {
-    const place = try sys.openat(sys.at_fdcwd, try arena.dupeSentinel(u8, path, 0), .{ .DIRECTORY = true, .CLOEXEC = true }, 0);
+    const place = try sys.openat(
+        sys.at_fdcwd,
+        try arena.dupeSentinel(u8, path, 0),
+        .{ .DIRECTORY = true, .CLOEXEC = true },
+        0,
+    );
     errdefer sys.close(place);
     // struct statfs has 120 bytes, and begins with the file system's magic number.
     var about: [15]u64 = undefined;

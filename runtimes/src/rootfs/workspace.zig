@@ -15,7 +15,8 @@ pub fn make(namespace: MountNamespace) !void {
     var last: sys.Error = error.NOENT;
     for (places) |place| {
         const before = Identity.of(place) catch continue;
-        namespace.mount("dockerc", place, "tmpfs", sys.MS.nosuid | sys.MS.nodev, "mode=755") catch |err| {
+        const flags = sys.MS.nosuid | sys.MS.nodev;
+        namespace.mount("dockerc", place, "tmpfs", flags, "mode=755") catch |err| {
             last = err;
             continue;
         };

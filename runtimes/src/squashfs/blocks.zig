@@ -84,8 +84,13 @@ pub const Blocks = struct {
 
     pub fn init(image: *const Image, block_size: usize) !Blocks {
         const count = std.math.clamp(memory_bound / block_size, slots_min, slots_max);
-        var self: Blocks = .{ .image = image, .count = count, .memory = try sys.anonymous(count * block_size) };
-        for (self.slots[0..count], 0..) |*slot, i| slot.* = .{ .memory = self.memory[i * block_size ..][0..block_size] };
+        var self: Blocks = .{
+            .image = image,
+            .count = count,
+            .memory = try sys.anonymous(count * block_size),
+        };
+        for (self.slots[0..count], 0..) |*slot, i|
+            slot.* = .{ .memory = self.memory[i * block_size ..][0..block_size] };
         return self;
     }
 
@@ -162,7 +167,13 @@ pub const Blocks = struct {
         return best.?;
     }
 
-    fn load(self: *Blocks, decoder: Decoder, slot: *Slot, stored: Stored, need: u32) metadata.Error!Held {
+    fn load(
+        self: *Blocks,
+        decoder: Decoder,
+        slot: *Slot,
+        stored: Stored,
+        need: u32,
+    ) metadata.Error!Held {
         const size = stored.len();
         if (size == 0 or size > slot.memory.len) return error.Corrupt;
         const into = if (stored.isPlain()) slot.memory else decoder.input;
@@ -209,8 +220,10 @@ pub const Blocks = struct {
 };
 
 test "a block that is damaged behind what its readers want" {
-    // RFC 8878: a frame with a window of 128 KiB, a raw block of 8 bytes, one of a type that there is not.
-    const frame = [_]u8{ 0x28, 0xb5, 0x2f, 0xfd, 0, 0x38 } ++ [_]u8{ 8 << 3, 0, 0 } ++ "is there".* ++ [_]u8{ 3 << 1, 0, 0 };
+    // RFC 8878: a frame with a window of 128 KiB, a raw block of 8 bytes, one of a type that there
+    // is not.
+    const frame = [_]u8{ 0x28, 0xb5, 0x2f, 0xfd, 0, 0x38 } ++
+        [_]u8{ 8 << 3, 0, 0 } ++ "is there".* ++ [_]u8{ 3 << 1, 0, 0 };
     const fd: sys.fd_t = @intCast(try sys.call(.memfd_create, .{ "image", 0 }));
     defer sys.close(fd);
     try sys.do(.pwrite64, .{ fd, &frame, frame.len, 0 });

@@ -57,7 +57,12 @@ pub fn extent(
     if (block == whole and body.fragment != inode.none) {
         const stored = try reader.fragment(decoder, body.fragment);
         if (@as(u64, body.fragment_offset) + tail > block_size) return error.Corrupt;
-        return .{ .stored = stored, .fragment = body.fragment, .start = body.fragment_offset, .len = tail };
+        return .{
+            .stored = stored,
+            .fragment = body.fragment,
+            .start = body.fragment_offset,
+            .len = tail,
+        };
     }
 
     if (position.reference != reference or position.block > block) position.* = .{

@@ -56,7 +56,12 @@ pub const Metadata = struct {
     }
 
     /// As much of `out` as the block of the cursor has, but never nothing; moves the cursor.
-    pub fn readSome(self: *const Metadata, decoder: Decoder, cursor: *Cursor, out: []u8) Error![]u8 {
+    pub fn readSome(
+        self: *const Metadata,
+        decoder: Decoder,
+        cursor: *Cursor,
+        out: []u8,
+    ) Error![]u8 {
         const slot = self.slotOf(cursor.block);
         slot.mutex.lock();
         defer slot.mutex.unlock();
@@ -102,7 +107,8 @@ pub const Metadata = struct {
         if (got.len < 2) return error.Corrupt;
         const header = bytes.u16At(got, 0);
         const stored = header & 0x7fff;
-        if (stored == 0 or stored > block_size or got.len < 2 + @as(usize, stored)) return error.Corrupt;
+        if (stored == 0 or stored > block_size or got.len < 2 + @as(usize, stored))
+            return error.Corrupt;
         const data = got[2..][0..stored];
         if (header & 0x8000 != 0) {
             @memcpy(slot.data[0..data.len], data);

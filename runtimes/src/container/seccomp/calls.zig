@@ -26,10 +26,10 @@ pub const always =
     \\mknodat mlock mlock2 mlockall mmap mmap2 modify_ldt mprotect mq_getsetattr mq_notify mq_open
     \\mq_timedreceive mq_timedreceive_time64 mq_timedsend mq_timedsend_time64 mq_unlink mremap mseal
     \\msgctl msgget msgrcv msgsnd msync munlock munlockall munmap name_to_handle_at nanosleep
-    \\newfstatat newselect open openat openat2 pause pidfd_open pidfd_send_signal pipe pipe2 pkey_alloc
-    \\pkey_free pkey_mprotect poll ppoll ppoll_time64 prctl pread64 preadv preadv2 prlimit64
-    \\process_mrelease process_vm_readv process_vm_writev pselect6 pselect6_time64 ptrace pwrite64
-    \\pwritev pwritev2 read readahead readlink readlinkat readv recv recvfrom recvmmsg
+    \\newfstatat newselect open openat openat2 pause pidfd_open pidfd_send_signal pipe pipe2
+    \\pkey_alloc pkey_free pkey_mprotect poll ppoll ppoll_time64 prctl pread64 preadv preadv2
+    \\prlimit64 process_mrelease process_vm_readv process_vm_writev pselect6 pselect6_time64 ptrace
+    \\pwrite64 pwritev pwritev2 read readahead readlink readlinkat readv recv recvfrom recvmmsg
     \\recvmmsg_time64 recvmsg remap_file_pages removexattr removexattrat rename renameat renameat2
     \\restart_syscall rmdir rseq rt_sigaction rt_sigpending rt_sigprocmask rt_sigqueueinfo
     \\rt_sigreturn rt_sigsuspend rt_sigtimedwait rt_sigtimedwait_time64 rt_tgsigqueueinfo
@@ -61,7 +61,8 @@ pub const conditional = [_]struct { capability: u6, calls: []const u8 }{
     .{
         .capability = sys_admin,
         .calls = "bpf clone clone3 fanotify_init fsconfig fsmount fsopen fspick lookup_dcookie " ++
-            "lsm_get_self_attr lsm_list_modules lsm_set_self_attr mount mount_setattr move_mount " ++
+            "lsm_get_self_attr lsm_list_modules lsm_set_self_attr mount mount_setattr " ++
+            "move_mount " ++
             "open_tree perf_event_open quotactl quotactl_fd setdomainname sethostname setns " ++
             "syslog umount umount2 oldumount unshare",
     },

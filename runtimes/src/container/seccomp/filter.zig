@@ -1,7 +1,7 @@
-//! The system calls that the app may make: docker's default profile as a classic BPF program, and
-//! a little less (docs/filter.md says what). What is not on the list fails with EPERM. Numbers come from
-//! the standard library's tables at compile time; what depends on the app's capabilities is decided
-//! at a start.
+//! The system calls that the app may make: docker's default profile as a classic BPF program, and a
+//! little less (docs/filter.md says what). What is not on the list fails with EPERM. Numbers come
+//! from the standard library's tables at compile time; what depends on the app's capabilities is
+//! decided at a start.
 const std = @import("std");
 const builtin = @import("builtin");
 const linux = std.os.linux;
@@ -76,17 +76,25 @@ fn calls(comptime SYS: type, program: *bpf.Program, capabilities: u64) void {
     if (capabilities & @as(u64, 1) << sys_admin == 0) {
         // No new namespaces; clone3's flags cannot be seen, and ENOSYS makes libc use clone.
         const namespaces = 0x7e02_0000;
-        program.onlyIf(@backingInt(SYS.clone), &.{.{ .code = bpf.jump_any_bit, .jt = 0, .jf = 1, .k = namespaces }}, eperm);
+        program.onlyIf(
+            @backingInt(SYS.clone),
+            &.{.{ .code = bpf.jump_any_bit, .jt = 0, .jf = 1, .k = namespaces }},
+            eperm,
+        );
         program.add(.{ .code = bpf.jump_equal, .jf = 1, .k = @backingInt(SYS.clone3) });
         program.add(.{ .code = bpf.ret, .k = bpf.fails(.NOSYS) });
     }
 
     var allowed = comptime numbers(SYS, lists.always);
     inline for (lists.conditional) |group| {
-        if (capabilities & @as(u64, 1) << group.capability != 0) allowed.setUnion(comptime numbers(SYS, group.calls));
+        if (capabilities & @as(u64, 1) << group.capability != 0)
+            allowed.setUnion(comptime numbers(SYS, group.calls));
     }
     var bounds: [number_max]u16 = undefined;
-    const tree: Tree = .{ .bounds = bounds[0..boundaries(&allowed, &bounds)], .start = program.len };
+    const tree: Tree = .{
+        .bounds = bounds[0..boundaries(&allowed, &bounds)],
+        .start = program.len,
+    };
     tree.add(program, 0, tree.bounds.len);
     program.add(.{ .code = bpf.ret, .k = eperm });
     program.add(.{ .code = bpf.ret, .k = bpf.allow });
@@ -119,7 +127,10 @@ const Tree = struct {
         const right = program.len;
         if (middle + 1 < last) self.add(program, middle + 1, last);
         program.code[here].jf = if (first < middle) 0 else self.verdict(here, middle);
-        program.code[here].jt = if (middle + 1 < last) @intCast(right - here - 1) else self.verdict(here, middle + 1);
+        program.code[here].jt = if (middle + 1 < last)
+            @intCast(right - here - 1)
+        else
+            self.verdict(here, middle + 1);
     }
 
     /// The way to the verdict on calls between boundaries: `passed` are at most the number.
@@ -132,7 +143,10 @@ const Tree = struct {
 pub fn prepare(arena: std.mem.Allocator, profile: Value, capabilities: u64) !bpf.Program {
     if (profile == .null) return build(arena, capabilities);
     return compile(arena, profile, capabilities) catch |err|
-        log.die("the system call filter given makes no sense: {s}", .{if (err == error.TooLong) "it has too many rules" else "see the runtime specification, linux.seccomp"});
+        log.die("the system call filter given makes no sense: {s}", .{
+            if (err == error.TooLong) "it has too many rules" else "see the runtime " ++
+                "specification, linux.seccomp",
+        });
 }
 
 /// For the calling process and all that it becomes; without it there is no start.
@@ -162,20 +176,46 @@ test "the filter allows and refuses as docker's does" {
         const S = table.SYS;
         const a = table.arch;
         const eperm = bpf.fails(.PERM);
-        for ([_]u32{ @backingInt(S.read), @backingInt(S.execve), @backingInt(S.openat), @backingInt(S.futex), @backingInt(S.rseq) }) |number|
+        for ([_]u32{
+            @backingInt(S.read),
+            @backingInt(S.execve),
+            @backingInt(S.openat),
+            @backingInt(S.futex),
+            @backingInt(S.rseq),
+        }) |number|
             try std.testing.expectEqual(bpf.allow, bpf.judge(&plain, a, number, &.{0}));
-        for ([_]u32{ @backingInt(S.mount), @backingInt(S.unshare), @backingInt(S.keyctl), @backingInt(S.io_uring_setup), 5000, 0x4000_0000 }) |number|
+        for ([_]u32{
+            @backingInt(S.mount),
+            @backingInt(S.unshare),
+            @backingInt(S.keyctl),
+            @backingInt(S.io_uring_setup),
+            5000,
+            0x4000_0000,
+        }) |number|
             try std.testing.expectEqual(eperm, bpf.judge(&plain, a, number, &.{0}));
         try std.testing.expectEqual(bpf.allow, bpf.judge(&admin, a, @backingInt(S.mount), &.{0}));
         try std.testing.expectEqual(eperm, bpf.judge(&admin, a, @backingInt(S.reboot), &.{0}));
         try std.testing.expectEqual(bpf.allow, bpf.judge(&plain, a, @backingInt(S.socket), &.{2}));
         for ([_]u64{ 38, 40 }) |family|
-            try std.testing.expectEqual(eperm, bpf.judge(&plain, a, @backingInt(S.socket), &.{family}));
-        try std.testing.expectEqual(bpf.allow, bpf.judge(&plain, a, @backingInt(S.personality), &.{0xffff_ffff}));
-        try std.testing.expectEqual(eperm, bpf.judge(&plain, a, @backingInt(S.personality), &.{0x40000}));
-        try std.testing.expectEqual(bpf.allow, bpf.judge(&plain, a, @backingInt(S.clone), &.{0x11}));
-        try std.testing.expectEqual(eperm, bpf.judge(&plain, a, @backingInt(S.clone), &.{0x1000_0000}));
-        try std.testing.expectEqual(bpf.fails(.NOSYS), bpf.judge(&plain, a, @backingInt(S.clone3), &.{0}));
+            try std.testing.expectEqual(eperm, bpf.judge(&plain, a, @backingInt(S.socket), &.{
+                family,
+            }));
+        try std.testing.expectEqual(bpf.allow, bpf.judge(&plain, a, @backingInt(S.personality), &.{
+            0xffff_ffff,
+        }));
+        try std.testing.expectEqual(eperm, bpf.judge(&plain, a, @backingInt(S.personality), &.{
+            0x40000,
+        }));
+        try std.testing.expectEqual(bpf.allow, bpf.judge(&plain, a, @backingInt(S.clone), &.{
+            0x11,
+        }));
+        try std.testing.expectEqual(eperm, bpf.judge(&plain, a, @backingInt(S.clone), &.{
+            0x1000_0000,
+        }));
+        try std.testing.expectEqual(
+            bpf.fails(.NOSYS),
+            bpf.judge(&plain, a, @backingInt(S.clone3), &.{0}),
+        );
         try std.testing.expectEqual(bpf.allow, bpf.judge(&admin, a, @backingInt(S.clone3), &.{0}));
     }
     try std.testing.expectEqual(bpf.kill, bpf.judge(&plain, 0x1234, 0, &.{0}));
@@ -193,8 +233,14 @@ test "every call that is on the list, and no other, is allowed" {
             for (conditional_too) |call| {
                 if (@backingInt(call) == number) break;
             } else {
-                const expected = if (number < number_max and listed.isSet(number)) bpf.allow else bpf.fails(.PERM);
-                try std.testing.expectEqual(expected, bpf.judge(&program, table.arch, @intCast(number), &.{0}));
+                const expected = if (number < number_max and listed.isSet(number))
+                    bpf.allow
+                else
+                    bpf.fails(.PERM);
+                try std.testing.expectEqual(
+                    expected,
+                    bpf.judge(&program, table.arch, @intCast(number), &.{0}),
+                );
             }
         }
     }

@@ -26,13 +26,16 @@ fn Names(comptime SYS: type) type {
         const numbers = blk: {
             @setEvalBranchQuota(100_000);
             var all: [fields.field_names.len]Number = undefined;
-            for (&all, fields.field_names) |*number, name| number.* = @backingInt(@field(SYS, name));
+            for (&all, fields.field_names) |*number, name|
+                number.* = @backingInt(@field(SYS, name));
             break :blk all;
         };
 
         fn find(name: []const u8) ?u32 {
             // What Zig's table calls otherwise than the kernel does.
-            const wanted = if (std.mem.eql(u8, name, "_llseek")) "llseek" else if (std.mem.eql(u8, name, "_newselect")) "newselect" else name;
+            const wanted = if (std.mem.eql(u8, name, "_llseek"))
+                "llseek"
+            else if (std.mem.eql(u8, name, "_newselect")) "newselect" else name;
             var words = std.mem.splitScalar(u8, &text, 0);
             var i: usize = 0;
             while (words.next()) |word| : (i += 1) {
@@ -55,7 +58,10 @@ const Compiler = struct {
     }
 
     fn calls(self: *Compiler, comptime SYS: type) Error!void {
-        const default = try self.verdict(self.profile.get("defaultAction"), self.profile.get("defaultErrnoRet"));
+        const default = try self.verdict(
+            self.profile.get("defaultAction"),
+            self.profile.get("defaultErrnoRet"),
+        );
         try self.add(.{ .code = bpf.load, .k = bpf.at_number });
         self.program.refuseTyping(@backingInt(SYS.ioctl));
         for (try self.profile.list("syscalls")) |rule| {
@@ -69,7 +75,13 @@ const Compiler = struct {
         try self.add(.{ .code = bpf.ret, .k = default });
     }
 
-    fn one(self: *Compiler, comptime SYS: type, rule: Value, name: []const u8, action: u32) Error!void {
+    fn one(
+        self: *Compiler,
+        comptime SYS: type,
+        rule: Value,
+        name: []const u8,
+        action: u32,
+    ) Error!void {
         const number = Names(SYS).find(name) orelse return;
         const args = try rule.list("args");
         const start = self.program.len;
@@ -82,9 +94,12 @@ const Compiler = struct {
         // they need.
         for (self.program.code[start..end], start..) |*instruction, at| {
             const here: u16 = @intCast(at);
-            if (at == start) instruction.jf = std.math.cast(u8, self.program.len - here - 1) orelse return error.TooLong;
-            if (instruction.jf == to_end) instruction.jf = std.math.cast(u8, end - here - 1) orelse return error.TooLong;
-            if (instruction.jt == to_end) instruction.jt = std.math.cast(u8, end - here - 1) orelse return error.TooLong;
+            if (at == start) instruction.jf = std.math.cast(u8, self.program.len - here - 1) orelse
+                return error.TooLong;
+            if (instruction.jf == to_end) instruction.jf = std.math.cast(u8, end - here - 1) orelse
+                return error.TooLong;
+            if (instruction.jt == to_end) instruction.jt = std.math.cast(u8, end - here - 1) orelse
+                return error.TooLong;
         }
     }
 
@@ -119,13 +134,23 @@ const Compiler = struct {
         } else {
             const greater = is(operator, "SCMP_CMP_GT") or is(operator, "SCMP_CMP_GE");
             const or_equal = is(operator, "SCMP_CMP_GE") or is(operator, "SCMP_CMP_LT");
-            if (!greater and !is(operator, "SCMP_CMP_LT") and !is(operator, "SCMP_CMP_LE")) return error.Json;
+            if (!greater and !is(operator, "SCMP_CMP_LT") and !is(operator, "SCMP_CMP_LE"))
+                return error.Json;
             const last: u16 = if (or_equal) bpf.jump_at_least else bpf.jump_greater;
             // Greater: a larger high word decides; an equal one leaves it to the low word.
-            try self.add(.{ .code = bpf.jump_greater, .jt = if (greater) 3 else to_end, .k = high_word });
-            try self.add(.{ .code = bpf.jump_equal, .jf = if (greater) to_end else 2, .k = high_word });
+            try self.add(
+                .{ .code = bpf.jump_greater, .jt = if (greater) 3 else to_end, .k = high_word },
+            );
+            try self.add(
+                .{ .code = bpf.jump_equal, .jf = if (greater) to_end else 2, .k = high_word },
+            );
             try self.add(.{ .code = bpf.load, .k = low });
-            try self.add(.{ .code = last, .jt = if (greater) 0 else to_end, .jf = if (greater) to_end else 0, .k = low_word });
+            try self.add(.{
+                .code = last,
+                .jt = if (greater) 0 else to_end,
+                .jf = if (greater) to_end else 0,
+                .k = low_word,
+            });
         }
     }
 
@@ -156,7 +181,10 @@ const Compiler = struct {
     fn verdict(self: *Compiler, action: ?Value, errno_ret: ?Value) Error!u32 {
         _ = self;
         const name = try (action orelse return error.Json).text();
-        const number: u32 = if (errno_ret) |value| try value.integer(u16) else @backingInt(linux.E.PERM);
+        const number: u32 = if (errno_ret) |value|
+            try value.integer(u16)
+        else
+            @backingInt(linux.E.PERM);
         const verdicts = [_]struct { name: []const u8, value: u32 }{
             .{ .name = "SCMP_ACT_ALLOW", .value = bpf.allow },
             .{ .name = "SCMP_ACT_LOG", .value = 0x7ffc_0000 },
@@ -194,12 +222,18 @@ test "rules decide in their order" {
     const profile = try json.parse(arena_state.allocator(),
         \\{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
         \\ {"names": ["mkdir", "no_such_call"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38},
-        \\ {"names": ["kill"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 1, "value": 9, "op": "SCMP_CMP_EQ"}]},
-        \\ {"names": ["tgkill"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 0, "value": 5, "op": "SCMP_CMP_GT"}]},
-        \\ {"names": ["clone"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 0, "value": 16, "valueTwo": 16, "op": "SCMP_CMP_MASKED_EQ"}]},
-        \\ {"names": ["dup"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 0, "value": 5, "op": "SCMP_CMP_LE"}]},
-        \\ {"names": ["getpid"], "action": "SCMP_ACT_ERRNO", "includes": {"caps": ["CAP_SYS_ADMIN"]}},
-        \\ {"names": ["getppid"], "action": "SCMP_ACT_ERRNO", "excludes": {"caps": ["CAP_CHOWN"]}}]}
+        \\ {"names": ["kill"], "action": "SCMP_ACT_ERRNO", 
+        \\  "args": [{"index": 1, "value": 9, "op": "SCMP_CMP_EQ"}]},
+        \\ {"names": ["tgkill"], "action": "SCMP_ACT_ERRNO", 
+        \\  "args": [{"index": 0, "value": 5, "op": "SCMP_CMP_GT"}]},
+        \\ {"names": ["clone"], "action": "SCMP_ACT_ERRNO", 
+        \\  "args": [{"index": 0, "value": 16, "valueTwo": 16, "op": "SCMP_CMP_MASKED_EQ"}]},
+        \\ {"names": ["dup"], "action": "SCMP_ACT_ERRNO", 
+        \\  "args": [{"index": 0, "value": 5, "op": "SCMP_CMP_LE"}]},
+        \\ {"names": ["getpid"], "action": "SCMP_ACT_ERRNO", 
+        \\  "includes": {"caps": ["CAP_SYS_ADMIN"]}},
+        \\ {"names": ["getppid"], "action": "SCMP_ACT_ERRNO", 
+        \\  "excludes": {"caps": ["CAP_CHOWN"]}}]}
     );
     const program = try compile(arena_state.allocator(), profile, 1);
     const S = linux.SYS;
@@ -222,6 +256,9 @@ test "rules decide in their order" {
         .{ .call = .getppid, .refused = 0 },
     }) |case| {
         const expected = if (case.refused == 0) bpf.allow else 0x0005_0000 | case.refused;
-        try std.testing.expectEqual(expected, bpf.judge(&program, arch, @intCast(@backingInt(case.call)), &case.arguments));
+        try std.testing.expectEqual(
+            expected,
+            bpf.judge(&program, arch, @intCast(@backingInt(case.call)), &case.arguments),
+        );
     }
 }

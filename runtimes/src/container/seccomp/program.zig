@@ -1,5 +1,5 @@
-//! A program of the kernel's filter machine (seccomp(2), linux/filter.h): its instructions, and how one is
-//! put together.
+//! A program of the kernel's filter machine (seccomp(2), linux/filter.h): its instructions, and how
+//! one is put together.
 const std = @import("std");
 const builtin = @import("builtin");
 const linux = std.os.linux;
@@ -30,8 +30,14 @@ pub fn fails(code: linux.E) u32 {
 /// An architecture's calls: the machine's own, and the 32-bit one that it also runs.
 const Table = struct { arch: u32, SYS: type };
 pub const tables = switch (builtin.cpu.arch) {
-    .x86_64 => [_]Table{ .{ .arch = 0xc000_003e, .SYS = linux.syscalls.X64 }, .{ .arch = 0x4000_0003, .SYS = linux.syscalls.X86 } },
-    .aarch64 => [_]Table{ .{ .arch = 0xc000_00b7, .SYS = linux.syscalls.Arm64 }, .{ .arch = 0x4000_0028, .SYS = linux.syscalls.Arm } },
+    .x86_64 => [_]Table{
+        .{ .arch = 0xc000_003e, .SYS = linux.syscalls.X64 },
+        .{ .arch = 0x4000_0003, .SYS = linux.syscalls.X86 },
+    },
+    .aarch64 => [_]Table{
+        .{ .arch = 0xc000_00b7, .SYS = linux.syscalls.Arm64 },
+        .{ .arch = 0x4000_0028, .SYS = linux.syscalls.Arm },
+    },
     else => @compileError("no system call table for this architecture"),
 };
 

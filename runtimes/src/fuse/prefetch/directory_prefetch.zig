@@ -18,7 +18,8 @@ const Reference = squashfs.inode.Reference;
 
 /// How many names, at a time: more, and what they name is put into the cache too late.
 const window = 128;
-/// Files one behind the other until somebody is taken for one, and what may be left out between them.
+/// Files one behind the other until somebody is taken for one, and what may be left out between
+/// them.
 const steps_min = 6;
 const stride_max = 4;
 /// Directories in the one where he is, and around it.
@@ -63,14 +64,22 @@ pub const DirectoryPrefetch = struct {
     given_up: bool = false,
 
     /// A name has been found in a directory. Where to go now, if anywhere.
-    pub fn found(self: *DirectoryPrefetch, directory: Reference, entry: squashfs.directory.Entry) ?Reference {
+    pub fn found(
+        self: *DirectoryPrefetch,
+        directory: Reference,
+        entry: squashfs.directory.Entry,
+    ) ?Reference {
         _ = self.asked.fetchAdd(1, .monotonic);
         if (self.given_up or self.slotOf(directory).load(.monotonic) == directory) return null;
         if (isDirectory(entry)) return self.next(entry.reference);
         const place = for (&self.places) |*place| {
             if (place.directory == directory) break place;
         } else {
-            self.places[self.oldest] = .{ .directory = directory, .last = entry.number, .steps = 1 };
+            self.places[self.oldest] = .{
+                .directory = directory,
+                .last = entry.number,
+                .steps = 1,
+            };
             self.oldest = (self.oldest + 1) % self.places.len;
             return self.next(directory);
         };
@@ -132,7 +141,13 @@ pub const DirectoryPrefetch = struct {
         left: u32 = window,
 
         /// What is in a directory, or stands in it behind an entry.
-        fn visit(self: *Pass, fd: sys.fd_t, reference: Reference, behind: ?Reference, depth: u32) !void {
+        fn visit(
+            self: *Pass,
+            fd: sys.fd_t,
+            reference: Reference,
+            behind: ?Reference,
+            depth: u32,
+        ) !void {
             const reader = self.prefetch.reader;
             const dir = try squashfs.inode.read(reader, self.decoder, reference);
             var it = try squashfs.directory.Iterator.init(reader, &dir);
@@ -147,7 +162,8 @@ pub const DirectoryPrefetch = struct {
                 self.left -= 1;
                 if (!isDirectory(entry) or depth == depth_max) continue;
                 name[entry.name.len] = 0;
-                // Before it is opened: that may be a request for its name, and make it somebody's start.
+                // Before it is opened: that may be a request for its name, and make it somebody's
+                // start.
                 const is_fresh = self.prefetch.isFresh(entry.reference);
                 const below = try open(fd, name[0..entry.name.len :0]);
                 defer sys.close(below);
@@ -162,7 +178,10 @@ pub const DirectoryPrefetch = struct {
             const buffer = self.decoder.input[0..@min(self.decoder.input.len, buffer_max)];
             var count: usize = 0;
             while (count < names_max) {
-                var rest: []u8 = buffer[0..try sys.call(.getdents64, .{ fd, buffer.ptr, buffer.len })];
+                var rest: []u8 = buffer[0..try sys.call(
+                    .getdents64,
+                    .{ fd, buffer.ptr, buffer.len },
+                )];
                 // struct linux_dirent64 (getdents(2)): inode, offset, length, kind, name.
                 var end: u64 = dir.size;
                 var last: ?[*:0]const u8 = null;
@@ -171,7 +190,8 @@ pub const DirectoryPrefetch = struct {
                     last = @ptrCast(rest[19..].ptr);
                     rest = rest[std.mem.readInt(u16, rest[16..18], .native)..];
                 }
-                // Offsets are those of operations.zig; the directory's size counts three bytes more.
+                // Offsets are those of operations.zig; the directory's size counts three bytes
+                // more.
                 if (end + 3 >= dir.size) return;
                 // The kernel asks for attributes with the next names, too, if somebody uses these
                 // (FUSE_READDIRPLUS_AUTO).
@@ -192,7 +212,12 @@ pub const DirectoryPrefetch = struct {
     }
 
     /// Of a directory, from the root: it tells its parent, and that lists its name.
-    fn pathOf(self: *DirectoryPrefetch, decoder: Decoder, reference: Reference, buf: *[std.posix.PATH_MAX]u8) ![:0]const u8 {
+    fn pathOf(
+        self: *DirectoryPrefetch,
+        decoder: Decoder,
+        reference: Reference,
+        buf: *[std.posix.PATH_MAX]u8,
+    ) ![:0]const u8 {
         const end = buf.len - 1;
         buf[end] = 0;
         var start: usize = end;
@@ -216,7 +241,13 @@ pub const DirectoryPrefetch = struct {
         return if (start == end) "." else buf[start..end :0];
     }
 
-    fn entryOf(self: *DirectoryPrefetch, decoder: Decoder, parent: Reference, reference: Reference, name: *[squashfs.directory.name_max]u8) !squashfs.directory.Entry {
+    fn entryOf(
+        self: *DirectoryPrefetch,
+        decoder: Decoder,
+        parent: Reference,
+        reference: Reference,
+        name: *[squashfs.directory.name_max]u8,
+    ) !squashfs.directory.Entry {
         const dir = try squashfs.inode.read(self.reader, decoder, parent);
         var it = try squashfs.directory.Iterator.init(self.reader, &dir);
         for (0..entries_max) |_| {
@@ -239,10 +270,16 @@ test "who asks for files in their order is gone ahead of" {
     const Asks = struct {
         prefetch: *DirectoryPrefetch,
         fn file(self: @This(), dir: Reference, number: u32) ?Reference {
-            return self.prefetch.found(dir, .{ .reference = number, .number = number, .kind = kind, .name = "" });
+            return self.prefetch.found(
+                dir,
+                .{ .reference = number, .number = number, .kind = kind, .name = "" },
+            );
         }
         fn directory(self: @This(), dir: Reference, reference: Reference) ?Reference {
-            return self.prefetch.found(dir, .{ .reference = reference, .number = 9, .kind = 1, .name = "" });
+            return self.prefetch.found(
+                dir,
+                .{ .reference = reference, .number = 9, .kind = 1, .name = "" },
+            );
         }
     };
     const asks: Asks = .{ .prefetch = prefetch };
@@ -251,7 +288,8 @@ test "who asks for files in their order is gone ahead of" {
         try std.testing.expectEqual(null, asks.file(1000, number));
     try std.testing.expectEqual(null, asks.directory(1000, 5000));
     // In order, one or another left out.
-    for ([_]u32{ 200, 201, 203, 204, 208 }) |number| try std.testing.expectEqual(null, asks.file(2000, number));
+    for ([_]u32{ 200, 201, 203, 204, 208 }) |number|
+        try std.testing.expectEqual(null, asks.file(2000, number));
     try std.testing.expectEqual(2000, asks.file(2000, 209));
     // What has been listed once is not listed again; the directories that he comes to are.
     try std.testing.expectEqual(null, asks.file(2000, 210));

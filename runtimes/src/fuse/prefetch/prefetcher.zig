@@ -69,7 +69,13 @@ pub const Prefetcher = struct {
     asked: [2048]u32 = @splat(0),
 
     /// A request for this part of a file has been answered.
-    pub fn touched(self: *Prefetcher, reference: Reference, file: *const squashfs.inode.Inode, from: u64, to: u64) void {
+    pub fn touched(
+        self: *Prefetcher,
+        reference: Reference,
+        file: *const squashfs.inode.Inode,
+        from: u64,
+        to: u64,
+    ) void {
         self.mutex.lock();
         defer self.mutex.unlock();
         if (from == 0 and file.size <= small_max) if (self.streams.reached(reference)) |stream| {
@@ -91,9 +97,17 @@ pub const Prefetcher = struct {
         }
         var first = from >> log;
         while (first < last and !self.ask(reference, first)) first += 1;
-        if (first < last) _ = self.push(.{ .part = .{ .reference = reference, .first = first, .count = last - first, .seen_from = from, .seen_to = to } });
+        if (first < last) _ = self.push(.{ .part = .{
+            .reference = reference,
+            .first = first,
+            .count = last - first,
+            .seen_from = from,
+            .seen_to = to,
+        } });
         if (file.size <= whole_max and from >> log > 0 and self.ask(reference, 0))
-            _ = self.push(.{ .part = .{ .reference = reference, .first = 0, .count = from >> log } });
+            _ = self.push(.{
+                .part = .{ .reference = reference, .first = 0, .count = from >> log },
+            });
     }
 
     /// A name has been found in a directory.
@@ -121,7 +135,10 @@ pub const Prefetcher = struct {
     fn runOf(self: *Prefetcher, reference: Reference, block: u64) *Run {
         for (&self.runs) |*run| if (run.reference == reference) {
             if (block == run.next) {
-                run.window = @min(@max(1, run.window * 2), window_max / self.reader.superblock.blockSize());
+                run.window = @min(
+                    @max(1, run.window * 2),
+                    window_max / self.reader.superblock.blockSize(),
+                );
             } else if (block > run.next or block + run.window + 1 < run.next) run.window = 0;
             return run;
         };
@@ -189,7 +206,8 @@ pub const Prefetcher = struct {
                     self.directories.failed(err);
                 },
                 .stream => |stream| {
-                    const last = stream_now.advance(self.reader, &self.channel, decoder) catch stream_now.last;
+                    const last = stream_now.advance(self.reader, &self.channel, decoder) catch
+                        stream_now.last;
                     self.mutex.lock();
                     stream.last = @max(stream.last, last);
                     stream.under_way = false;
@@ -221,12 +239,22 @@ pub const Prefetcher = struct {
                 self.mutex.unlock();
                 if (!fresh) continue;
             }
-            const extent = try squashfs.data.extent(self.reader, decoder, part.reference, &file, block, &position);
+            const extent = try squashfs.data.extent(
+                self.reader,
+                decoder,
+                part.reference,
+                &file,
+                block,
+                &position,
+            );
             if (extent.stored == null) continue;
             const slot = try self.reader.load(decoder, extent);
             // A fragment is shared with other files, a block of the file's own is in the kernel's
             // cache from now on.
-            defer if (extent.fragment == null) self.reader.blocks.retire(slot) else self.reader.blocks.release(slot);
+            defer if (extent.fragment == null)
+                self.reader.blocks.retire(slot)
+            else
+                self.reader.blocks.release(slot);
             const content = slot.data();
             const start = block << self.reader.superblock.block_log;
             // What the reader has is left out.
@@ -235,8 +263,10 @@ pub const Prefetcher = struct {
             const whole = content[extent.start..][0..extent.len];
             const nodeid = node_id.of(part.reference);
             if (cut_from < cut_to) {
-                if (cut_from > 0 and !self.channel.store(nodeid, start, whole[0..@intCast(cut_from)])) return;
-                if (cut_to < whole.len and !self.channel.store(nodeid, start + cut_to, whole[@intCast(cut_to)..])) return;
+                if (cut_from > 0 and
+                    !self.channel.store(nodeid, start, whole[0..@intCast(cut_from)])) return;
+                if (cut_to < whole.len and
+                    !self.channel.store(nodeid, start + cut_to, whole[@intCast(cut_to)..])) return;
             } else if (!self.channel.store(nodeid, start, whole)) return;
         }
     }

@@ -30,7 +30,12 @@ pub const SmallFileStream = struct {
 
     /// Puts the small files behind `last` into the cache, as far as the kernel knows them: it does
     /// when their directory has been listed. Returns the last one.
-    pub fn advance(self: *const SmallFileStream, reader: *squashfs.Reader, channel: *const Channel, decoder: Decoder) !Reference {
+    pub fn advance(
+        self: *const SmallFileStream,
+        reader: *squashfs.Reader,
+        channel: *const Channel,
+        decoder: Decoder,
+    ) !Reference {
         var reference = self.last;
         var file = try squashfs.inode.read(reader, decoder, reference);
         var position: squashfs.data.Position = .{};
@@ -38,14 +43,25 @@ pub const SmallFileStream = struct {
             reference = try squashfs.inode.behind(reader, decoder, &file) orelse break;
             file = try squashfs.inode.read(reader, decoder, reference);
             if (file.kind != .file or file.size == 0 or file.size > small_max) continue;
-            const extent = try squashfs.data.extent(reader, decoder, reference, &file, 0, &position);
+            const extent = try squashfs.data.extent(
+                reader,
+                decoder,
+                reference,
+                &file,
+                0,
+                &position,
+            );
             const stored = extent.stored orelse continue;
             if (extent.len < file.size) continue;
             // All of a fragment: the next files are in it, too.
             const slot = try reader.blocks.get(decoder, stored);
             defer reader.blocks.release(slot);
             if (slot.len < extent.start + extent.len) return error.Corrupt;
-            if (!channel.store(node_id.of(reference), 0, slot.data()[extent.start..][0..extent.len])) break;
+            if (!channel.store(
+                node_id.of(reference),
+                0,
+                slot.data()[extent.start..][0..extent.len],
+            )) break;
         }
         return reference;
     }

@@ -49,9 +49,18 @@ pub const Loading = struct {
     id: i32,
     state: *const State,
 
-    pub fn begin(arena: std.mem.Allocator, reader: *Reader, state: *State, program: Program) !Loading {
+    pub fn begin(
+        arena: std.mem.Allocator,
+        reader: *Reader,
+        state: *State,
+        program: Program,
+    ) !Loading {
         state.under_way.store(1, .monotonic);
-        const made = try thread.spawn(arena, run, .{ reader, try reader.newDecoder(), state, program });
+        const made = try thread.spawn(
+            arena,
+            run,
+            .{ reader, try reader.newDecoder(), state, program },
+        );
         defer made.detach();
         return .{ .id = made.getHandle(), .state = state };
     }
@@ -74,13 +83,26 @@ fn run(reader: *Reader, decoder: Decoder, state: *State, program: Program) void 
 /// The order is that in which they will be wanted: whoever opens a program or a library reads its
 /// start (what is to be loaded where) and its end (what it needs), and not every page between them.
 fn load(reader: *Reader, decoder: Decoder, program: Program) !void {
-    const root = try squashfs.path.find(reader, decoder, reader.superblock.root_inode, program.root) orelse return;
-    var self: Run = .{ .reader = reader, .decoder = decoder, .root = root.reference, .libraries = root.reference };
+    const root = try squashfs.path.find(
+        reader,
+        decoder,
+        reader.superblock.root_inode,
+        program.root,
+    ) orelse return;
+    var self: Run = .{
+        .reader = reader,
+        .decoder = decoder,
+        .root = root.reference,
+        .libraries = root.reference,
+    };
     const file = try self.locate(program) orelse return;
     const elf = try squashfs.elf.Elf.open(reader, decoder, file) orelse return;
     self.add(file);
     var buf: [std.posix.PATH_MAX]u8 = undefined;
-    if (try elf.interpreter(reader, decoder, &buf)) |path| if (try self.find(self.root, path)) |interpreter| {
+    if (try elf.interpreter(reader, decoder, &buf)) |path| if (try self.find(
+        self.root,
+        path,
+    )) |interpreter| {
         try self.whole(interpreter);
         if (try self.find(self.root, "etc/ld.so.cache")) |cache| try self.whole(cache);
         self.libraries = interpreter.directory;
@@ -122,7 +144,8 @@ const Run = struct {
             const file = try self.find(self.libraries, name) orelse continue;
             if (self.isSeen(file.reference)) continue;
             // This decodes its start and its end.
-            const library = try squashfs.elf.Elf.open(self.reader, self.decoder, file) orelse continue;
+            const library = try squashfs.elf.Elf.open(self.reader, self.decoder, file) orelse
+                continue;
             self.add(file);
             try self.needs(&library);
         }
@@ -146,7 +169,14 @@ const Run = struct {
         const size = @min(file.inode.size, file_max);
         var at: u64 = 0;
         while (at < size and self.left > 0) : (at += reader.superblock.blockSize()) {
-            const extent = try squashfs.data.extent(reader, self.decoder, file.reference, &file.inode, at >> reader.superblock.block_log, &position);
+            const extent = try squashfs.data.extent(
+                reader,
+                self.decoder,
+                file.reference,
+                &file.inode,
+                at >> reader.superblock.block_log,
+                &position,
+            );
             if (extent.stored == null) continue;
             reader.blocks.release(try reader.load(self.decoder, extent));
             self.left -|= extent.len;
