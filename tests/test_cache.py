@@ -212,6 +212,16 @@ class Whole(io.BytesIO):
     def skip(self, size: int) -> None:
         self.read(size)
 
+    def discard(self, size: int) -> None:
+        super().read(size)
+
+    def at_end(self) -> bool:
+        return self.tell() == len(self.getbuffer())
+
+    @property
+    def stored(self) -> int:
+        return self.tell()
+
     def finish(self) -> None:
         pass
 

@@ -244,7 +244,9 @@ def test_where_no_filter_can_be_installed_there_is_no_start(
     assert "seccomp(2)" in sentence and "--security-opt seccomp=unconfined" in sentence
     assert not (shared / "started").exists()
     for asked in (["--security-opt", "seccomp=unconfined"], ["--privileged"]):
-        done = as_root(*REFUSING, f"seccomp={reason}", *run.command(deb, *words, *asked, "echo", "started"))
+        done = as_root(
+            *REFUSING, f"seccomp={reason}", *run.command(deb, *words, *asked, "echo", "started")
+        )
         assert (done.returncode, done.stdout, done.stderr) == (0, "started\n", "")
 
 
