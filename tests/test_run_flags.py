@@ -8,6 +8,7 @@ import pty
 import subprocess
 from pathlib import Path
 
+import pytest
 from support import Runner, dockerc, with_config
 
 
@@ -294,3 +295,30 @@ def test_the_app_runs_where_its_caller_may(run: Runner, deb: Path) -> None:
         last = str(max(os.sched_getaffinity(0)))
         one = run("taskset", "-c", last, deb, "sh", "-c", f"{script}; true")
         assert one.stdout != mine and one.returncode == 0
+
+
+@pytest.mark.parametrize("how", ["two volumes", "mount", "tmpfs below", "tmpfs above", "baked"])
+def test_what_is_mounted_below_is_not_hidden(
+    how: str, run: Runner, deb: Path, shared: Path
+) -> None:
+    for name in ("outer", "inner"):
+        (shared / name).mkdir()
+        (shared / name).chmod(0o777)
+    inner, outer = f"{shared}/inner:/m/sub", f"{shared}/outer:/m"
+    app, options = deb, ["-v", inner, "-v", outer]
+    if how == "mount":
+        options = ["--mount", f"type=bind,source={shared}/inner,target=/m/sub", "-v", outer]
+    elif how == "tmpfs below":
+        options = ["--tmpfs", "/m/sub", "-v", outer]
+    elif how == "tmpfs above":
+        options = ["-v", inner, "--tmpfs", "/m"]
+    elif how == "baked":
+        app, options = shared / "baked", ["-v", outer]
+        dockerc("edit", deb, app, "-v", inner)
+    done = run(app, *options, "sh", "-c", "echo x >/m/sub/new && echo y >/m/new")
+    assert (done.returncode, done.stderr) == (0, "")
+    written = {path.relative_to(shared) for path in shared.glob("*er/**/new")}
+    expected = {"inner/new", "outer/new"}
+    expected -= {"inner/new"} if how == "tmpfs below" else set()
+    expected -= {"outer/new"} if how == "tmpfs above" else set()
+    assert {str(path) for path in written} == expected

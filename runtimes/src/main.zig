@@ -135,6 +135,7 @@ test {
     _ = @import("squashfs/blocks.zig");
     _ = @import("squashfs/mutation_test.zig");
     _ = @import("squashfs/superblock.zig");
+    _ = @import("container/given_mounts.zig");
     _ = @import("contract_test.zig");
     _ = @import("text_formats_test.zig");
 }

@@ -121,7 +121,13 @@ fn tmpfs(arena: std.mem.Allocator, spec: *config.Spec, given: []const u8) !void 
     var each = std.mem.tokenizeScalar(u8, words, ',');
     while (each.next()) |word| try list.append(arena, word);
     spec.mounts = try std.mem.concat(arena, config.Mount, &.{ spec.mounts, &.{
-        .{ .destination = path, .type = "tmpfs", .source = "tmpfs", .options = list.items },
+        .{
+            .destination = path,
+            .type = "tmpfs",
+            .source = "tmpfs",
+            .options = list.items,
+            .given = true,
+        },
     } });
 }
 

@@ -154,6 +154,7 @@ fn bind(
         .type = "bind",
         .source = source,
         .options = try std.mem.concat(arena, []const u8, &.{ options, &.{"rbind"} }),
+        .given = true,
     };
 }
 

@@ -63,6 +63,8 @@ pub const Mount = struct {
     type: []const u8 = "",
     source: []const u8 = "",
     options: []const []const u8 = &.{},
+    /// By an option, and not by config.json.
+    given: bool = false,
 };
 
 pub const Linux = struct {

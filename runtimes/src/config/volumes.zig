@@ -149,7 +149,7 @@ fn openMount(
         try data.appendSlice(arena, &.{ "nosuid", "nodev", "noexec" });
         if (readonly) try data.append(arena, "ro");
         spec.mounts = try std.mem.concat(arena, config.Mount, &.{ spec.mounts, &.{
-            .{ .destination = target, .type = "tmpfs", .options = data.items },
+            .{ .destination = target, .type = "tmpfs", .options = data.items, .given = true },
         } });
     } else if (isOneOf(kind, &.{"bind"})) {
         if (source.len == 0) log.die("--mount {s}: source=PATH is missing", .{given});

@@ -20,6 +20,7 @@ const ChildProcess = own_process.ChildProcess;
 const OwnRoot = own_process.OwnRoot;
 const Process = own_process.Process;
 const exec = @import("exec.zig");
+const given_mounts = @import("given_mounts.zig");
 const rootfs = @import("../rootfs/rootfs.zig");
 const seccomp = @import("seccomp/filter.zig");
 const Program = @import("seccomp/program.zig").Program;
@@ -260,7 +261,7 @@ pub const Container = struct {
             .cgroup_namespace = self.spec.linux.hasNamespace("cgroup"),
             .devpts = if (self.terminal) |own| own.devpts else null,
         };
-        for (self.spec.mounts, self.machine.sources) |each, source|
+        for (self.spec.mounts, self.machine.sources) |each, source| if (!each.given)
             maker.make(each, source) catch |err| log.die(
                 "cannot mount {s} on {s}: {s}",
                 .{ each.type, each.destination, errno.text(err) },
@@ -270,18 +271,8 @@ pub const Container = struct {
         for (self.shown) |file|
             mounts.bind(arena, namespace, file.source, file.destination, file.flags()) catch |err|
                 log.debug("no {s}: {s}", .{ file.destination, errno.text(err) });
-        for (self.machine.volumes) |volume| mounts.bind(
-            arena,
-            namespace,
-            volume.source,
-            volume.destination,
-            volume.flags(),
-        ) catch |err|
-            // The target is there by now; a working directory that was removed could be opened.
-            log.die("cannot mount a volume on {s}: {s}", .{
-                volume.destination,
-                if (err == error.NOENT) "its source has been removed" else errno.text(err),
-            });
+        const machine = &self.machine;
+        try given_mounts.make(&maker, self.spec.mounts, machine.sources, machine.volumes);
         for (self.spec.linux.readonlyPaths) |path| try mounts.protect(arena, namespace, path);
         for (self.spec.linux.maskedPaths) |path| try mounts.mask(arena, namespace, path);
     }
