@@ -1,5 +1,5 @@
-//! --user: who the app is, by name or number, as the image's passwd and group files know them.
-//! Asked before anything is mounted, for the answer decides which id the caller is mapped to.
+//! --user: the app's ids, by name or number, from the image's passwd and group files. Read before
+//! anything is mounted, for the caller is mapped to that id.
 const std = @import("std");
 const config = @import("spec.zig");
 const log = @import("../base/log.zig");
@@ -24,16 +24,16 @@ pub const Image = struct {
         const users = self.table("/etc/passwd");
         const groups = self.table("/etc/group");
         const known = passwd.find(users, key);
-        if (known == null and id == null) log.die("the image knows no user {s}", .{who});
+        if (known == null and id == null) log.die("no user {s} in the image's /etc/passwd", .{who});
         const gid = if (group) |name|
             quantity.number(u32, name) orelse passwd.findGroup(groups, name) orelse
-                log.die("the image knows no group {s}", .{name})
+                log.die("no group {s} in the image's /etc/group", .{name})
         else if (known) |user| user.gid else 0;
         return .{
             .{
                 .uid = if (known) |user| user.uid else id.?,
                 .gid = gid,
-                // A group that was asked for is the only one, as docker has it.
+                // A group that is given is the only one, as in docker.
                 .additionalGids = if (known != null and group == null)
                     try passwd.memberships(self.arena, groups, known.?.name)
                 else
@@ -47,7 +47,7 @@ pub const Image = struct {
         return (passwd.find(self.table("/etc/passwd"), .{ .id = uid }) orelse return "/").home;
     }
 
-    /// Empty where the image has none that can be read.
+    /// Empty if the image has none that can be read.
     fn table(self: *const Image, file: []const u8) []const u8 {
         return self.read(file) catch |err| {
             if (err != error.TooLarge) return "";
