@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,9 @@ def pytest_configure() -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  # type: ignore[no-untyped-def]
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Where CI runs, everything is installed: a skipped test is one that did not prove a thing."""
     report = yield
     if report.skipped and "CI" in os.environ and not hasattr(report, "wasxfail"):
@@ -87,7 +89,7 @@ def sound(place: Path) -> dict[str, bytes]:
 @pytest.fixture
 def no_elf(monkeypatch: pytest.MonkeyPatch) -> None:
     """lief has its own process, and its own test: a third of a second for each mutant."""
-    monkeypatch.setattr("toolkit.inspection.ElfProbe", NoElf)
+    monkeypatch.setattr("toolkit.services.inspect.ElfProbe", NoElf)
 
 
 @pytest.fixture

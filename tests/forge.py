@@ -14,7 +14,7 @@ from typing import Any
 
 import zstandard
 
-from toolkit.footer import Footer
+from toolkit.executable.footer import Footer
 from toolkit.squashfs.structs import (
     DIRECTORY_ENTRY,
     DIRECTORY_HEADER,

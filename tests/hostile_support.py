@@ -12,15 +12,20 @@ from corpus import CORPUS
 from layout import directory, file, symlink, tar_of, write_layout
 from support import dockerc
 
-from toolkit.comparison import compare_trees
 from toolkit.errors import DockercError
-from toolkit.executable import Demands, copy_payload, open_executable, write_executable
-from toolkit.export.bundle import write_rootfs
-from toolkit.inspection import inspection
-from toolkit.location import open_location
-from toolkit.removal import remove
-from toolkit.squashfs.reader import reading
-from toolkit.verification import verify
+from toolkit.executable.executable import (
+    FooterFields,
+    copy_payload,
+    open_executable,
+    write_executable,
+)
+from toolkit.files.location import open_location
+from toolkit.files.removal import remove
+from toolkit.services.compare import compare_trees
+from toolkit.services.export.bundle import write_rootfs
+from toolkit.services.inspect import inspection
+from toolkit.services.verify import verify
+from toolkit.squashfs.read.lookup import reading
 
 STUB = bytes(4096)
 _SECONDS = 10
@@ -55,9 +60,9 @@ def without_seal(app: Path, place: Path) -> bytes:
     """On a small stub, and without the digest, which would tell of any change at once."""
     with open_executable(app) as executable:
 
-        def payload(target: object) -> Demands:
+        def payload(target: object) -> FooterFields:
             copy_payload(executable, target)  # type: ignore[arg-type]
-            return Demands(False, None)
+            return FooterFields(False, None)
 
         write_executable(place / "bare", STUB, payload)
     return (place / "bare").read_bytes()

@@ -23,11 +23,12 @@ from typing import Any
 
 import pytest
 
-from toolkit.images import certificates, registries_conf, retry
-from toolkit.images.access import Access
+from toolkit.images.auth import certificates, registries_conf
+from toolkit.images.auth.access import Access
 from toolkit.images.open import open_image
 from toolkit.images.platforms import host_platform
 from toolkit.images.source import Image, Platform
+from toolkit.images.transports.registry import retry
 
 FIXTURE = Path(__file__).parent.parent / "fixtures" / "hello"
 AMD64 = Platform("linux", "amd64")

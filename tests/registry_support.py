@@ -19,7 +19,7 @@ from typing import Any
 
 from images_support import FIXTURE, Json, answer, run, skopeo_copy, tool
 
-from toolkit.images.access import Access, Credentials
+from toolkit.images.auth.access import Access, Credentials
 
 USER, PASSWORD, IDENTITY = "anna", "se:cret é", "an identity token"
 

@@ -15,9 +15,9 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from toolkit.executable import Demands, open_executable, write_executable
-from toolkit.payload import filesystem_of
-from toolkit.squashfs.rewrite import rewrite_file
+from toolkit.executable.executable import FooterFields, open_executable, write_executable
+from toolkit.executable.payload import filesystem_of
+from toolkit.squashfs.write.rewrite import rewrite_file
 
 TESTS = Path(__file__).resolve().parent
 FIXTURES = TESTS.parent / "fixtures"
@@ -85,11 +85,11 @@ def with_config(app: Path, config: dict[str, Any], output: Path) -> Path:
     """The executable with that config.json, and a demand for ids of its own."""
     with open_executable(app) as executable:
 
-        def write_payload(file: BinaryIO) -> Demands:
+        def write_payload(file: BinaryIO) -> FooterFields:
             start, filesystem = executable.footer.offset, filesystem_of(executable)
             words = json.dumps(config).encode()
             rewrite_file(filesystem, executable.file, start, b"config.json", words, file)
-            return Demands(require_mapped_uids=True, digest=None)
+            return FooterFields(require_mapped_uids=True, digest=None)
 
         write_executable(output, executable.stub(1 << 20), write_payload)
     return output

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from toolkit.atomic import atomic_file, check_writable
 from toolkit.errors import DockercError
-from toolkit.export.place import atomic_directory
+from toolkit.files.atomic import atomic_file, check_writable
+from toolkit.files.atomic_directory import atomic_directory
 
 
 @pytest.fixture(params=["nameless", "named"])

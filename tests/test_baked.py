@@ -12,7 +12,9 @@ HELLO = f"oci:{FIXTURES}/hello"
 
 
 def config_of(app: Path) -> dict[str, dict[str, object]]:
-    return json.loads(dockerc("inspect", "--json", app).stdout)["config"]  # type: ignore[no-any-return]
+    told: dict[str, dict[str, dict[str, object]]]
+    told = json.loads(dockerc("inspect", "--json", app).stdout)
+    return told["config"]
 
 
 def test_they_are_the_executable_s_defaults(run: Runner, shared: Path) -> None:

@@ -22,7 +22,7 @@ from support import FIXTURES, TOOL, dockerc, failed
 from test_hostile import pax
 
 from toolkit.errors import DockercError
-from toolkit.images.credentials import find_credentials
+from toolkit.images.auth.credentials import find_credentials
 from toolkit.limits import MAX_CONFIG, MAX_NOTES, MAX_STUB
 
 HELLO = f"oci:{FIXTURES}/hello"
@@ -240,14 +240,19 @@ def test_formats_of_lone_surrogates(shared: Path) -> None:
 
 
 def test_a_stub_is_copied_whole_or_not_at_all(hello: Path, shared: Path) -> None:
-    from toolkit.executable import Demands, copy_payload, open_executable, write_executable
+    from toolkit.executable.executable import (
+        FooterFields,
+        copy_payload,
+        open_executable,
+        write_executable,
+    )
 
     for size in (MAX_STUB, MAX_STUB + 4096):
         with open_executable(hello) as executable:
 
-            def payload(target: Any, executable: Any = executable) -> Demands:
+            def payload(target: Any, executable: Any = executable) -> FooterFields:
                 copy_payload(executable, target)
-                return Demands(False, None)
+                return FooterFields(False, None)
 
             write_executable(shared / "app", bytes(size - 1) + b"x", payload)
         if size == MAX_STUB:

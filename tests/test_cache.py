@@ -17,11 +17,11 @@ from corpus import CORPUS
 from layout import directory, file, noise, tar_of, write_layout
 from support import FIXTURES, TOOL, dockerc
 
-from toolkit.cache import Cache
 from toolkit.errors import DockercError
 from toolkit.layers import packfile
-from toolkit.layers.compress import Compressor
 from toolkit.layers.packer import Packer
+from toolkit.services.cache import Cache
+from toolkit.squashfs.compress import Compressor
 
 
 @pytest.fixture
@@ -218,12 +218,12 @@ class Whole(io.BytesIO):
     def at_end(self) -> bool:
         return self.tell() == len(self.getbuffer())
 
+    def finish(self) -> None:
+        pass
+
     @property
     def stored(self) -> int:
         return self.tell()
-
-    def finish(self) -> None:
-        pass
 
 
 @pytest.mark.parametrize("name", CORPUS)

@@ -18,7 +18,7 @@ from toolkit.bundle.baked import check_volume
 from toolkit.bundle.run_options import RUN_OPTIONS, VOLUME_MODES, split_run_words
 from toolkit.bundle.users import find_user
 from toolkit.errors import DockercError, UsageError
-from toolkit.footer import read_footer
+from toolkit.executable.footer import read_footer
 
 ROOT = TESTS.parent
 CONTRACT = FIXTURES / "contract"

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from support import need
 
-import toolkit.copy
-from toolkit.copy import copy_range
+import toolkit.files.copy
+from toolkit.files.copy import copy_range
 
 MB = 1 << 20
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting wants root")
@@ -54,7 +54,7 @@ def test_the_bytes_are_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str, offset: int
 ) -> None:
     data = sparse(tmp_path / "source")
-    monkeypatch.setattr(toolkit.copy, "_WORTH_RESERVING", MB)
+    monkeypatch.setattr(toolkit.files.copy, "_WORTH_RESERVING", MB)
     if missing == "linux":
         monkeypatch.setattr(sys, "platform", "other")
     elif missing:
@@ -98,7 +98,7 @@ def test_a_disk_that_is_too_full(tmp_path: Path) -> None:
 @as_root
 def test_extents_are_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where they can be, three files of 90 MB fit on a disk of 180."""
-    monkeypatch.setattr(toolkit.copy, "_WORTH_RESERVING", MB)
+    monkeypatch.setattr(toolkit.files.copy, "_WORTH_RESERVING", MB)
     with filesystem(tmp_path, "btrfs", 180) as mount:
         data = random.Random(2).randbytes(90 * MB)
         (mount / "source").write_bytes(data)

@@ -17,12 +17,12 @@ import pytest
 from layout import directory, entry, file, hard_link, noise, tar_of, write_layout
 from support import dockerc
 
-from toolkit.build import _mkfs_time, build_opened
 from toolkit.bundle.baked import BakedOptions
+from toolkit.commands.progress_display import Silent
 from toolkit.images.open import open_image
 from toolkit.images.source import Image, Layer, Platform
-from toolkit.packing import Parameters
-from toolkit.progress import Silent
+from toolkit.services.build import _mkfs_time, build_opened
+from toolkit.services.pack_layers import Parameters
 
 
 @pytest.fixture

@@ -41,7 +41,11 @@ def saved(path: Path, **changes: Any) -> str:
 def rewritten(path: Path, **files: bytes | None) -> None:
     """Replaces members of a tar (None: leaves them out). Names are given with `_` for `/`."""
     with tarfile.open(path) as tar:
-        members = {m.name: io.BytesIO(tar.extractfile(m).read()).getvalue() for m in tar}  # type: ignore[union-attr]
+        members = {}
+        for member in tar:
+            content = tar.extractfile(member)
+            assert content is not None
+            members[member.name] = content.read()
     for name, data in files.items():
         actual = name.replace("__", "/").replace("_", ".")
         if data is None:

@@ -36,8 +36,8 @@ from images_support import (
 from registry_support import Authority, relay
 
 from toolkit.errors import DockercError
-from toolkit.images.engine import find_engine
 from toolkit.images.platforms import MissingPlatform
+from toolkit.images.transports.docker_engine import find_engine
 
 NAME = "localhost/dockerc-test/hello"
 
@@ -340,7 +340,9 @@ def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "s"
     monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
     full = Path("/dev/full")
-    monkeypatch.setattr("toolkit.images.docker_daemon.temporary_file", lambda: full.open("r+b"))
+    monkeypatch.setattr(
+        "toolkit.images.transports.docker_daemon.temporary_file", lambda: full.open("r+b")
+    )
     with (
         false_engine(path, answer(200, archive())),
         pytest.raises(DockercError, match=r"cannot copy docker-daemon:app:latest .*No space left"),

@@ -22,7 +22,7 @@ from layout import directory, file, tar_of, write_layout
 from support import TOOL, describe_tree, differences, dockerc, failed, need
 from test_squashfs import kernel_mount
 
-from toolkit.export.image_config import image_config
+from toolkit.services.export.image_config import image_config
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and owners want root")
 AWKWARD = ["types and modes", "extended attributes", "hard links", "names", "sizes around a block"]
@@ -95,8 +95,8 @@ def test_holes_stay_holes(shared: Path) -> None:
 
 @as_root
 def test_a_user_gets_the_tree_without_owners_and_is_told(awkward: Path, shared: Path) -> None:
-    from toolkit.executable import open_executable
-    from toolkit.export.bundle import write_rootfs
+    from toolkit.executable.executable import open_executable
+    from toolkit.services.export.bundle import write_rootfs
 
     def work() -> None:
         with open_executable(awkward) as executable:
@@ -122,8 +122,8 @@ def test_a_user_gets_the_tree_without_owners_and_is_told(awkward: Path, shared: 
 @pytest.mark.parametrize("runtime", ["crun", "runc"])
 @pytest.mark.parametrize("user", ["root", "user"])
 def test_a_bundle_runs(hello: Path, shared: Path, runtime: str, user: str) -> None:
-    from toolkit.executable import open_executable
-    from toolkit.export.bundle import write_bundle
+    from toolkit.executable.executable import open_executable
+    from toolkit.services.export.bundle import write_bundle
 
     need(runtime)
     identity = []

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolkit.errors import DockercError
-from toolkit.footer import Footer, read_footer
+from toolkit.executable.footer import Footer, read_footer
 from toolkit.squashfs.structs import COMPRESSION_ZSTD, NO_TABLE, SUPERBLOCK_SIZE, Superblock
 
 

@@ -21,7 +21,7 @@ from support import dockerc, failed
 
 from toolkit.errors import DockercError
 from toolkit.limits import MAX_BLOCKS
-from toolkit.squashfs.blocks import _decompressor
+from toolkit.squashfs.read.blocks import _decompressor
 
 COMMANDS = ("inspect", "ls -R", "ls -lR --json", "verify", "diff", "extract --rootfs",
             "extract --oci", "extract --docker-archive", "edit", "replace", "cat")  # fmt: skip
@@ -269,7 +269,7 @@ def random_tree(choose: random.Random, depth: int = 0) -> Forged:
 
 
 def test_random_lies(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("toolkit.inspection.ElfProbe", NoElf)
+    monkeypatch.setattr("toolkit.services.inspect.ElfProbe", NoElf)
     told: set[str] = set()
     for seed in range(SEEDS):
         choose = random.Random(seed)

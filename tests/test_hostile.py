@@ -17,19 +17,19 @@ from hypothesis import strategies as st
 from layout import directory, entry, file, symlink, tar_of, write_layout
 from support import dockerc, failed
 
-from toolkit.build import build
 from toolkit.bundle.baked import BakedOptions
+from toolkit.commands.progress_display import Silent
 from toolkit.errors import DockercError
-from toolkit.executable import open_executable
-from toolkit.export.bundle import write_rootfs
-from toolkit.export.image import write_docker_archive, write_oci_layout
+from toolkit.executable.executable import open_executable
 from toolkit.images.source import Platform
 from toolkit.layers.entry import Entry, EntryKind
 from toolkit.layers.merge import merge
 from toolkit.layers.pack import Pack
-from toolkit.packing import Parameters
-from toolkit.progress import Silent
-from toolkit.squashfs.reader import reading
+from toolkit.services.build import build
+from toolkit.services.export.bundle import write_rootfs
+from toolkit.services.export.image import write_docker_archive, write_oci_layout
+from toolkit.services.pack_layers import Parameters
+from toolkit.squashfs.read.lookup import reading
 
 WAYS = ("rootfs", "bundle", "oci", "docker-archive")
 
@@ -116,9 +116,9 @@ def test_anything_behind_a_superblock(data: bytes, at: int) -> None:
     """A believable superblock whose tables are noise."""
     from io import BytesIO
 
-    from toolkit.squashfs.filesystem import Filesystem
+    from toolkit.squashfs.read.filesystem import Filesystem
+    from toolkit.squashfs.read.space_usage import survey
     from toolkit.squashfs.structs import NO_TABLE, Superblock
-    from toolkit.squashfs.survey import survey
 
     size = 96 + len(data)
     table = min(96 + at, size)

@@ -16,16 +16,16 @@ import pytest
 from layout import directory, file, hard_link, tar_of, write_layout
 from support import TESTS, dockerc, failed, need
 
-from toolkit.elf import ElfFacts, ElfProbe
-from toolkit.executable import Demands, open_executable, write_executable
-from toolkit.inspection import inspection
-from toolkit.layers.compress import Compressor
-from toolkit.layers.entry import Content
+from toolkit.executable.elf import ElfFacts, ElfProbe
+from toolkit.executable.executable import FooterFields, open_executable, write_executable
+from toolkit.executable.stub import read_stub
+from toolkit.layers.data_map import DataMap
 from toolkit.layers.pack import Pack, pack_file
-from toolkit.layers.tree import Inode, new_directory
+from toolkit.services.inspect import inspection
+from toolkit.squashfs.compress import Compressor
 from toolkit.squashfs.structs import DATA_UNCOMPRESSED, InodeType
-from toolkit.squashfs.writer import write_squashfs
-from toolkit.stubs import read_stub
+from toolkit.squashfs.tree import Content, Inode, new_directory
+from toolkit.squashfs.write.image import write_squashfs
 
 BLOCK = 1 << 17
 DOCUMENT = TESTS.parent / "docs" / "inspect.md"
@@ -167,9 +167,10 @@ def executable(place: Path, megabytes: int, files: int) -> Path:
             for name in range(100):
                 below.children[b"f%d" % name] = Inode(InodeType.FILE, 0o644, content=config)
 
-        def payload(target: Any) -> Demands:
-            write_squashfs(target, root, [pack, stored], block_size=BLOCK, level=3, mkfs_time=0)
-            return Demands(False, None)
+        def payload(target: Any) -> FooterFields:
+            data = DataMap([pack, stored], BLOCK)
+            write_squashfs(target, root, data, block_size=BLOCK, level=3, mkfs_time=0)
+            return FooterFields(False, None)
 
         write_executable(place / "app", read_stub("x86_64"), payload)
     return place / "app"
@@ -214,7 +215,7 @@ def test_lief_is_given_the_stub_alone(
             given.append(data)
             super().__init__(data)
 
-    monkeypatch.setattr("toolkit.inspection.ElfProbe", Probe)
+    monkeypatch.setattr("toolkit.services.inspect.ElfProbe", Probe)
     data = bytearray(hello.read_bytes())
     data[4095] ^= 1
     (tmp_path / "app").write_bytes(data)

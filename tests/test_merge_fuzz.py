@@ -17,12 +17,13 @@ from support import describe_tree, differences, need
 from test_cache import Whole
 
 from toolkit.errors import DockercError
-from toolkit.layers.compress import Compressor
+from toolkit.layers.data_map import DataMap
 from toolkit.layers.merge import merge
 from toolkit.layers.pack import Pack
 from toolkit.layers.packer import Packer
-from toolkit.layers.tree import new_directory
-from toolkit.squashfs.writer import write_squashfs
+from toolkit.squashfs.compress import Compressor
+from toolkit.squashfs.tree import new_directory
+from toolkit.squashfs.write.image import write_squashfs
 
 NAMES = st.sampled_from(["a", "b", "c"])
 PATHS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
@@ -72,7 +73,8 @@ def write_image(layers: list[bytes], output: Path, block_size: int = 1 << 16) ->
         assert root.children is not None
         root.children[b"rootfs"] = merge(packs)
         with output.open("wb") as image:
-            write_squashfs(image, root, packs, block_size=block_size, level=1, mkfs_time=0)
+            data = DataMap(packs, block_size)
+            write_squashfs(image, root, data, block_size=block_size, level=1, mkfs_time=0)
         for pack in packs:
             pack.file.close()
 

@@ -17,7 +17,7 @@ import pytest
 from hostile_support import NoElf, attempt, write
 from mutants import Mutator
 
-import toolkit.inspection
+import toolkit.services.inspect
 
 MUTANTS = int(os.environ.get("DOCKERC_FUZZ", "600"))
 SEED = int(os.environ.get("DOCKERC_FUZZ_SEED", "1"))
@@ -29,7 +29,7 @@ _FAST = Path("/dev/shm")
 
 def look(name: str, data: bytes, seeds: range) -> tuple[set[str], int]:
     """What is said of these mutants, and by how many bytes the process has grown."""
-    toolkit.inspection.ElfProbe = NoElf  # type: ignore[misc,assignment]
+    toolkit.services.inspect.ElfProbe = NoElf  # type: ignore[misc,assignment]
     mutator = Mutator(data, data.index(b"hsqs"))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     said = set()
@@ -58,3 +58,32 @@ def test_mutants(sound: dict[str, bytes], name: str) -> None:
     assert max(grown for _, grown in found) < _MEMORY
     said = {sentence for sentences, _ in found for sentence in sentences}
     assert len(said) > 10, "mutants so tame prove nothing"
+
+
+PARSERS = (
+    "blocks.Blocks.raw", "blocks.Blocks.metadata", "blocks.Blocks.data", "blocks.Blocks.pointers",
+    "inodes.NodeReader.node", "inodes.NodeReader.words", "filesystem.Filesystem.walk",
+    "filesystem.Filesystem.content", "xattrs.Attributes.of", "census.Census.add",
+    "space_usage._read_inodes",
+)  # fmt: skip
+
+
+@pytest.mark.usefixtures("no_elf")
+@pytest.mark.parametrize("defect", [IndexError, AssertionError, KeyError, TypeError])
+@pytest.mark.parametrize("parser", PARSERS)
+def test_a_defect_of_our_own_is_not_taken_for_damage(
+    sound: dict[str, bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    parser: str,
+    defect: type[Exception],
+) -> None:
+    """Else these mutants would find nothing."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise defect("planted")
+
+    app = write(tmp_path / "app", sound["compressed"])
+    monkeypatch.setattr(f"toolkit.squashfs.read.{parser}", fail)
+    with pytest.raises(defect, match="planted"):
+        attempt(app, tmp_path / "out")

@@ -20,13 +20,13 @@ from layout import directory, entry, file, tar_of, write_layout
 from support import dockerc, failed
 from test_extract import ELSEWHERE, as_ordinary_user
 
-from toolkit import unfinished
-from toolkit.atomic import atomic_file
 from toolkit.errors import DockercError
-from toolkit.executable import open_executable
-from toolkit.export import directory as export_directory
-from toolkit.export.bundle import write_bundle, write_rootfs
-from toolkit.export.place import atomic_directory
+from toolkit.executable.executable import open_executable
+from toolkit.files import temporary as unfinished
+from toolkit.files.atomic import atomic_file
+from toolkit.files.atomic_directory import atomic_directory
+from toolkit.services.export import directory as export_directory
+from toolkit.services.export.bundle import write_bundle, write_rootfs
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be led by a user's names")
 
@@ -231,7 +231,7 @@ import ctypes, pathlib, subprocess
 for source, target in (({str(precious)!r}, {str(left / "a" / "bound")!r}),
                        ({str(precious / "file")!r}, {str(left / "bound-file")!r})):
     subprocess.run(["mount", "--bind", source, target], check=True)
-from toolkit.unfinished import sweep
+from toolkit.files.temporary import sweep
 sweep(pathlib.Path({str(tmp_path)!r}))
 """
     command = ["unshare", "-m", "--propagation", "private", sys.executable, "-c", program]

@@ -9,9 +9,9 @@ from layout import file, noise, tar_of, write_layout
 from support import dockerc
 from test_cache import Whole
 
-from toolkit.layers.compress import Compressor
 from toolkit.layers.pack import Pack
 from toolkit.layers.packer import Packer
+from toolkit.squashfs.compress import Compressor
 
 BLOCK = 1 << 16
 

@@ -18,9 +18,9 @@ from images_support import (
 from registry_support import conf
 
 from toolkit.errors import DockercError, UsageError
-from toolkit.images.access import Access, Credentials
+from toolkit.images.auth.access import Access, Credentials
+from toolkit.images.auth.registries_conf import load_registries_conf
 from toolkit.images.reference import RegistryReference, parse_reference
-from toolkit.images.registries_conf import load_registries_conf
 
 SHA = "sha256:" + "0a" * 32
 

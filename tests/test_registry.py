@@ -33,13 +33,14 @@ from images_support import (
 )
 
 from toolkit.errors import DockercError
-from toolkit.images import connections, registry_client, retry
-from toolkit.images.access import Access
+from toolkit.images.auth.access import Access
+from toolkit.images.auth.registries_conf import Endpoint
 from toolkit.images.open import open_image
 from toolkit.images.reference import RegistryReference
-from toolkit.images.registries_conf import Endpoint
-from toolkit.images.registry_client import RegistryClient
 from toolkit.images.source import Platform
+from toolkit.images.transports.registry import client as registry_client
+from toolkit.images.transports.registry import connections, retry
+from toolkit.images.transports.registry.client import RegistryClient
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -153,8 +154,9 @@ def test_every_module_can_be_imported_where_there_is_no_posix() -> None:
     code = (
         "import sys;"
         "sys.modules.update(dict.fromkeys(['fcntl', 'pwd', 'grp', 'resource', 'termios']));"
-        "import toolkit.bundle.config, toolkit.images.open, toolkit.images.registry;"
-        "import toolkit.images.docker_archive, toolkit.images.oci_layout"
+        "import toolkit.bundle.config, toolkit.images.open;"
+        "import toolkit.images.transports.registry.image;"
+        "import toolkit.images.transports.docker_archive, toolkit.images.transports.oci_layout"
     )
     root = Path(__file__).parent.parent
     assert subprocess.run([sys.executable, "-c", code], cwd=root).returncode == 0

@@ -25,8 +25,9 @@ from images_support import (
 )
 
 from toolkit.errors import DockercError
-from toolkit.images import connections, registry_client, retry
 from toolkit.images.open import open_image
+from toolkit.images.transports.registry import client as registry_client
+from toolkit.images.transports.registry import connections, retry
 
 TAR = tar_of({"noise": os.urandom(1_000_000)})
 PATH = f"/v2/app/blobs/{sha256(TAR)}"

@@ -18,8 +18,9 @@ from images_support import Answer, Layout, LyingRegistry, answer, lying_registry
 from registry_support import Authority
 
 from toolkit.errors import DockercError
-from toolkit.images import connections, registry_client, wire
-from toolkit.images.access import Access
+from toolkit.images.auth.access import Access
+from toolkit.images.transports.registry import client as registry_client
+from toolkit.images.transports.registry import connections, wire
 
 pytestmark = pytest.mark.usefixtures("home")
 

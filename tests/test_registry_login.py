@@ -33,8 +33,8 @@ from registry_support import (
 )
 
 from toolkit.errors import DockercError, UsageError
-from toolkit.images.access import Access, Credentials, parse_credentials
-from toolkit.images.credentials import find_credentials
+from toolkit.images.auth.access import Access, Credentials, parse_credentials
+from toolkit.images.auth.credentials import find_credentials
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -373,7 +373,7 @@ def test_netrc_is_not_read(
 ) -> None:
     """Nobody said that it is for containers. Through no_proxy, so that requests looks around."""
     monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr("toolkit.images.registry_client._is_local", lambda host: False)
+    monkeypatch.setattr("toolkit.images.transports.registry.client._is_local", lambda host: False)
     (home / ".netrc").write_text("default login u password secret\n")
     path = "/v2/app/manifests/latest"
     liar.answers[path] = answer(307, b"", {"Location": f"http://{thief.address}{path}"})

@@ -26,7 +26,7 @@ from images_support import (
 from registry_support import Authority, conf, relay
 
 from toolkit.errors import DockercError
-from toolkit.images.access import Access
+from toolkit.images.auth.access import Access
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -114,7 +114,7 @@ def test_no_verification_is_not_undone_by_the_environment(
     tls: LyingRegistry, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """requests lets REQUESTS_CA_BUNDLE win over a session's verify=False."""
-    monkeypatch.setattr("toolkit.images.registry_client._is_local", lambda host: False)
+    monkeypatch.setattr("toolkit.images.transports.registry.client._is_local", lambda host: False)
     monkeypatch.setenv("no_proxy", "*")
     other = Authority(authority.directory.parent / "other").certificate
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(other))
@@ -122,7 +122,7 @@ def test_no_verification_is_not_undone_by_the_environment(
 
 
 def test_http_is_not_tried_elsewhere(liar: LyingRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("toolkit.images.registry_client._is_local", lambda host: False)
+    monkeypatch.setattr("toolkit.images.transports.registry.client._is_local", lambda host: False)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with pytest.raises(DockercError, match=r"does not speak TLS .*for localhost"):
         read_image(f"{liar.address}/app")
@@ -132,7 +132,7 @@ def test_http_is_not_tried_elsewhere(liar: LyingRegistry, monkeypatch: pytest.Mo
 def test_plain_http_elsewhere_only_when_allowed(
     liar: LyingRegistry, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("toolkit.images.registry_client._is_local", lambda host: False)
+    monkeypatch.setattr("toolkit.images.transports.registry.client._is_local", lambda host: False)
     monkeypatch.setenv("no_proxy", "*")
     with pytest.raises(DockercError, match="--no-tls-verify"):
         read_image(f"{liar.address}/app")
@@ -227,7 +227,7 @@ def test_proxy_of_the_environment(
     tls: LyingRegistry, authority: Authority, layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its tunnel trusts what the certificate directory says too."""
-    monkeypatch.setattr("toolkit.images.registry_client._is_local", lambda host: False)
+    monkeypatch.setattr("toolkit.images.transports.registry.client._is_local", lambda host: False)
     port = tls.address.rpartition(":")[2]
     access = Access(certificates=authority.directory)
     with proxy(tls.address) as (address, asked):

@@ -13,8 +13,8 @@ from layout import directory, file, symlink, tar_of, write_layout
 from leftovers import wait_for
 from support import FIXTURES, Runner, dockerc, need
 
-from toolkit.executable import open_executable
-from toolkit.payload import filesystem_of
+from toolkit.executable.executable import open_executable
+from toolkit.executable.payload import filesystem_of
 
 
 def test_the_fixture_greets(run: Runner, hello: Path) -> None:

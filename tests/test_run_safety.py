@@ -150,7 +150,7 @@ WATCHED = textwrap.dedent("""
     mine = lambda names: [n for n in names if n.startswith("dockerc-") and "test" not in n]
     print(json.dumps({
         "same": lasting(before[0]) == lasting(after[0])
-        and before[1] == after[1] and before[5] == after[5],
+            and (before[1], before[5]) == (after[1], after[5]),
         "left": [sorted(set(mine(a)) - set(mine(b))) for a, b in zip(after[2:5], before[2:5])],
         "difference": [m for m in before[0] if m not in after[0]],
         "status": done.returncode, "stdout": done.stdout, "stderr": done.stderr}))

@@ -26,7 +26,7 @@ from images_support import Answer, Layout, LyingRegistry, on, read_image, sha256
 from layout import entry
 
 from toolkit.errors import DockercError
-from toolkit.images import connections, retry, wire
+from toolkit.images.transports.registry import connections, retry, wire
 
 ROUNDS = int(os.environ.get("DOCKERC_SOURCES", "300"))
 SEED = int(os.environ.get("DOCKERC_SOURCES_SEED", "1"))
@@ -120,7 +120,7 @@ def test_registries(liar: LyingRegistry, monkeypatch: pytest.MonkeyPatch) -> Non
     for module in (wire, connections):
         monkeypatch.setattr(module, "READ_TIMEOUT", 0.2)
     monkeypatch.setattr(retry, "LONGEST_PAUSE", 0.1)
-    monkeypatch.setattr("toolkit.images.sockets._TICK", 0.05)
+    monkeypatch.setattr("toolkit.images.transports.registry.sockets._TICK", 0.05)
 
     def one(choose: random.Random) -> None:
         script: Answer = Script(liar, choose)

@@ -14,12 +14,12 @@ from corpus import CORPUS
 from layout import directory, file, symlink, tar_of, write_layout
 from support import FIXTURES, TOOL, Runner, dockerc, failed
 
-from toolkit.apps import app_of
-from toolkit.executable import open_executable
+from toolkit.commands.progress_display import Silent
+from toolkit.executable.executable import open_executable
+from toolkit.executable.payload import find_in_image
 from toolkit.images.open import open_image
 from toolkit.images.source import Platform
-from toolkit.payload import find_in_image
-from toolkit.progress import Silent
+from toolkit.services.run_cache import app_of
 
 HELLO = f"oci:{FIXTURES}/hello"
 LARGE = random.Random(0).randbytes(2 << 20)
@@ -43,7 +43,8 @@ def app(place: Path) -> Path:
 
 def variant(place: Path, name: str, *changes: object) -> Path:
     """An executable of the same tree with these entries after it."""
-    layout = write_layout(place / f"{name}.layout", [tar_of(*TREE), tar_of(*changes)])  # type: ignore[arg-type]
+    layers = [tar_of(*TREE), tar_of(*changes)]  # type: ignore[arg-type]
+    layout = write_layout(place / f"{name}.layout", layers)
     dockerc("build", f"oci:{layout}", "-o", place / name)
     return place / name
 
@@ -286,10 +287,11 @@ def test_run_keeps_an_image_under_its_own_digest_only(
     given = [write_layout(tmp_path / n, [tar_of(file(n, b"x"))]) for n in ("good", "evil")]
     layouts = iter([*given, given[1]])
     monkeypatch.setattr(
-        "toolkit.apps.open_image", lambda _, platform: open_image(f"oci:{next(layouts)}", platform)
+        "toolkit.services.run_cache.open_image",
+        lambda _, platform: open_image(f"oci:{next(layouts)}", platform),
     )
     monkeypatch.setattr(
-        "toolkit.build.open_image",
+        "toolkit.services.build.open_image",
         lambda _, platform, access: open_image(f"oci:{next(layouts)}", platform, access),
     )
     app = app_of("docker://evil", Platform("linux", "amd64"), Silent())

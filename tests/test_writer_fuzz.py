@@ -136,7 +136,8 @@ def described(node: Node) -> tuple[Any, ...]:
     if node.kind == "directory":
         size, links = None, 2 + sum(child.kind == "directory" for child in node.children)
     elif node.kind == "file":
-        size, content = len(node.data), hashlib.sha256(node.data).hexdigest()  # type: ignore[assignment]
+        size = len(node.data)
+        content = hashlib.sha256(node.data).hexdigest()  # type: ignore[assignment]
     elif node.kind == "symlink":
         size, content = len(node.name), node.name
     elif node.kind == "device":

@@ -12,9 +12,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from toolkit.commands.interrupts import end_when_told, exit_if_told
 from toolkit.errors import DockercError
-from toolkit.interrupts import end_when_told, exit_if_told
-from toolkit.terminal import printable
+from toolkit.files.printable import printable
 from toolkit.version import __version__
 
 COMMANDS = (

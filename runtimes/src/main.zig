@@ -118,11 +118,13 @@ test {
     _ = @import("config/mount_options.zig");
     _ = @import("config/passwd.zig");
     _ = @import("config/spec.zig");
+    _ = @import("config/users.zig");
     _ = @import("config/volumes.zig");
     _ = @import("config/yaml.zig");
     _ = @import("container/mounts.zig");
     _ = @import("container/seccomp/filter.zig");
     _ = @import("container/seccomp/profile.zig");
+    _ = @import("contract_test.zig");
     _ = @import("fuse/prefetch/directory_prefetch.zig");
     _ = @import("fuse/request_test.zig");
     _ = @import("namespaces/id_map.zig");

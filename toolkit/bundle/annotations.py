@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from toolkit.images.document import Document
+from toolkit.files.json_document import Document
 
 _OWN = "dev.dockerc."
 _STANDARD = "org.opencontainers.image."

@@ -11,7 +11,7 @@ from toolkit.bundle.baked import BakedOptions
 from toolkit.bundle.defaults import ENV, capabilities, linux, mounts
 from toolkit.bundle.users import ReadFile, find_user
 from toolkit.errors import DockercError
-from toolkit.images.document import Document
+from toolkit.files.json_document import Document
 from toolkit.limits import MAX_CONFIG
 
 NOTHING_BAKED = BakedOptions()

@@ -4,96 +4,34 @@ from __future__ import annotations
 
 import sys
 import time
-from enum import Enum
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from toolkit.commands import baked
+from toolkit.commands import build_options as options
 from toolkit.errors import UsageError
-from toolkit.terminal import printable
+from toolkit.files.printable import printable
 
 if TYPE_CHECKING:
+    from toolkit.bundle.baked import BakedOptions
+    from toolkit.images.auth.access import Access
     from toolkit.images.source import Platform
-
-
-class Compression(str, Enum):
-    """What --compression takes."""
-
-    ZSTD = "zstd"
-    NONE = "none"
-
-
-class BlockSize(str, Enum):
-    """What --block-size takes: squashfs's powers of two."""
-
-    K4, K8, K16, K32, K64 = "4K", "8K", "16K", "32K", "64K"
-    K128, K256, K512, M1 = "128K", "256K", "512K", "1M"
-
-    @property
-    def bytes(self) -> int:
-        """The number that the name stands for."""
-        unit = 1 << 20 if self.value.endswith("M") else 1 << 10
-        return int(self.value[:-1]) * unit
+    from toolkit.services.cache import Cache
+    from toolkit.services.pack_layers import Parameters
 
 
 def build(
-    image: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="IMAGE",
-            help="The image: docker://NAME[:TAG|@DIGEST], docker-daemon:NAME[:TAG], "
-            "containers-storage:NAME[:TAG], oci:DIR[:TAG|@DIGEST], oci-archive:FILE[:TAG], "
-            "docker-archive:FILE[:NAME:TAG], dir:DIR; a bare name is docker://.",
-        ),
-    ] = None,
-    old_image: Annotated[
-        str | None, typer.Option("--image", "-i", metavar="IMAGE", help="The same, as option.")
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The executable to write.")
-    ] = None,
-    arch: Annotated[
-        str | None,
-        typer.Option("--arch", help="amd64 or arm64; this machine's when not given."),
-    ] = None,
-    platform: Annotated[
-        str | None,
-        typer.Option("--platform", metavar="OS/ARCH[/VARIANT]", help="The same in docker's words."),
-    ] = None,
-    all_platforms: Annotated[
-        bool,
-        typer.Option(
-            "--all-platforms", help="One executable for each architecture: OUTPUT-amd64, …"
-        ),
-    ] = False,
-    creds: Annotated[
-        str | None,
-        typer.Option(
-            "--creds", metavar="USER:PASSWORD", help="For the registry, not a stored login."
-        ),
-    ] = None,
-    tls_verify: Annotated[
-        bool | None,
-        typer.Option(
-            "--tls-verify/--no-tls-verify",
-            help="Whether the registry's certificate must be right; "
-            "if not, it may speak plain http too.",
-        ),
-    ] = None,
-    cert_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--cert-dir", help="Authorities (*.crt) and our certificates (*.cert, *.key) for it."
-        ),
-    ] = None,
-    rootfull: Annotated[
-        bool,
-        typer.Option(
-            "--rootfull", help="When started by root, run as root without user namespace."
-        ),
-    ] = False,
+    image: options.Image = None,
+    old_image: options.OldImage = None,
+    output: options.Output = None,
+    arch: options.Arch = None,
+    platform: options.PlatformName = None,
+    all_platforms: options.AllPlatforms = False,
+    creds: options.Creds = None,
+    tls_verify: options.TlsVerify = None,
+    cert_dir: options.CertDir = None,
+    rootfull: options.Rootfull = False,
     env: baked.Env = None,
     volume: baked.Volume = None,
     workdir: baked.Workdir = None,
@@ -101,20 +39,11 @@ def build(
     cmd: baked.Cmd = None,
     user: baked.User = None,
     label: baked.Label = None,
-    compression: Annotated[
-        Compression, typer.Option("--compression", help="How to compress the payload.")
-    ] = Compression.ZSTD,
-    level: Annotated[int, typer.Option("--level", min=1, max=22, help="zstd's level.")] = 10,
-    block_size: Annotated[
-        BlockSize,
-        typer.Option("--block-size", help="Of the squashfs: larger is smaller and slower."),
-    ] = BlockSize.K512,
-    no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Neither use nor fill the cache of packed layers.")
-    ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print nothing but errors and notes.")
-    ] = False,
+    compression: options.CompressionName = options.Compression.ZSTD,
+    level: options.Level = 10,
+    block_size: options.BlockSizeName = options.BlockSize.K512,
+    no_cache: options.NoCache = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Turn a container image into one executable file.
 
@@ -126,64 +55,87 @@ def build(
     if output is None:
         raise UsageError("name the file to write: `dockerc build IMAGE --output FILE`")
 
-    from toolkit.build import build as build_executable
-    from toolkit.cache import Cache
-    from toolkit.images.access import Access, parse_credentials
+    from toolkit.images.auth.access import Access, parse_credentials
     from toolkit.images.platforms import MissingPlatform
-    from toolkit.packing import Parameters
-    from toolkit.progress import showing
+    from toolkit.services.cache import Cache
+    from toolkit.services.pack_layers import Parameters
 
-    stored = compression is Compression.NONE
-    parameters = Parameters(block_size.bytes, None if stored else level)
-    options = baked.options(env, volume, workdir, entrypoint, cmd, user, label)
-    access = Access(parse_credentials(creds) if creds is not None else None, tls_verify, cert_dir)
-    cache = None if no_cache else Cache()
+    stored = compression is options.Compression.NONE
+    wanted = _Wanted(
+        reference,
+        Parameters(block_size.bytes, None if stored else level),
+        baked.options(env, volume, workdir, entrypoint, cmd, user, label),
+        Access(parse_credentials(creds) if creds is not None else None, tls_verify, cert_dir),
+        None if no_cache else Cache(),
+        rootfull,
+        quiet,
+    )
     missing: MissingPlatform | None = None
     made = 0
-    for path, wanted in _targets(output, arch, platform, all_platforms):
-        started = time.monotonic()
+    for path, target in _targets(output, arch, platform, all_platforms):
         try:
-            with showing(quiet) as progress:
-                built = build_executable(
-                    reference,
-                    path,
-                    wanted,
-                    access=access,
-                    rootfull=rootfull,
-                    baked=options,
-                    parameters=parameters,
-                    cache=cache,
-                    progress=progress,
-                )
+            _build_one(wanted, path, target)
+            made += 1
         except MissingPlatform as error:
             missing = error
-            continue
-        made += 1
-        for what, count in sorted(built.left_out.items()):
-            print(
-                f"dockerc: note: left out of the executable: {count} {printable(what)}",
-                file=sys.stderr,
-            )
-        if not quiet:
-            source = "" if built.size_in is None else f" from {built.size_in / 1e6:.1f} MB"
-            print(
-                f"{path}: {built.size / 1e6:.1f} MB{source}, {printable(str(built.platform))},"
-                f" {built.digest},"
-                f" {built.cached} of {built.layers} layers cached,"
-                f" {time.monotonic() - started:.1f} s",
-                file=sys.stderr,
-            )
     if missing and not made:
         raise missing
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What was asked for, the same for every platform."""
+
+    reference: str
+    parameters: Parameters
+    baked: BakedOptions
+    access: Access
+    cache: Cache | None
+    rootfull: bool
+    quiet: bool
+
+
+def _build_one(wanted: _Wanted, path: Path, platform: Platform) -> None:
+    """Build for one platform and say what was made; raises DockercError."""
+    from toolkit.commands.progress_display import showing
+    from toolkit.services.build import build as build_executable
+
+    started = time.monotonic()
+    with showing(wanted.quiet) as progress:
+        built = build_executable(
+            wanted.reference,
+            path,
+            platform,
+            access=wanted.access,
+            rootfull=wanted.rootfull,
+            baked=wanted.baked,
+            parameters=wanted.parameters,
+            cache=wanted.cache,
+            progress=progress,
+        )
+    for what, count in sorted(built.left_out.items()):
+        print(
+            f"dockerc: note: left out of the executable: {count} {printable(what)}",
+            file=sys.stderr,
+        )
+    if not wanted.quiet:
+        source = "" if built.size_in is None else f" from {built.size_in / 1e6:.1f} MB"
+        print(
+            f"{path}: {built.size / 1e6:.1f} MB{source}, {printable(str(built.platform))},"
+            f" {built.digest},"
+            f" {built.cached} of {built.layers} layers cached,"
+            f" {time.monotonic() - started:.1f} s",
+            file=sys.stderr,
+        )
 
 
 def _targets(
     output: Path, arch: str | None, platform: str | None, all_platforms: bool
 ) -> list[tuple[Path, Platform]]:
     """The files to write, and for what. Raises UsageError when that is said twice."""
+    from toolkit.executable.stub import ARCHITECTURES
     from toolkit.images.platforms import host_platform, normalised, parse_platform_name
     from toolkit.images.source import Platform
-    from toolkit.stubs import ARCHITECTURES
 
     if (arch is not None) + (platform is not None) + all_platforms > 1:
         raise UsageError("name one of --arch, --platform and --all-platforms")

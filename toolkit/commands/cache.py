@@ -17,7 +17,7 @@ def ls(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> None:
     """List packed layers and the executables of `dockerc run`, the most recently used first."""
-    from toolkit.cache import Cache
+    from toolkit.services.cache import Cache
 
     files = Cache().files()
     if as_json:
@@ -53,7 +53,7 @@ def prune(
 
     Programs that run go on.
     """
-    from toolkit.cache import Cache
+    from toolkit.services.cache import Cache
 
     gone = Cache().prune(keep * 1_000_000)
     counts = Counter(file.kind for file in gone)

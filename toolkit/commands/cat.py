@@ -19,9 +19,9 @@ def cat(
 
     dockerc cat py /etc/os-release
     """
-    from toolkit.executable import open_executable
-    from toolkit.payload import find_in_image
-    from toolkit.squashfs.reader import reading
+    from toolkit.executable.executable import open_executable
+    from toolkit.executable.payload import find_in_image
+    from toolkit.squashfs.read.lookup import reading
 
     with open_executable(app) as executable:
         for path in paths:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from toolkit.terminal import printable
+from toolkit.files.printable import printable
 
 if TYPE_CHECKING:
-    from toolkit.comparison import Change
+    from toolkit.services.compare import Change
 
 
 def diff(
@@ -26,9 +26,9 @@ def diff(
 
     dockerc diff py new_py
     """
-    from toolkit.comparison import compare_facts, compare_trees
-    from toolkit.executable import open_executable
-    from toolkit.squashfs.reader import reading
+    from toolkit.executable.executable import open_executable
+    from toolkit.services.compare import compare_facts, compare_trees
+    from toolkit.squashfs.read.lookup import reading
 
     with open_executable(left) as a, open_executable(right) as b, reading(f"{left} and {right}"):
         facts = compare_facts(a, b)
@@ -43,7 +43,7 @@ def diff(
 
 
 def _change(change: Change) -> dict[str, Any]:
-    from toolkit.squashfs.filesystem import show
+    from toolkit.squashfs.read.filesystem import show
 
     kind = "removed" if change.after is None else "added" if change.before is None else "changed"
     return {

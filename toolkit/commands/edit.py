@@ -29,7 +29,7 @@ def edit(
     dockerc edit py new_py --env GREETING=hi --cmd 'python3 -q'
     """
     from toolkit.bundle.baked import BakedOptions
-    from toolkit.edition import edit as edit_executable
+    from toolkit.services.edit import edit as edit_executable
 
     options = baked.options(env, volume, workdir, entrypoint, cmd, user, label)
     if options == BakedOptions():

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toolkit.errors import DockercError, UsageError
-from toolkit.terminal import printable
+from toolkit.files.printable import printable
 
 if TYPE_CHECKING:
-    from toolkit.executable import Executable
+    from toolkit.executable.executable import Executable
 
 
 def extract(
@@ -56,33 +56,35 @@ def extract(
     if privileged_files and not (rootfs or bundle):
         raise UsageError("--privileged-files goes with --rootfs or --bundle")
 
-    from toolkit.executable import open_executable
+    from toolkit.executable.executable import open_executable
 
+    if any(way.exists() and app.exists() and way.samefile(app) for way in chosen):
+        raise UsageError(f"{chosen[0]} is the executable itself; name another file")
     with open_executable(app) as executable:
         if output is not None:
             _squashfs(executable, output)
             return
 
-        from toolkit.squashfs.reader import reading
+        from toolkit.squashfs.read.lookup import reading
 
         with reading(str(app)):
             if rootfs or bundle:
                 _directory(executable, rootfs, bundle, privileged_files)
             elif oci:
-                from toolkit.export.image import write_oci_layout
+                from toolkit.services.export.image import write_oci_layout
 
                 write_oci_layout(executable, oci)
             elif docker_archive:
-                from toolkit.export.image import write_docker_archive
+                from toolkit.services.export.image import write_docker_archive
 
                 name = write_docker_archive(executable, docker_archive)
                 print(f"{docker_archive}: will be loaded as {name}", file=sys.stderr)
 
 
 def _squashfs(executable: Executable, output: Path) -> None:
-    from toolkit.atomic import atomic_file
-    from toolkit.copy import stream_range
-    from toolkit.executable import copy_payload
+    from toolkit.executable.executable import copy_payload
+    from toolkit.files.atomic import atomic_file
+    from toolkit.files.copy import stream_range
 
     if str(output) != "-":
         with atomic_file(output, 0o644, sync=False) as file:
@@ -97,7 +99,7 @@ def _squashfs(executable: Executable, output: Path) -> None:
 def _directory(
     executable: Executable, rootfs: Path | None, bundle: Path | None, privileged: bool
 ) -> None:
-    from toolkit.export.bundle import write_bundle, write_rootfs
+    from toolkit.services.export.bundle import write_bundle, write_rootfs
 
     if rootfs:
         left_out = write_rootfs(executable, rootfs, privileged=privileged)

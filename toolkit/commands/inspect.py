@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from toolkit.errors import UsageError
-from toolkit.terminal import printable, printable_lines
+from toolkit.files.printable import printable, printable_lines
 
 
 def inspect(
@@ -39,10 +39,10 @@ def inspect(
     if as_json + config + (template is not None) > 1:
         raise UsageError("choose one of --json, --config and --format")
 
-    from toolkit.executable import open_executable
-    from toolkit.inspection import inspection
-    from toolkit.payload import config_text
-    from toolkit.squashfs.reader import reading
+    from toolkit.executable.executable import open_executable
+    from toolkit.executable.payload import config_text
+    from toolkit.services.inspect import inspection
+    from toolkit.squashfs.read.lookup import reading
 
     with open_executable(app) as executable, reading(str(app)):
         if config:
@@ -50,7 +50,7 @@ def inspect(
             return
         found = inspection(executable)
     if template is not None:
-        from toolkit.template import render
+        from toolkit.commands.template import render
 
         text = render(template, found)
         print(printable_lines(text) if sys.stdout.isatty() else text)

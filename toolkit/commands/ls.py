@@ -15,7 +15,7 @@ import typer
 from toolkit.errors import DockercError
 
 if TYPE_CHECKING:
-    from toolkit.squashfs.nodes import Node
+    from toolkit.squashfs.read.inodes import Node
 
 
 def ls(
@@ -37,10 +37,10 @@ def ls(
 
     dockerc ls -l py /usr/bin
     """
-    from toolkit.executable import open_executable
-    from toolkit.payload import find_in_image
-    from toolkit.squashfs.filesystem import show
-    from toolkit.squashfs.reader import reading
+    from toolkit.executable.executable import open_executable
+    from toolkit.executable.payload import find_in_image
+    from toolkit.squashfs.read.filesystem import show
+    from toolkit.squashfs.read.lookup import reading
 
     with open_executable(app) as executable, reading(str(app)):
         filesystem, node = find_in_image(executable, path)
@@ -86,7 +86,7 @@ def _object(name: bytes, node: Node) -> dict[str, Any]:
 
 def _line(name: str, node: Node) -> str:
     """As `ls -l` has it, times in UTC."""
-    from toolkit.squashfs.filesystem import show
+    from toolkit.squashfs.read.filesystem import show
 
     kind = {"DIRECTORY": stat.S_IFDIR, "FILE": stat.S_IFREG, "SYMLINK": stat.S_IFLNK,
             "BLOCK_DEVICE": stat.S_IFBLK, "CHAR_DEVICE": stat.S_IFCHR, "FIFO": stat.S_IFIFO,

@@ -41,7 +41,7 @@ def replace(
     if not in_place and len(files) != 2:
         raise UsageError("name two files, `dockerc replace APP NEW`, or use --in-place")
 
-    from toolkit.replacement import replace_stub
+    from toolkit.services.replace import replace_stub
 
     pairs = [(file, file) for file in files] if in_place else [(files[0], files[1])]
     for app, new in pairs:

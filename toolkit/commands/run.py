@@ -25,10 +25,10 @@ def run(
 
     dockerc run -e A=1 docker://python:3.12 python -c 'print(1)'
     """
-    from toolkit.apps import app_of
     from toolkit.bundle.run_options import split_run_words
+    from toolkit.commands.progress_display import showing
     from toolkit.images.platforms import host_platform
-    from toolkit.progress import showing
+    from toolkit.services.run_cache import app_of
 
     quiet = words[0] in ("-q", "--quiet")
     options, rest = split_run_words(words[quiet:])

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toolkit.errors import DockercError
-from toolkit.terminal import printable
+from toolkit.files.printable import printable
 
 if TYPE_CHECKING:
-    from toolkit.executable import Executable
+    from toolkit.executable.executable import Executable
 
 
 def verify(
@@ -33,9 +33,9 @@ def verify(
 
     dockerc verify --reference docker://python:3.12 py
     """
-    from toolkit.executable import open_executable
-    from toolkit.squashfs.reader import reading
-    from toolkit.verification import verify as verify_executable
+    from toolkit.executable.executable import open_executable
+    from toolkit.services.verify import verify as verify_executable
+    from toolkit.squashfs.read.lookup import reading
 
     damaged = False
     for app in apps:
@@ -67,15 +67,15 @@ def verify(
 
 def _compare(executable: Executable, reference: str) -> str:
     """A sentence of what is the same."""
-    from toolkit.build import build
     from toolkit.bundle.baked import BakedOptions
-    from toolkit.cache import Cache
+    from toolkit.commands.progress_display import showing
+    from toolkit.executable.stub import image_architecture
     from toolkit.images.platforms import host_platform, normalised
     from toolkit.images.source import Platform
-    from toolkit.packing import Parameters
-    from toolkit.progress import showing
-    from toolkit.stubs import image_architecture
-    from toolkit.verification import is_rootfull, verify_reference
+    from toolkit.services.build import build
+    from toolkit.services.cache import Cache
+    from toolkit.services.pack_layers import Parameters
+    from toolkit.services.verify import is_rootfull, verify_reference
 
     platform = host_platform()
     if executable.machine:

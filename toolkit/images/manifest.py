@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from toolkit.errors import DockercError
-from toolkit.images.document import Document, parse_document
+from toolkit.files.json_document import Document, parse_document
 from toolkit.images.source import Platform
 from toolkit.limits import MAX_LAYERS
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
-from toolkit.images.access import DEFAULT_ACCESS, Access
+from toolkit.images.auth.access import DEFAULT_ACCESS, Access
 from toolkit.images.reference import (
     ArchiveReference,
     DaemonReference,
@@ -27,25 +27,25 @@ def open_image(
     reference = parse_reference(text)
     # Each transport is imported when used: `requests` alone takes 60 ms.
     if isinstance(reference, RegistryReference):
-        from toolkit.images.registry import open_registry_image
+        from toolkit.images.transports.registry.image import open_registry_image
 
         return open_registry_image(reference, platform, access)
     if isinstance(reference, LayoutReference):
-        from toolkit.images.oci_layout import open_layout
+        from toolkit.images.transports.oci_layout import open_layout
 
         return open_layout(reference, platform)
     if isinstance(reference, ArchiveReference):
-        from toolkit.images.docker_archive import open_archive
+        from toolkit.images.transports.docker_archive import open_archive
 
         return open_archive(reference, platform)
     if isinstance(reference, DirectoryReference):
-        from toolkit.images.skopeo_directory import open_directory
+        from toolkit.images.transports.directory import open_directory
 
         return open_directory(reference, platform)
     if isinstance(reference, DaemonReference):
-        from toolkit.images.docker_daemon import open_daemon_image
+        from toolkit.images.transports.docker_daemon import open_daemon_image
 
         return open_daemon_image(reference, platform)
-    from toolkit.images.containers_storage import open_storage_image
+    from toolkit.images.transports.containers_storage import open_storage_image
 
     return open_storage_image(reference, platform)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeVar
 
 from toolkit.errors import DockercError
+from toolkit.files.json_document import Document, parse_document
 from toolkit.images.blobs import BlobStore, read_blob
-from toolkit.images.document import Document, parse_document
 from toolkit.images.manifest import (
     INDEX_TYPES,
     Descriptor,

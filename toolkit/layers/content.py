@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from toolkit.layers.entry import Content
 from toolkit.layers.pack import Pack
-from toolkit.layers.tree import Inode, look_up
 from toolkit.limits import MAX_USERS
 from toolkit.squashfs.structs import DATA_UNCOMPRESSED, InodeType
+from toolkit.squashfs.tree import Content, Inode, look_up
 
 
 def read_file(root: Inode, packs: list[Pack], path: str) -> bytes | None:

@@ -1,4 +1,4 @@
-"""What a pack knows of one tar entry, and of a file's content."""
+"""What a pack knows of one tar entry."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from toolkit.squashfs.structs import InodeType
+from toolkit.squashfs.tree import EMPTY, Content
 
 
 class EntryKind(IntEnum):
@@ -20,26 +21,6 @@ class EntryKind(IntEnum):
     HARD_LINK = 16
     WHITEOUT = 17
     OPAQUE = 18
-
-
-@dataclass(slots=True, frozen=True)
-class Content:
-    """A regular file's bytes in its pack: whole blocks, then perhaps a place in a fragment.
-
-    `digest` tells equal files apart from others; `pack` is the pack's number in the image.
-    `fragment` is a block number too, or -1.
-    """
-
-    size: int
-    digest: bytes
-    pack: int
-    first_block: int
-    blocks: int
-    fragment: int
-    fragment_offset: int
-
-
-EMPTY = Content(0, b"", 0, 0, 0, -1, 0)
 
 
 @dataclass(slots=True)

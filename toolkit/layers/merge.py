@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from toolkit.errors import DockercError, about
 from toolkit.layers.entry import Entry, EntryKind
 from toolkit.layers.pack import Pack
-from toolkit.layers.tree import Inode, look_up, new_directory
 from toolkit.squashfs.structs import InodeType
+from toolkit.squashfs.tree import Inode, look_up, new_directory
 
 
 def merge(packs: Sequence[Pack]) -> Inode:

@@ -12,8 +12,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from toolkit.layers.compress import BlockWriter, Compressor
-from toolkit.layers.entry import Content, Entry
+from toolkit.layers.entry import Entry
+from toolkit.squashfs.compress import BlockWriter, Compressor
+from toolkit.squashfs.tree import Content
 
 
 @dataclass

@@ -10,8 +10,8 @@ from typing import Any, BinaryIO
 from toolkit.errors import DockercError
 from toolkit.layers import tar
 from toolkit.layers.budget import Budget, cost
-from toolkit.layers.compress import BlockWriter, Compressor, is_hole
-from toolkit.layers.entry import Content, Entry, EntryKind
+from toolkit.layers.entry import Entry, EntryKind
+from toolkit.layers.notes import named
 from toolkit.layers.pack import Pack
 from toolkit.layers.stream import LayerStream
 from toolkit.limits import (
@@ -23,8 +23,9 @@ from toolkit.limits import (
     MAX_TARGET,
     MAX_XATTRS,
 )
-from toolkit.notes import named
+from toolkit.squashfs.compress import BlockWriter, Compressor, is_hole
 from toolkit.squashfs.structs import XATTR_PREFIXES
+from toolkit.squashfs.tree import Content
 
 WHITEOUT_PREFIX = b".wh."
 OPAQUE_WHITEOUT = b".wh..wh..opq"

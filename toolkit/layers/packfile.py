@@ -17,9 +17,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from toolkit.copy import pieces
-from toolkit.layers.entry import EMPTY, Content, Entry, EntryKind
+from toolkit.files.copy import pieces
+from toolkit.layers.entry import Entry, EntryKind
 from toolkit.layers.pack import Pack
+from toolkit.squashfs.tree import EMPTY, Content
 
 _MAGIC = b"dcpack03"
 _TRAILER = struct.Struct("<8sQQ32s")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from toolkit.errors import DockercError
-
-if TYPE_CHECKING:
-    from toolkit.layers.tar import ByteStream
+from toolkit.layers.byte_stream import ByteStream
 
 _BLOCK = 512
 _MAX_SEGMENTS = 1 << 18

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from toolkit.errors import DockercError
+from toolkit.layers.byte_stream import ByteStream
 from toolkit.layers.sparse import (
     Segment,
     check_sparse_map,
@@ -34,23 +34,6 @@ _REGULAR_TYPES = frozenset(b"0\x007S")
 _PAX, _PAX_GLOBAL, _GNU_NAME, _GNU_LINK, _GNU_SPARSE = b"xgLKS"
 _ZERO_BLOCK = bytes(BLOCK)
 _SCHILY_XATTR = b"SCHILY.xattr."
-
-
-class ByteStream(Protocol):
-    """A stream that gives exactly what it is asked for, or raises DockercError."""
-
-    def read(self, size: int) -> bytes: ...
-
-    def skip(self, size: int) -> None: ...
-
-    def discard(self, size: int) -> None:
-        """Skip so many bytes, or what is left of them before the end."""
-
-    def at_end(self) -> bool: ...
-
-    @property
-    def stored(self) -> int:
-        """Bytes read so far of what the stream is made from, compressed or not."""
 
 
 @dataclass(slots=True)

@@ -1,5 +1,5 @@
 //! The end of an executable says where its payload starts. There are two formats: 16 bytes (u64
-//! little-endian offset, a bool `require_mapped_uids`, padding to ignore), and the older one of 8
+//! little-endian offset, flags with bit 0 `require_mapped_uids`, padding), and the older one of 8
 //! bytes (u64 big-endian offset). The right one is that whose offset leads to a superblock.
 const std = @import("std");
 const Superblock = @import("../squashfs/superblock.zig").Superblock;
@@ -18,18 +18,20 @@ pub fn find(file: anytype, size: u64, compressor: *[]const u8) !Payload {
     if (try file.readAt(&tail, size - tail.len) != tail.len) return error.NoPayload;
 
     const second = std.mem.readInt(u64, tail[0..8], .little);
-    if (try superblockAt(file, second, size - 16, compressor)) |superblock| return .{
+    const found = superblockAt(file, second, size - 16, compressor);
+    if (found catch null) |superblock| return .{
         .offset = second,
-        // dockerc 0.3 wrote a Zig bool: 0 or 1.
         .require_mapped_uids = tail[8] & 1 == 1,
         .superblock = superblock,
     };
+    // The offset of one format may lead to bytes of the other's payload.
     const first = std.mem.readInt(u64, tail[8..16], .big);
     if (try superblockAt(file, first, size - 8, compressor)) |superblock| return .{
         .offset = first,
         .require_mapped_uids = false,
         .superblock = superblock,
     };
+    _ = try found;
     return error.NoPayload;
 }
 

@@ -87,7 +87,10 @@ pub const Watchdog = struct {
 
     /// Starts the listener for signals of the app's terminal.
     pub fn listen(self: Watchdog) !void {
-        return self.tell(.{ .kind = .listen }, &.{});
+        try self.tell(.{ .kind = .listen }, &.{});
+        // The listener's own message, or the report of its end.
+        const answer = try self.next(true) orelse return error.SRCH;
+        if (answer.kind != .listen) return error.SRCH;
     }
 
     pub fn setForeground(self: Watchdog, foreground: bool) void {

@@ -1,0 +1,1 @@
+"""The executable's own parts: runtime stub, payload, footer (docs/format.md)."""

@@ -1,0 +1,123 @@
+"""Writing a file that is there whole or not at all: beside it, synced, then renamed over it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from toolkit.errors import DockercError
+from toolkit.files.location import Location, open_location
+from toolkit.files.temporary import discard, give_name, new_file, take_place
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextlib.contextmanager
+def atomic_file(
+    path: Path, mode: int, *, sync: bool = True, like: os.stat_result | None = None
+) -> Iterator[BinaryIO]:
+    """A new file that takes the place of `path` when the block ends well; `mode` less the umask.
+
+    On any failure nothing is left and what stood at `path` is untouched. A symlink is followed, as
+    by `cp`. With `sync` that holds for a power failure, too; without, a new file is as safe from
+    one as `cp` makes it, and what stands there is replaced by what is synced all the same.
+    `like` is a file whose mode, owner and times the new one gets, as by `cp -p`.
+    Whoever can rename in that directory gets nothing of ours but this file (CWE-367).
+    Raises DockercError when `path` cannot be written, OSError for what fails in between.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            location = stack.enter_context(open_location(path))
+            is_new = _check_place(path, location)
+            descriptor, name = _new_file(location)
+        except OSError as error:
+            raise DockercError(
+                f"{path}: cannot write into {path.parent}: {error.strerror or error}"
+            ) from None
+        try:
+            with open(descriptor, "w+b") as file:
+                try:
+                    yield file
+                    file.flush()
+                    if sync or not is_new:
+                        os.fsync(descriptor)
+                    _set_mode(location, name, descriptor, mode & ~_umask())
+                    if like is not None:
+                        _set_like(descriptor, like)
+                    if name is None:
+                        name = give_name(descriptor, location)
+                    take_place(descriptor, name, location)  # while its lock is held
+                except BaseException:
+                    if name is not None:
+                        discard(descriptor, name, location)
+                    raise
+        except OSError as error:
+            if error.errno in _FULL:
+                raise DockercError(
+                    f"{path}: {error.strerror}; free some space or choose another place"
+                ) from None
+            if error.errno is None:
+                raise DockercError(f"{path}: {error}") from None
+            raise
+        if sync:
+            location.sync()
+
+
+def check_writable(path: Path) -> None:
+    """Raise DockercError unless a file can be put at `path`: before work that would be in vain."""
+    try:
+        with open_location(path) as location:
+            _check_place(path, location)
+            if not location.is_writable():
+                raise PermissionError
+    except PermissionError:
+        raise DockercError(f"{path}: cannot write there: no permission for {path.parent}") from None
+    except OSError:
+        raise DockercError(f"{path}: cannot write there: {path.parent} is no directory") from None
+
+
+def _check_place(path: Path, location: Location) -> bool:
+    """Whether nothing stands there; raises DockercError for what no file can replace."""
+    status = location.status(location.name)
+    if status is not None and not stat.S_ISREG(status.st_mode):
+        raise DockercError(f"{path}: cannot write there: it is no regular file; give another name")
+    return status is None
+
+
+def _new_file(location: Location) -> tuple[int, str | None]:
+    """An empty file beside the location; where the system can, one without a name.
+
+    A nameless file (O_TMPFILE, open(2)) goes by itself when we are killed.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        descriptor = location.open(".", os.O_TMPFILE | os.O_RDWR)
+        if Path(f"/proc/self/fd/{descriptor}").exists():
+            return descriptor, None
+        os.close(descriptor)  # without /proc it could never be given a name
+    return new_file(location)
+
+
+def _set_mode(location: Location, name: str | None, descriptor: int, mode: int) -> None:
+    if hasattr(os, "fchmod"):
+        os.fchmod(descriptor, mode)
+    elif name is not None:  # a system whose directories others cannot rename in while we do
+        (location.directory / name).chmod(mode)
+
+
+def _set_like(descriptor: int, like: os.stat_result) -> None:
+    # Before the mode: a change of owner takes set-id bits away.
+    with contextlib.suppress(PermissionError):
+        os.fchown(descriptor, like.st_uid, like.st_gid)
+    os.fchmod(descriptor, like.st_mode & 0o777)
+    os.utime(descriptor, ns=(like.st_atime_ns, like.st_mtime_ns))
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return stat.S_IMODE(mask)

@@ -1,0 +1,129 @@
+"""What is being written beside its place, and what killed predecessors left there.
+
+Whoever writes holds a lock (flock(2)) on the file or directory; the kernel lets go of it however
+the process ends. So what has one of our names and no lock is nobody's any more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from toolkit.files.location import Location, open_location
+from toolkit.files.removal import remove
+
+_MARK = "dockerc"
+_MAX_NAME = 100
+_MAX_TRIES = 100
+
+
+def new_file(location: Location) -> tuple[int, str]:
+    """An empty file beside the location, hidden, mode 0600, and its name; raises OSError.
+
+    It is locked for as long as the descriptor is open. What others left there goes first.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
+    return _locked(location, lambda name: location.open(name, flags))
+
+
+def new_directory(location: Location) -> tuple[int, str]:
+    """The same for a directory, mode 0700."""
+
+    def make(name: str) -> int:
+        location.mkdir(name, 0o700)
+        descriptor = location.open(name, os.O_RDONLY | os.O_DIRECTORY)
+        status = os.fstat(descriptor)
+        ours = status.st_uid == os.geteuid() and status.st_mode & 0o777 == 0o700
+        if not ours or os.listdir(descriptor):  # noqa: PTH208 - put in its place
+            os.close(descriptor)
+            raise OSError(f"somebody has replaced the directory {name} that was just made")
+        return descriptor
+
+    return _locked(location, make)
+
+
+def give_name(descriptor: int, location: Location) -> str:
+    """The same for a file that has no name yet (O_TMPFILE, open(2)); raises OSError."""
+    with contextlib.suppress(OSError):
+        _lock(descriptor, wait=True)
+    name = _unfinished_name(location.name)
+    # Only with a directory's descriptor does Python call linkat(2), which follows the link.
+    os.link(f"/proc/self/fd/{descriptor}", name, dst_dir_fd=location.descriptor)
+    return name
+
+
+def take_place(descriptor: int, name: str, location: Location) -> None:
+    """Give the open file or directory, whose name that is, the location's; raises OSError.
+
+    Where others can rename in that directory, something else may have got the name.
+    """
+    if not location.holds(name, descriptor):
+        raise OSError(f"somebody has moved or replaced {name} while it was being written")
+    location.rename(name, location.name)
+
+
+def discard(descriptor: int, name: str, location: Location) -> None:
+    """Remove what is not to stay, if the name is still its own."""
+    with contextlib.suppress(OSError):
+        if location.holds(name, descriptor):
+            remove(location, name)
+
+
+def sweep(directory: Path) -> None:
+    """Remove what is left of those who were killed while they wrote anything there."""
+    with contextlib.suppress(OSError), open_location(directory / "any") as location:
+        _sweep(location, ".+")
+
+
+def _sweep(location: Location, named: str) -> None:
+    if sys.platform == "win32":
+        return
+    ours = re.compile(rf"\.{named}\.[0-9a-f]{{8}}\.{_MARK}", re.DOTALL)
+    with contextlib.suppress(OSError):
+        for name in location.names():
+            if ours.fullmatch(name):
+                with contextlib.suppress(OSError):
+                    _remove_if_left(location, name)
+
+
+def _unfinished_name(name: str) -> str:
+    return f".{name[:_MAX_NAME]}.{os.urandom(4).hex()}.{_MARK}"
+
+
+def _locked(location: Location, make: Callable[[str], int]) -> tuple[int, str]:
+    _sweep(location, re.escape(location.name[:_MAX_NAME]))
+    for _ in range(_MAX_TRIES):
+        name = _unfinished_name(location.name)
+        descriptor = make(name)
+        # Where a filesystem has no locks, nobody gets one to sweep by.
+        with contextlib.suppress(OSError):
+            _lock(descriptor, wait=True)
+        if location.holds(name, descriptor):
+            return descriptor, name
+        os.close(descriptor)  # a sweep was quicker than our lock
+    raise OSError("what is being written there is removed each time")
+
+
+def _remove_if_left(location: Location, name: str) -> None:
+    """Raises OSError where somebody holds it, or nobody could."""
+    descriptor = location.open(name, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        status = os.fstat(descriptor)
+        kind = stat.S_IFMT(status.st_mode)
+        if status.st_uid == os.geteuid() and kind in (stat.S_IFREG, stat.S_IFDIR):
+            _lock(descriptor, wait=False)
+            discard(descriptor, name, location)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, *, wait: bool) -> None:
+    if sys.platform != "win32":
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

@@ -1,0 +1,1 @@
+"""What proves who talks to whom: logins, certificates, registries.conf."""

@@ -1,0 +1,1 @@
+"""Registries: OCI distribution-spec and docker's registry API v2, over HTTP."""

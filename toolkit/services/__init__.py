@@ -1,0 +1,1 @@
+"""Services: each a verb of the tool; they raise DockercError and print nothing."""

@@ -1,0 +1,229 @@
+"""An image's layers as packs: taken from the cache, or read, packed and put there."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from toolkit.errors import DockercError, about
+from toolkit.images.source import Image, Layer
+from toolkit.layers import packfile
+from toolkit.layers.budget import Budget, cost
+from toolkit.layers.pack import Pack, pack_file
+from toolkit.limits import MAX_BLOCKS
+from toolkit.services.cache import Cache
+from toolkit.services.progress import Progress
+from toolkit.squashfs.compress import Compressor
+from toolkit.squashfs.tree import Content
+
+if TYPE_CHECKING:
+    from toolkit.layers.stream import LayerStream
+
+_LAYERS_AT_ONCE = 4
+"""Downloads that overlap; memory grows with them, and more gain nothing even on many cores."""
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """How files are cut and compressed; part of a cached pack's name.
+
+    `block_size` in bytes, a power of two from 4 KiB to 1 MiB; `level` is zstd's, 1 to 22, None to
+    store. docs/compression.md has the table that the defaults were chosen from.
+    """
+
+    block_size: int = 512 << 10
+    level: int | None = 10
+
+
+class Packing:
+    """Packs one image's layers; the packs' files live as long as this context.
+
+    Without a cache, or where it cannot be written, packs are nameless files in `scratch`: however
+    the build ends, nothing of them is left.
+    """
+
+    def __init__(self, parameters: Parameters, cache: Cache | None, scratch: Path) -> None:
+        self.cached = 0
+        """Layers that were in the cache."""
+        self._parameters, self._cache, self._scratch = parameters, cache, scratch
+        self._compressor = Compressor(parameters.level, parameters.block_size)
+        self._stack = ExitStack()
+        self._stopped = threading.Event()
+        self._budget = Budget()
+
+    def __enter__(self) -> Packing:
+        self._stack.enter_context(self._compressor)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def pack_layers(self, image: Image, progress: Progress) -> list[Pack]:
+        """Every layer's pack, lowest first; raises DockercError for the first that fails."""
+        pool = ThreadPoolExecutor(_LAYERS_AT_ONCE, thread_name_prefix="layer")
+        try:
+            waiting = [
+                pool.submit(self._pack_layer, image, number, layer, progress)
+                for number, layer in enumerate(image.layers)
+            ]
+            return _within_bounds([future.result() for future in waiting])
+        except BaseException:
+            # First what the threads wait for, then the threads.
+            self._stopped.set()
+            image.stop()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def pack_bytes(self, data: bytes, number: int) -> tuple[Pack, Content]:
+        """A pack of one file of our own, never cached."""
+        return pack_file(data, number, self._scratch_file(), self._compressor, self._block_size)
+
+    @property
+    def _block_size(self) -> int:
+        return self._parameters.block_size
+
+    def _pack_layer(self, image: Image, number: int, layer: Layer, progress: Progress) -> Pack:
+        what = f"layer {number + 1}/{len(image.layers)}"
+        name = self._name(layer)
+        with about(what):
+            if pack := self._find(name, number):
+                progress.note(f"{what}: cached")
+                self.cached += 1
+                return pack
+            from toolkit.layers.packer import Packer  # a build of cached layers does without
+
+            if made := self._new_pack(name):
+                try:
+                    with self._reading(image, layer, what, progress) as stream:
+                        return self._make_cached(stream, name, number, *made)
+                except _CacheFull:
+                    progress.note(f"{what}: the cache cannot hold it; doing without")
+            with self._reading(image, layer, what, progress) as stream:
+                file = self._scratch_file()
+                packer = Packer(
+                    number, file, self._compressor, self._block_size, budget=self._budget
+                )
+                return packer.read(stream)
+
+    def _find(self, name: str, number: int) -> Pack | None:
+        path = self._cache.pack(name) if self._cache else None
+        if path is None or self._cache is None or not self._cache.has(path):
+            return None
+        try:
+            file = self._stack.enter_context(path.open("rb"))
+            pack = packfile.load(file, number, self._block_size)
+        except OSError:
+            return None
+        if pack is None:
+            self._cache.forget(path)
+        else:
+            self._budget.take(sum(map(cost, pack.entries)), path.stat().st_size)
+        return pack
+
+    @contextlib.contextmanager
+    def _reading(
+        self, image: Image, layer: Layer, what: str, progress: Progress
+    ) -> Iterator[LayerStream]:
+        from toolkit.layers.stream import LayerStream
+
+        with progress.task(what, layer.size) as advance, image.open_layer(layer) as blob:
+            counted = cast(BinaryIO, io.BufferedReader(_Watched(blob, advance, self._stopped)))
+            with LayerStream(counted, layer.diff_id) as stream:
+                yield stream
+
+    def _new_pack(self, name: str) -> tuple[int, Path] | None:
+        """A file of the cache; None where there is none, or it cannot be written."""
+        try:
+            return self._cache.new_pack(name) if self._cache else None
+        except OSError:
+            return None
+
+    def _make_cached(
+        self, stream: LayerStream, name: str, number: int, descriptor: int, path: Path
+    ) -> Pack:
+        """Raises _CacheFull when the pack must be made elsewhere."""
+        from toolkit.layers.packer import Packer
+
+        assert self._cache is not None
+        file = open(descriptor, "w+b")  # noqa: SIM115 - the stack closes it
+        try:
+            data_hash = packfile.new_hash()
+            packer = Packer(
+                number, file, self._compressor, self._block_size, data_hash, self._budget
+            )
+            try:
+                pack = packer.read(stream)
+                packfile.seal(pack, data_hash)
+            except OSError:
+                raise _CacheFull from None
+        except BaseException:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            with contextlib.suppress(OSError):  # of what it could not write
+                file.close()
+            raise
+        self._stack.enter_context(file)
+        try:
+            self._cache.keep(path, name)
+        except OSError:  # a directory has its name: it is used all the same, but not kept
+            with contextlib.suppress(OSError):
+                path.unlink()
+        return pack
+
+    def _scratch_file(self) -> BinaryIO:
+        import tempfile
+
+        try:
+            file = tempfile.TemporaryFile(dir=self._scratch)  # noqa: SIM115 - the stack closes it
+        except OSError as error:
+            raise DockercError(
+                f"cannot write into {self._scratch}: {error.strerror}; choose another output"
+            ) from None
+        return cast(BinaryIO, self._stack.enter_context(file))
+
+    def _name(self, layer: Layer) -> str:
+        import zstandard
+
+        version, level = zstandard.ZSTD_VERSION, self._parameters.level
+        packed = "none" if level is None else f"zstd{'.'.join(map(str, version))}-{level}"
+        return f"{layer.diff_id.replace(':', '-')}-{self._block_size >> 10}k-{packed}"
+
+
+def _within_bounds(packs: list[Pack]) -> list[Pack]:
+    if sum(len(pack.sizes) for pack in packs) > MAX_BLOCKS:
+        raise DockercError(
+            f"its files have more than {MAX_BLOCKS} blocks; a larger --block-size makes fewer"
+        )
+    return packs
+
+
+class _CacheFull(Exception):
+    """The cache took a part of a pack only."""
+
+
+class _Watched(io.RawIOBase):
+    """A blob that tells how far it was read, and ends when the build has failed elsewhere."""
+
+    def __init__(
+        self, blob: BinaryIO, advance: Callable[[int], None], stopped: threading.Event
+    ) -> None:
+        self._blob, self._advance, self._stopped = blob, advance, stopped
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+        if self._stopped.is_set():
+            raise DockercError("the build was stopped")
+        data = self._blob.read(len(buffer))
+        buffer[: len(data)] = data
+        self._advance(len(data))
+        return len(data)

@@ -1,0 +1,130 @@
+"""A squashfs with one file changed: data blocks stay where they are, the tables are made anew."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import BinaryIO
+
+from toolkit.errors import DockercError
+from toolkit.files.copy import copy_range
+from toolkit.squashfs.compress import BlockWriter, Compressor
+from toolkit.squashfs.read.blocks import stored_size
+from toolkit.squashfs.read.filesystem import Filesystem
+from toolkit.squashfs.read.inodes import Node
+from toolkit.squashfs.structs import (
+    COMPRESSION_ZSTD,
+    FLAG_COMPRESSION_OPTIONS,
+    FRAGMENT_ENTRY,
+    NO_FRAGMENT,
+    SUPERBLOCK_SIZE,
+    InodeType,
+    Place,
+    Superblock,
+)
+from toolkit.squashfs.tree import Content, Inode
+from toolkit.squashfs.write.image import METADATA_LEVEL, encode_tables
+from toolkit.squashfs.write.placement import Placement
+
+
+class _ExistingData:
+    """Where the contents of an existing filesystem are: they are not moved."""
+
+    def __init__(self, filesystem: Filesystem) -> None:
+        self.fragment_table = filesystem.fragment_table
+        self.fragment_count = len(self.fragment_table) // FRAGMENT_ENTRY.size
+        self.end = max(
+            [SUPERBLOCK_SIZE]
+            + [
+                start + stored_size(word)
+                for start, word, _ in FRAGMENT_ENTRY.iter_unpack(self.fragment_table)
+            ]
+        )
+        """Where the last data block ends."""
+        self._filesystem = filesystem
+        self._placements: list[Placement] = []
+
+    def keep(self, node: Node) -> Content:
+        """A content that stands for the file's blocks."""
+        words = list(self._filesystem.words(node))
+        if any(words):
+            self.end = max(self.end, node.start + sum(map(stored_size, words)))
+        return self.add(node.size, node.start, words, node.fragment, node.fragment_offset)
+
+    def add(
+        self, size: int, start: int, words: list[int], fragment: int = NO_FRAGMENT, offset: int = 0
+    ) -> Content:
+        """A content of `size` bytes at a place of the filesystem."""
+        block_size = self._filesystem.superblock.block_size
+        holes = words.count(0) * block_size
+        if words and words[-1] == 0 and fragment == NO_FRAGMENT:
+            holes -= -size % block_size  # the last block may be shorter
+        sizes = b"".join(word.to_bytes(4, "little") for word in words)
+        self._placements.append(Placement(start, sizes, holes, fragment, offset))
+        return Content(size, b"", 0, len(self._placements) - 1, len(words), -1, 0)
+
+    def place(self, content: Content) -> Placement:
+        """Where a content from `keep` or `add` is."""
+        return self._placements[content.first_block]
+
+
+def rewrite_file(
+    filesystem: Filesystem, source: BinaryIO, offset: int, name: bytes, data: bytes, out: BinaryIO
+) -> Superblock:
+    """Append to `out` the squashfs at `offset` of `source`, its root's file `name` holding `data`.
+
+    A former content that was the last of the data is dropped, any other stays as unused bytes.
+    Raises DockercError when the squashfs is damaged.
+    """
+    old = filesystem.superblock
+    kept = _ExistingData(filesystem)
+    root, changed = _tree(filesystem, kept, name)
+    begin = out.tell()
+    copy_range(source, offset, out, kept.end)
+    is_zstd = old.compression == COMPRESSION_ZSTD
+    # Any reader takes blocks that are stored as they are, whatever the compression.
+    with Compressor(METADATA_LEVEL if is_zstd else None) as compressor:
+        blocks = BlockWriter(out, compressor)
+        for start in range(0, len(data), old.block_size):
+            blocks.add(data[start : start + old.block_size])
+        blocks.flush()
+        changed.content = kept.add(len(data), kept.end, list(blocks.sizes))
+        tables, superblock = encode_tables(root, kept, out.tell() - begin, compressor)
+    options = FLAG_COMPRESSION_OPTIONS
+    superblock = replace(
+        superblock,
+        block_size=old.block_size,
+        mkfs_time=old.mkfs_time,
+        compression=old.compression,
+        flags=superblock.flags & ~options | old.flags & options,
+    )
+    out.write(tables)
+    out.seek(begin)
+    out.write(superblock.encode())
+    out.seek(begin + superblock.bytes_used)
+    return superblock
+
+
+def _tree(filesystem: Filesystem, kept: _ExistingData, name: bytes) -> tuple[Inode, Inode]:
+    """The tree as the writer wants it, and the file `name` of its root, which has no content."""
+    inodes: dict[Place, Inode] = {}
+    directories: dict[bytes, dict[bytes, Inode]] = {}
+    changed: Inode | None = None
+    for path, node in filesystem.walk(filesystem.root):
+        inode = inodes.get(node.place)
+        if inode is None:
+            inode = inodes[node.place] = Inode(
+                node.kind, node.mode, node.uid, node.gid, node.mtime, node.target, node.device,
+                filesystem.xattrs(node),
+            )  # fmt: skip
+            if node.is_directory:
+                inode.children = directories[path] = {}
+            elif path == name and node.kind is InodeType.FILE:
+                changed = inode
+            elif node.is_file:
+                inode.content = kept.keep(node)
+        if path:
+            parent, _, last = path.rpartition(b"/")
+            directories[parent][last] = inode
+    if changed is None:
+        raise DockercError(f"its squashfs has no file {name.decode()}")
+    return inodes[filesystem.root.place], changed
