@@ -19,7 +19,7 @@ from leftovers import wait_for
 from support import Runner, dockerc
 
 MACHINES_PROGRAMS = ("-v", "/usr:/usr:ro")
-AHEAD = re.compile(r"names ahead: (.*), (\d+) asked for")
+AHEAD = re.compile(r"prefetching names: (.*), (\d+) asked for")
 """Where the runtime goes, and how many names it had been asked for until then."""
 CROWD = 5_000
 """Directories in one: in so many the runtime does not look for one by its inode."""

@@ -1,4 +1,4 @@
-//! Footers as the builder's tests have them (fixtures/contract).
+//! Footers of fixtures/contract, which the builder's tests read, too.
 const std = @import("std");
 const footer = @import("payload/footer.zig");
 const json = @import("config/json.zig");

@@ -1,5 +1,5 @@
-//! --dockerc-doctor: what this machine allows, tried one by one in children, and which way a run
-//! would take.
+//! --dockerc-doctor: what this machine allows, each tried in a child process, and how an image
+//! would run.
 const std = @import("std");
 const sys = @import("base/syscalls.zig");
 const errno = @import("base/errno.zig");
@@ -47,7 +47,7 @@ pub fn report(arena: std.mem.Allocator) ![]const u8 {
     return text.alloc(arena, "{s}this file would run by: {s}\n", .{ out, way });
 }
 
-/// What went wrong, or nothing.
+/// The error's text, or empty.
 fn inChild(arena: std.mem.Allocator, ask: *const fn (std.mem.Allocator) anyerror!void) ![]const u8 {
     const child = try sys.fork();
     if (child == 0) {
@@ -103,7 +103,7 @@ fn fuse(arena: std.mem.Allocator) !void {
     sys.close(try sys.openat(sys.at_fdcwd, "/dev/fuse", .{ .ACCMODE = .RDWR, .CLOEXEC = true }, 0));
 }
 
-/// In this child of ours, to where it is.
+/// In a child process, to its own root.
 fn chroot(_: std.mem.Allocator) !void {
     if (!userns.canChroot()) return error.PERM;
 }

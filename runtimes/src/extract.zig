@@ -1,4 +1,5 @@
-//! --dockerc-extract: the payload as ordinary files in a new directory that nobody else may enter.
+//! --dockerc-extract: the payload as ordinary files in a new directory that only the caller may
+//! enter.
 const std = @import("std");
 const log = @import("base/log.zig");
 const errno = @import("base/errno.zig");
@@ -19,7 +20,7 @@ pub fn run(arena: std.mem.Allocator, reader: *Reader, path: []const u8, privileg
     sys.do(.mkdirat, .{ parent, name.ptr, 0o700 }) catch |err|
         log.die("cannot make {s}: {s}", .{ path, errno.text(err) });
     const into = try sys.openat(parent, name, flags, 0);
-    // Where others may rename it, it could be another one by now.
+    // Where others may rename it, it could be a different one.
     if ((try ownership.check(into)).mode & 0o077 != 0) return error.PERM;
     var unpacking: Unpacking = .{
         .arena = arena,

@@ -1,5 +1,5 @@
-//! For tests: writes the system call filter that an app with these capabilities gets, as the kernel
-//! is given it. Each argument is a set of capabilities in hexadecimal; a filter's length in
+//! For tests: writes the system call filter that an app with these capabilities gets, as it is
+//! given to the kernel. Each argument is a set of capabilities in hexadecimal; a filter's length in
 //! instructions, as 4 bytes, stands before it.
 const std = @import("std");
 const seccomp = @import("container/seccomp/filter.zig");

@@ -1,6 +1,5 @@
-//! What a payload may hold, for libFuzzer, which is guided by what code an input reaches
-//! (`make fuzz`). The first byte says what the others are. Where most inputs would be refused at
-//! once they are changes of a whole one: places and values.
+//! Entry points for libFuzzer (`make fuzz`). The first byte selects the parser. Where most inputs
+//! would be refused at once, the rest are changes to a valid input: positions and values.
 const std = @import("std");
 const config_test = @import("text_formats_test.zig");
 const footer = @import("payload/footer.zig");
@@ -16,7 +15,7 @@ var mount: request_test.Mount = undefined;
 var image_buffer: [16384]u8 = undefined;
 var image: []u8 = undefined;
 
-/// Where Zig (-ffuzz) counts what is executed.
+/// Zig's counters of executed code (-ffuzz).
 extern const __start___sancov_cntrs: u8;
 extern const __stop___sancov_cntrs: u8;
 extern fn __sanitizer_cov_8bit_counters_init(start: *const u8, stop: *const u8) void;
@@ -56,7 +55,7 @@ fn read(kind: u8, data: []const u8) !void {
     }
 }
 
-/// Three bytes a change: two say where.
+/// Three bytes a change: two are the position.
 fn changed(arena: std.mem.Allocator, whole: []const u8, changes: []const u8) ![]u8 {
     const out = try arena.dupe(u8, whole);
     for (0..changes.len / 3) |i|
@@ -64,7 +63,7 @@ fn changed(arena: std.mem.Allocator, whole: []const u8, changes: []const u8) ![]
     return out;
 }
 
-/// Requests to a whole image: a byte for what, one for the node, and what is sent with it.
+/// Requests to a valid image: a byte for the opcode, one for the node, and the body.
 fn serve(data: []const u8) !void {
     const length = 2 + 40;
     const held = try file.holds(image);

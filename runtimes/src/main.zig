@@ -64,7 +64,7 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     return run.run(arena, reader, &opts, &callers, payload.require_mapped_uids);
 }
 
-/// Those of DOCKERC_ARGS, for launchers that can give no arguments, then the command line's.
+/// The words of DOCKERC_ARGS, for desktop launchers and the like, then the command line's.
 fn readOptions(
     arena: std.mem.Allocator,
     callers: *const Environment,
@@ -84,11 +84,11 @@ fn readOptions(
         error.OutOfMemory => |e| return e,
         error.Usage => switch (problem.kind) {
             .none => unreachable,
-            .unknown => log.die("unknown option {s}; what belongs to the app goes behind -- " ++
-                "(see --dockerc-help)", .{problem.word}),
+            .unknown => log.die("unknown option {s} (to pass it to the program, put -- " ++
+                "before it; see --dockerc-help)", .{problem.word}),
             .value_missing => log.die("{s} needs a value", .{problem.word}),
             .not_a_switch => log.die(
-                "{s}: the option is on or off: write it alone, or with =true or =false",
+                "{s}: this option takes no value but =true and =false",
                 .{problem.word},
             ),
         },
@@ -124,6 +124,7 @@ test {
     _ = @import("container/mounts.zig");
     _ = @import("container/seccomp/filter.zig");
     _ = @import("container/seccomp/profile.zig");
+    _ = @import("contract_test.zig");
     _ = @import("fuse/prefetch/directory_prefetch.zig");
     _ = @import("fuse/request_test.zig");
     _ = @import("namespaces/id_map.zig");

@@ -1,4 +1,5 @@
-//! The app's run, from its container's making to its end: the steps of a start, in their order.
+//! The run of an app, from the set-up of its container to its end: the steps of a start, in their
+//! order.
 const std = @import("std");
 const sys = @import("base/syscalls.zig");
 const errno = @import("base/errno.zig");
@@ -30,7 +31,7 @@ const Supervisor = @import("process/supervisor.zig").Supervisor;
 const Terminal = @import("process/terminal.zig").Terminal;
 const Watchdog = @import("process/watchdog.zig").Watchdog;
 
-/// What is to run, as config.json and the caller want it.
+/// What to run: config.json with the caller's options.
 const Plan = struct {
     spec: *config.Spec,
     /// Of the root file system in the payload.
@@ -49,7 +50,7 @@ const Plan = struct {
         const spec = try arena.create(config.Spec);
         spec.* = config.parse(arena, config_text) catch |err| switch (err) {
             error.OutOfMemory => |e| return e,
-            error.Json => log.die("the payload's config.json makes no sense", .{}),
+            error.Json => log.die("the payload's config.json is not a valid configuration", .{}),
         };
         const root = rootPath(spec);
         const host_access = try apply_options.apply(arena, spec, options, .{
@@ -67,7 +68,7 @@ const Plan = struct {
             error.Json => log.die("the payload's dev.dockerc.entrypoint or dev.dockerc.cmd is " ++
                 "not a list of words", .{}),
         };
-        if (args.len == 0) log.die("the image names no command: give one", .{});
+        if (args.len == 0) log.die("the image has no command: give one", .{});
         const env = try exec.environment(arena, &spec.process, options, callers);
         return .{
             .spec = spec,
@@ -113,7 +114,7 @@ const Start = struct {
     range: bool,
     caller: userns.Caller,
     plan: Plan,
-    /// Shared with threads that may outlive this structure.
+    /// In the arena: threads that use them may outlive this structure.
     startup_state: *startup.State,
     quiesce: *Quiesce,
 
@@ -121,7 +122,7 @@ const Start = struct {
     entered: userns.Entered = undefined,
     ids: userns.Ids = .none,
     signal_mask: signals.Set = 0,
-    /// Where the caller may run, and the processor on which the start runs.
+    /// The processors that the caller may run on, and the one that the start runs on.
     caller_mask: Affinity = .{},
     foreground_cpu: Affinity = .{},
     /// /proc of the machine.
@@ -143,7 +144,7 @@ const Start = struct {
         const loading = try self.loadProgram();
         const tmpfs_allowed = tmpfs_policy.allows(self.arena);
         self.ids = self.entered.settle(self.arena);
-        // Earlier it would only take processors from newuidmap and newgidmap.
+        // Not earlier: newuidmap and newgidmap need the processors.
         if (mounts != null)
             try self.watchdog.cloneApp(self.container.namespaces()[0] | sys.CLONE.fs);
         self.divideProcessors(loading);
@@ -260,7 +261,7 @@ const Start = struct {
             .kept = if (overlay) |path| try upper_dir.openKept(self.arena, path) else null,
         };
         const kind = root.make() catch |err|
-            log.die("cannot prepare a place to run in: {s}", .{errno.text(err)});
+            log.die("cannot prepare the root file system: {s}", .{errno.text(err)});
         self.leftovers = root.leftovers();
         try self.watchdog.willRemove(self.leftovers);
         return kind;

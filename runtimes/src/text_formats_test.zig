@@ -1,6 +1,6 @@
-//! What the payload says in text - config.json, in it the seccomp profile and lists of words, and
-//! the image's passwd and group - device specifications and footers, damaged at random: an answer
-//! or an error, no more.
+//! Parsers of text (config.json with its seccomp profile and lists of words, the image's passwd and
+//! group, CDI specifications) and of footers, with randomly damaged input: they must return a value
+//! or an error.
 const std = @import("std");
 const config = @import("config/spec.zig");
 const footer = @import("payload/footer.zig");
@@ -53,7 +53,7 @@ pub const devices =
     \\      path: /dev/null
 ;
 
-/// Changes, drops or repeats a few bytes; what came out lies in `out`.
+/// Changes, drops or repeats a few bytes; the result is in `out`.
 fn damage(out: []u8, whole: []const u8, random: std.Random) []const u8 {
     @memcpy(out[0..whole.len], whole);
     var len = whole.len;

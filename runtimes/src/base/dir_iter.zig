@@ -2,7 +2,7 @@
 const std = @import("std");
 const sys = @import("syscalls.zig");
 
-/// The names in an open directory, but for the two that every one has.
+/// The names in an open directory, without "." and "..".
 pub const DirIterator = struct {
     fd: sys.fd_t,
     buf: [4096]u8 align(8) = undefined,

@@ -88,7 +88,7 @@ const names = [_]Named{
     .{ .errno = .USERS, .err = error.USERS, .text = "too many users" },
 };
 
-/// What an error means, for a person.
+/// What an error means, in words.
 pub fn text(err: anyerror) []const u8 {
     for (names) |n| if (n.err == err) return n.text;
     return "unexpected error";

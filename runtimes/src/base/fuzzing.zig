@@ -1,5 +1,5 @@
-//! How long and from where the tests that feed in random bytes go on: DOCKERC_FUZZ_ROUNDS and
-//! DOCKERC_FUZZ_SEED in the environment ask for more than a test run's share.
+//! Rounds and seed of the tests that use random bytes: DOCKERC_FUZZ_ROUNDS and DOCKERC_FUZZ_SEED in
+//! the environment ask for more than a test run's share.
 const std = @import("std");
 const sys = @import("syscalls.zig");
 

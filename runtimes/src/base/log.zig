@@ -1,5 +1,5 @@
-//! What the runtime says to people, on standard error: failures and notes in one sentence each,
-//! and the steps of a start when DOCKERC_LOG=debug asks for them.
+//! Messages on standard error: errors and notes of one sentence each, and the steps of a start with
+//! DOCKERC_LOG=debug.
 const std = @import("std");
 const linux = std.os.linux;
 const sys = @import("syscalls.zig");
@@ -30,7 +30,7 @@ noinline fn print(format: []const u8, words: []const text.Word) void {
     var buf: [4096]u8 = undefined;
     // A sentence too long for the buffer is cut, not lost.
     const line = text.printWords(&buf, format, words);
-    // Words of the payload are in it, and must not steer the terminal.
+    // It may contain text of the payload, which must not control the terminal.
     for (line[0..line.len -| 1]) |*byte| {
         if (byte.* < ' ' or byte.* == 0x7f) byte.* = '?';
     }
@@ -62,7 +62,7 @@ pub fn dieWith(status: u8, comptime format: []const u8, args: anytype) noreturn 
     sys.exit(status);
 }
 
-/// The last word of a safety check: a bug of ours, but still one sentence and a status.
+/// A failed safety check: a bug of ours, but still one sentence and a status.
 pub fn panic(message: []const u8, _: ?usize) noreturn {
     dieWith(failed, "internal error: {s}; please report it", .{message});
 }

@@ -9,7 +9,7 @@ pub fn directory(dir: sys.fd_t, name: [*:0]const u8) sys.Error!void {
     return sys.do(.unlinkat, .{ dir, name, at_removedir });
 }
 
-/// What somebody has mounted on it or in it stays, and with it the directories above.
+/// Mounts on it or in it stay, and so do the directories above them.
 pub fn tree(dir: sys.fd_t, name: [*:0]const u8) sys.Error!void {
     return level(dir, name, null, (try sys.stat(dir, "")).mnt_id);
 }

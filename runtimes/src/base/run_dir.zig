@@ -16,7 +16,7 @@ pub const RunDir = struct {
     parent: sys.fd_t,
     name: [:0]const u8,
 
-    /// One that is empty, and nobody else's.
+    /// A new, empty one, locked.
     pub fn make(arena: std.mem.Allocator, parent: sys.fd_t, prefix: []const u8) !RunDir {
         while (true) {
             var random: [8]u8 = undefined;
@@ -26,7 +26,7 @@ pub const RunDir = struct {
                 std.mem.readInt(u64, &random, .little),
             });
             try sys.do(.mkdirat, .{ parent, name.ptr, 0o700 });
-            // Until it is locked it looks abandoned, and another run may have removed it.
+            // Until it is locked it looks abandoned: another run may have removed it.
             return open(parent, name, .shared) catch |err| {
                 if (err == error.NOENT) continue;
                 remove.directory(parent, name) catch {};
@@ -35,8 +35,7 @@ pub const RunDir = struct {
         }
     }
 
-    /// As it was left by another run; not there if somebody is about to remove or, with an
-    /// exclusive lock, uses it.
+    /// Of another run. NOENT if another process is removing it or, with an exclusive lock, uses it.
     pub fn open(parent: sys.fd_t, name: [:0]const u8, lock: sys.Lock) sys.Error!RunDir {
         const fd = try sys.openat(
             parent,
@@ -45,7 +44,7 @@ pub const RunDir = struct {
             0,
         );
         errdefer sys.close(fd);
-        // In a place for everybody it may be somebody's who would have us remove what is ours.
+        // In a shared directory another user may have made it, so that we remove our own files.
         const st = try ownership.check(fd);
         sys.tryLock(fd, lock) catch |err| return if (err == error.AGAIN) error.NOENT else err;
         if ((try sys.lstat(parent, name)).ino != st.ino) return error.NOENT;
@@ -58,14 +57,14 @@ pub const RunDir = struct {
     }
 };
 
-/// Those directories of single runs whose runs are no more.
+/// Removes directories whose runs have ended.
 pub fn removeAbandoned(parent: sys.fd_t, prefix: []const u8) void {
     var list: DirIterator = .{
         .fd = sys.openat(parent, ".", .{ .DIRECTORY = true, .CLOEXEC = true }, 0) catch return,
     };
     defer sys.close(list.fd);
     while (list.next() catch return) |name| {
-        // As `make` names them: what somebody else has put here under a like name is theirs.
+        // Only names that `make` gives: others with the prefix are not ours.
         const number = std.mem.cutPrefix(u8, std.mem.span(name), prefix) orelse continue;
         _ = std.fmt.parseInt(u64, number, 10) catch continue;
         const dead = RunDir.open(parent, std.mem.span(name), .exclusive) catch continue;

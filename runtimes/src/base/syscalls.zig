@@ -95,7 +95,8 @@ pub noinline fn closeAllBut(kept: *const [4]fd_t) void {
     closeRange(from, std.math.maxInt(fd_t));
 }
 
-/// Whatever else holds the app's standard streams open keeps their other ends from seeing it end.
+/// Another process that holds the app's standard streams open keeps their readers from seeing the
+/// end.
 pub fn closeStandard() void {
     for (0..3) |fd| close(@intCast(fd));
 }
@@ -148,8 +149,8 @@ pub fn readAll(fd: fd_t, buf: []u8) Error![]u8 {
     return buf[0..done];
 }
 
-/// Reads a file of at most `max` bytes whole, into pages that cost nothing as long as nothing is in
-/// them; memory of an allocator would be filled first, as Zig's safe modes do.
+/// Reads a whole file of at most `max` bytes into fresh pages. An allocator's memory would be
+/// filled first in Zig's safe modes.
 pub fn readLarge(dir: fd_t, path: [*:0]const u8, max: usize) Error![]u8 {
     return readFile(dir, path, try anonymous(max));
 }

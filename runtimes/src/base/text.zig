@@ -1,5 +1,5 @@
-//! Text out of a few words and numbers. The standard library makes a new function of every format
-//! and every list of types; here there is one, for the stub is a part of every executable.
+//! Formats text from strings and numbers. The standard library compiles a function for every format
+//! and list of types; this is one function, for the stub is a part of every executable.
 const std = @import("std");
 
 pub const Word = union(enum) {

@@ -46,7 +46,7 @@ pub const Decoder = struct {
     /// Where compressed bytes are read to.
     input: []u8,
     memory: []align(4096) u8,
-    /// As long as this holds, its thread lets others go first between two pieces of a frame.
+    /// While this is true, its thread yields the processor between two pieces of a frame.
     yields_while: ?*const std.atomic.Value(bool) = null,
 
     pub fn init(input_size: usize) !Decoder {
@@ -67,8 +67,8 @@ pub const Decoder = struct {
     }
 };
 
-/// A frame decoded piece by piece (of 128 KiB at most, zstd's own blocks), so that its beginning
-/// is there before its end. Takes a decoder for itself from `init` until it is finished.
+/// A frame decoded piece by piece (of 128 KiB at most, zstd's own blocks), so that its start can be
+/// used before its end is decoded. Needs the decoder for itself from `init` until it is finished.
 pub const Frame = struct {
     src: []const u8,
     consumed: usize = 0,

@@ -20,7 +20,7 @@ pub const Environment = struct {
         return null;
     }
 
-    /// A later word of the same name takes the place of an earlier one.
+    /// A later word replaces an earlier one of the same name.
     pub fn put(self: *Environment, arena: std.mem.Allocator, word: []const u8) !void {
         const name = word[0 .. std.mem.findScalar(u8, word, '=') orelse return];
         const copy = try arena.dupeSentinel(u8, word, 0);
@@ -48,7 +48,7 @@ pub const Environment = struct {
         return self.get("PATH") orelse default_path;
     }
 
-    /// The first executable of that name on PATH, seen from where we are.
+    /// The first executable of that name on PATH.
     pub fn findProgram(
         self: *const Environment,
         arena: std.mem.Allocator,

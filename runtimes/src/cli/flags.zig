@@ -33,7 +33,7 @@ pub const Flag = enum {
     help,
     inspect,
     version,
-    /// Accepted, for a command line written for docker; means nothing here.
+    /// Accepted, for command lines written for docker, and ignored.
     nothing,
 };
 
@@ -41,7 +41,7 @@ pub const Known = struct {
     name: []const u8,
     short: u8 = 0,
     flag: Flag,
-    /// Followed by a value; else it is on, or `=true` or `=false`.
+    /// Whether it takes a value; if not, only `=true` or `=false` may follow.
     value: bool = true,
 };
 

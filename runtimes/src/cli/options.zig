@@ -1,5 +1,5 @@
-//! The runtime's own options. They stand before the first word that is not one of them (docker's
-//! rule), so that everything after belongs to the app. What a value means is for its reader.
+//! The runtime's own options. They end at the first word that is not an option (docker's rule);
+//! everything after it belongs to the app. Values are parsed where they are used.
 const std = @import("std");
 const flags = @import("flags.zig");
 pub const Flag = flags.Flag;
@@ -8,10 +8,10 @@ const Given = struct { flag: Flag, value: []const u8 };
 
 pub const Options = struct {
     given: []const Given,
-    /// The app's own words.
+    /// The app's arguments.
     args: []const []const u8,
 
-    /// The value that counts where an option is given more than once.
+    /// The last value of an option.
     pub fn last(self: *const Options, flag: Flag) ?[]const u8 {
         var i = self.given.len;
         while (i > 0) {
@@ -36,13 +36,13 @@ pub const Options = struct {
     }
 };
 
-/// Why the words could not be understood; `word` is the one it is about.
+/// Why parsing failed; `word` is the wrong argument.
 pub const Problem = struct {
     word: []const u8 = "",
     kind: enum { none, unknown, value_missing, not_a_switch } = .none,
 };
 
-/// `words` without the program's name.
+/// `words` is the command line without the program's name.
 pub fn parse(
     arena: std.mem.Allocator,
     words: []const []const u8,
@@ -81,7 +81,7 @@ const Parser = struct {
         return self.fail(word, .unknown);
     }
 
-    /// Several joined, the last of them perhaps with its value: -it, -itv/a:/b, -e=A=1.
+    /// Several letters joined, the last perhaps with its value: -it, -itv/a:/b, -e=A=1.
     fn short(self: *Parser, word: []const u8) !void {
         for (word[1..], 1..) |letter, i| {
             const known = for (&flags.table) |*known| {
@@ -112,7 +112,7 @@ const Parser = struct {
     }
 };
 
-/// Words as a shell would split them, but for expansions: quotes and backslashes.
+/// Splits a line as a shell does, with quotes and backslashes but without expansions.
 pub fn split(
     arena: std.mem.Allocator,
     text: []const u8,

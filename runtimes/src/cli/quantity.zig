@@ -3,7 +3,7 @@ const std = @import("std");
 
 pub const unlimited = std.math.maxInt(u64);
 
-/// A number in decimal digits, and nothing but them: no sign, no `_` as Zig's own parser has it.
+/// A number in decimal digits only: no sign, and no `_`, which Zig's own parser allows.
 pub fn number(comptime T: type, given: []const u8) ?T {
     return std.math.cast(T, decimal(given) orelse return null);
 }
@@ -19,13 +19,13 @@ noinline fn decimal(given: []const u8) ?u64 {
     return value;
 }
 
-/// A resource limit; -1 and "unlimited" are none.
+/// A resource limit; -1 and "unlimited" mean no limit.
 pub fn limit(given: []const u8) ?u64 {
     if (std.mem.eql(u8, given, "-1") or std.mem.eql(u8, given, "unlimited")) return unlimited;
     return decimal(given);
 }
 
-/// Bytes: 512m, 2g, 1024, with a `b` or `ib` behind the letter if one likes.
+/// Bytes: 512m, 2g, 1024, with an optional `b` or `ib` after the letter.
 pub fn bytes(given: []const u8) ?u64 {
     const digits = std.mem.findNone(u8, given, "0123456789") orelse given.len;
     const count = decimal(given[0..digits]) orelse return null;

@@ -1,5 +1,5 @@
-//! The options laid over config.json: what `docker run` would have put there. Everything behind
-//! this reads one configuration only.
+//! Applies the options to config.json, as `docker run` would have. All later steps read only that
+//! configuration.
 const std = @import("std");
 const cdi = @import("cdi.zig");
 const config = @import("spec.zig");
@@ -14,7 +14,7 @@ const throttles = @import("throttles.zig");
 const users = @import("users.zig");
 const Options = @import("../cli/options.zig").Options;
 
-/// What config.json has no place for.
+/// Options that config.json cannot express.
 pub const HostAccess = struct {
     /// No system call filter.
     unconfined: bool = false,
@@ -69,7 +69,7 @@ fn setUser(
     const umask = process.user.umask;
     process.user, const home = try image.resolve(wanted);
     process.user.umask = umask;
-    // The home directory in the environment is the builder's doing if it is the old user's.
+    // The builder has set HOME if it is the previous user's.
     var env: std.ArrayList([]const u8) = .empty;
     for (process.env) |word| {
         const value = std.mem.cutPrefix(u8, word, "HOME=");
@@ -77,7 +77,7 @@ fn setUser(
     }
     try env.append(arena, try text.alloc(arena, "HOME={s}", .{home}));
     process.env = env.items;
-    // Root holds what it may have, others only get it from programs that carry it.
+    // Root has its bounding set effective; other users get capabilities from files only.
     if (process.capabilities) |*sets| if (root_before != (process.user.uid == 0)) {
         const held: []const []const u8 = if (root_before) &.{} else sets.bounding;
         sets.* = .{ .bounding = sets.bounding, .permitted = held, .effective = held };
@@ -92,8 +92,8 @@ fn addNamespace(arena: std.mem.Allocator, spec: *config.Spec, kind: []const u8) 
     });
 }
 
-/// The machine's, unless there is to be none: config.json of the old tool's payloads may list a
-/// network namespace, which it never used.
+/// The network is the machine's unless --network none is given: payloads of dockerc 0.3
+/// may list a network namespace, which that never used.
 fn network(arena: std.mem.Allocator, spec: *config.Spec, options: *const Options) !void {
     var kept: std.ArrayList(config.Namespace) = .empty;
     for (spec.linux.namespaces) |namespace|
@@ -101,7 +101,7 @@ fn network(arena: std.mem.Allocator, spec: *config.Spec, options: *const Options
     spec.linux.namespaces = kept.items;
     const none = if (options.last(.network)) |name| std.mem.eql(u8, name, "none") else false;
     if (options.last(.network)) |name| if (!none and !std.mem.eql(u8, name, "host"))
-        log.die("--network {s}: there is the machine's network (host), or none", .{name});
+        log.die("--network {s}: only host (the machine's network) and none are supported", .{name});
     if (none) try addNamespace(arena, spec, "network");
     if (options.last(.publish)) |port| {
         if (none)
@@ -116,7 +116,7 @@ fn tmpfs(arena: std.mem.Allocator, spec: *config.Spec, given: []const u8) !void 
     if (path.len == 0 or path[0] != '/')
         log.die("--tmpfs {s}: write /PATH or /PATH:OPTIONS", .{given});
     var list: std.ArrayList([]const u8) = .empty;
-    // Docker's defaults, which what is given may take back.
+    // Docker's defaults, which the given options may revert.
     try list.appendSlice(arena, &.{ "nosuid", "nodev", "noexec", "mode=1777" });
     var each = std.mem.tokenizeScalar(u8, words, ',');
     while (each.next()) |word| try list.append(arena, word);
@@ -136,7 +136,7 @@ fn limit(arena: std.mem.Allocator, process: *config.Process, given: []const u8) 
         log.die("--ulimit {s}: write NAME=SOFT[:HARD]", .{given});
     const soft, const hard = std.mem.cutScalar(u8, values, ':') orelse .{ values, values };
     const kind = try std.ascii.allocUpperString(arena, name);
-    if (!rlimits.isKnown(kind)) log.die("--ulimit {s}: there is no such limit", .{given});
+    if (!rlimits.isKnown(kind)) log.die("--ulimit {s}: unknown limit", .{given});
     const rlimit: config.Rlimit = .{
         .type = kind,
         .soft = quantity.limit(soft) orelse
@@ -149,7 +149,7 @@ fn limit(arena: std.mem.Allocator, process: *config.Process, given: []const u8) 
     process.rlimits = try std.mem.concat(arena, config.Rlimit, &.{ process.rlimits, &.{rlimit} });
 }
 
-/// All that the caller could give: nothing more than the caller has, for an ordinary user.
+/// All capabilities; for an ordinary user these are not more than the caller has.
 fn privileged(spec: *config.Spec) void {
     const every = &capabilities.names;
     spec.process.capabilities = .{ .bounding = every, .permitted = every, .effective = every };
@@ -168,7 +168,7 @@ fn setCapabilities(
     const added = try options.all(arena, .cap_add);
     if (dropped.len + added.len == 0) return;
     const before = if (process.capabilities) |sets| capabilities.setOf(sets.bounding) else 0;
-    // Docker's rule: what is added counts even where all is dropped.
+    // Docker's rule: --cap-add counts even with --cap-drop ALL.
     const minus = try named(arena, "--cap-drop", dropped);
     const plus = try named(arena, "--cap-add", added);
     const list = try capabilities.namesOf(arena, (before & ~minus) | plus);
@@ -184,7 +184,7 @@ fn named(arena: std.mem.Allocator, option: []const u8, list: []const []const u8)
             capabilities.setOf(&capabilities.names)
         else
             capabilities.setOf(&.{name});
-        if (one == 0) log.die("{s} {s}: there is no such capability", .{ option, given });
+        if (one == 0) log.die("{s} {s}: unknown capability", .{ option, given });
         set |= one;
     }
     return set;
@@ -203,7 +203,8 @@ fn security(
         spec.process.noNewPrivileges = !std.mem.eql(u8, value, "false");
     } else if (!std.mem.eql(u8, key, "seccomp")) {
         log.die(
-            "--security-opt {s}: seccomp=FILE, seccomp=unconfined and no-new-privileges are known",
+            "--security-opt {s}: only seccomp=FILE, seccomp=unconfined and no-new-privileges " ++
+                "are supported",
             .{given},
         );
     } else if (std.mem.eql(u8, value, "unconfined")) {

@@ -1,6 +1,6 @@
 //! Devices by name (--device vendor.com/class=name, --gpus): what the machine's specifications say
 //! about them (CNCF Container Device Interface, SPEC.md) becomes mounts and variables of the
-//! configuration. Their hooks, programs to be run with root's rights outside, are refused.
+//! configuration. Hooks, which would run programs as root outside of the container, are not run.
 const std = @import("std");
 const config = @import("spec.zig");
 const json = @import("json.zig");
@@ -13,7 +13,7 @@ const yaml = @import("yaml.zig");
 const Options = @import("../cli/options.zig").Options;
 const Value = json.Value;
 
-/// The later one counts more.
+/// The later one takes precedence.
 const places = [_][:0]const u8{ "/etc/cdi", "/var/run/cdi" };
 const size_max = 4 << 20;
 
@@ -102,7 +102,7 @@ fn add(arena: std.mem.Allocator, spec: *config.Spec, specs: []const Value, name:
 }
 
 fn malformed(name: []const u8) noreturn {
-    log.die("the specification of {s} makes no sense", .{name});
+    log.die("the CDI specification of {s} is not valid", .{name});
 }
 
 fn textOf(value: Value, name: []const u8) ![]const u8 {

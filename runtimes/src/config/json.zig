@@ -1,12 +1,12 @@
-//! JSON (RFC 8259) into a tree of values, and from there into structs. What is asked of it is
-//! config.json and its like: no floating point, no streams, and so a tenth of the standard
-//! library's.
+//! JSON (RFC 8259) into a tree of values, and from there into structs. For config.json and the
+//! like: no floating point, no streams, and so a tenth of the size of the standard library's
+//! parser.
 const std = @import("std");
 const quantity = @import("../cli/quantity.zig");
 
 pub const Error = error{ Json, OutOfMemory };
 
-/// A document nested deeper is not one of ours; the parser's stack is finite.
+/// No valid document is nested deeper; the parser recurses.
 const depth_max = 64;
 
 pub const Value = union(enum) {
@@ -20,8 +20,8 @@ pub const Value = union(enum) {
 
     pub const Member = struct { name: []const u8, value: Value };
 
-    /// A member of an object; null where it is absent, is null itself, or this is no object. Of
-    /// two with the same name the last.
+    /// A member of an object; null if it is absent or null, or if this is not an object. The last
+    /// of several with the same name.
     pub fn get(self: Value, name: []const u8) ?Value {
         if (self != .object) return null;
         var i = self.object.len;
@@ -38,7 +38,7 @@ pub const Value = union(enum) {
         return if (self == .string) self.string else error.Json;
     }
 
-    /// Null is an empty list, as Go programs write it.
+    /// Null is an empty list: Go programs write it so.
     pub fn items(self: Value) error{Json}![]const Value {
         return switch (self) {
             .array => |values| values,
@@ -62,7 +62,7 @@ pub const Value = union(enum) {
         return if (negative) -value else value;
     }
 
-    /// Fields that T has no place for are left out; a missing one (or null) has its default.
+    /// Fields that T does not have are ignored; a missing one (or null) has its default.
     pub fn decode(self: Value, comptime T: type, arena: std.mem.Allocator) Error!T {
         if (T == Value) return self;
         if (T == []const u8) return self.text();

@@ -23,7 +23,7 @@ const option_flags = [_]struct { name: []const u8, set: usize, clear: usize = 0 
     .{ .name = "dev", .set = 0, .clear = MS.nodev },
     .{ .name = "exec", .set = 0, .clear = MS.noexec },
 };
-/// Options that say how mounts spread, which ours do not, or that other runtimes invented.
+/// Options of mount propagation, which our mounts do not have, or of other runtimes.
 const without_meaning = [_][]const u8{
     "private",   "rprivate", "slave", "rslave", "shared", "rshared", "unbindable", "runbindable",
     "tmpcopyup",

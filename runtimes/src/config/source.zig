@@ -1,8 +1,8 @@
-//! What of the machine a container is shown, opened.
+//! Files of the machine for the container, opened.
 const sys = @import("../base/syscalls.zig");
 const MS = sys.MS;
 
-/// Something of the machine to be seen in the container; opened before our mounts hide it.
+/// A file or directory of the machine for the container; opened before our mounts hide it.
 pub const Source = struct {
     fd: sys.fd_t,
     directory: bool,
@@ -12,8 +12,7 @@ pub const Source = struct {
         return .{ .fd = fd, .directory = sys.isDirectory(try sys.fdMode(fd)) };
     }
 
-    /// Through /proc of the machine: a mount point as long as the machine's root is our working
-    /// directory.
+    /// A path through the machine's /proc, valid while the machine's root is our working directory.
     pub fn machinePath(self: Source, buf: *[32:0]u8) [*:0]const u8 {
         return sys.fdPath(buf, self.fd) + 1;
     }

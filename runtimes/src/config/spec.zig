@@ -1,5 +1,5 @@
-//! config.json of the bundle: the part of the OCI runtime specification that is acted upon, and
-//! the annotations in which the builder keeps what the specification has no place for.
+//! config.json of the bundle: the part of the OCI runtime specification that is used, and the
+//! annotations in which the builder stores what the specification lacks.
 const std = @import("std");
 const json = @import("json.zig");
 const log = @import("../base/log.zig");
@@ -102,16 +102,15 @@ pub fn parse(arena: std.mem.Allocator, text: []const u8) json.Error!Spec {
     return (try json.parse(arena, text)).decode(Spec, arena);
 }
 
-/// The command: docker's rule is that arguments given take the place of the image's Cmd. The two
-/// are told apart by annotations; a payload of the old tool has none, and arguments are appended
-/// as it did.
+/// The command. As in docker, arguments replace the image's Cmd. Annotations hold Entrypoint and
+/// Cmd; a payload of dockerc 0.3 has none, and arguments are appended, as that did.
 pub fn command(
     arena: std.mem.Allocator,
     spec: *const Spec,
     instead: ?[]const u8,
     given: []const []const u8,
 ) ![]const []const u8 {
-    // Docker's rule for another entrypoint: the image's Cmd was meant for the image's.
+    // As in docker, --entrypoint drops the image's Cmd.
     if (instead) |program| return std.mem.concat(arena, []const u8, &.{
         if (program.len > 0) &.{program} else &.{},
         given,

@@ -1,5 +1,5 @@
-//! How often each processor was too hot tells what other programs do (moby's advisory
-//! GHSA-6fw5-f8r9-fgfm): hidden from the app, as docker does, on the processors that there are.
+//! The processors' thermal throttling counters reveal what other programs do (moby's advisory
+//! GHSA-6fw5-f8r9-fgfm): masked, as docker does.
 const std = @import("std");
 const config = @import("spec.zig");
 const quantity = @import("../cli/quantity.zig");
@@ -9,7 +9,7 @@ const text = @import("../base/text.zig");
 /// More than any kernel is built for (NR_CPUS).
 const processors_max = 8192;
 
-/// Adds them to the paths to be masked. Asked of the machine, before anything is mounted.
+/// Adds them to maskedPaths. Reads the machine's /sys, before anything is mounted.
 pub fn hide(arena: std.mem.Allocator, spec: *config.Spec) !void {
     var buf: [4096]u8 = undefined;
     const path = "/sys/devices/system/cpu/possible";

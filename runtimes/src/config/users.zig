@@ -1,5 +1,5 @@
-//! --user: who the app is, by name or number, as the image's passwd and group files know them.
-//! Asked before anything is mounted, for the answer decides which id the caller is mapped to.
+//! --user: the app's ids, by name or number, from the image's passwd and group files. Read before
+//! anything is mounted, for the caller is mapped to that id.
 const std = @import("std");
 const json = @import("json.zig");
 const config = @import("spec.zig");
@@ -35,7 +35,7 @@ fn identify(
         .{
             .uid = if (known) |user| user.uid else id.?,
             .gid = gid,
-            // A group that was asked for is the only one, as docker has it.
+            // A group that is given is the only one, as in docker.
             .additionalGids = if (known != null and group == null)
                 try passwd.memberships(arena, groups, known.?.name)
             else
@@ -56,8 +56,8 @@ pub const Image = struct {
         const users = self.table("/etc/passwd");
         const groups = self.table("/etc/group");
         return identify(self.arena, users, groups, wanted) catch |err| switch (err) {
-            error.User => log.die("the image knows no user {s}", .{parts(wanted)[0]}),
-            error.Group => log.die("the image knows no group {s}", .{parts(wanted)[1].?}),
+            error.User => log.die("no user {s} in the image's /etc/passwd", .{parts(wanted)[0]}),
+            error.Group => log.die("no group {s} in the image's /etc/group", .{parts(wanted)[1].?}),
             error.OutOfMemory => |e| return e,
         };
     }
@@ -66,7 +66,7 @@ pub const Image = struct {
         return (passwd.find(self.table("/etc/passwd"), .{ .id = uid }) orelse return "/").home;
     }
 
-    /// Empty where the image has none that can be read.
+    /// Empty if the image has none that can be read.
     fn table(self: *const Image, file: []const u8) []const u8 {
         return self.read(file) catch |err| {
             if (err != error.TooLarge) return "";

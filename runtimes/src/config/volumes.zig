@@ -1,5 +1,5 @@
-//! What of the machine is shown in the container: volumes baked in at build and given by the
-//! caller, devices, and the binds that config.json lists.
+//! What of the machine the container gets: volumes set at build and given by the caller, devices,
+//! and the binds that config.json lists.
 const std = @import("std");
 const json = @import("json.zig");
 const sys = @import("../base/syscalls.zig");
@@ -17,7 +17,7 @@ pub const Machine = struct {
     sources: []const ?sources.Source,
 };
 
-/// Opened before mounts of ours hide it, and as the caller, whose directory relative paths mean.
+/// Opened before our mounts hide it. Relative paths are relative to the caller's working directory.
 pub fn open(arena: std.mem.Allocator, spec: *config.Spec, options: *const Options) !Machine {
     var volumes: std.ArrayList(sources.Volume) = .empty;
     const baked = config.list(arena, spec, "dev.dockerc.run.volumes") catch |err| switch (err) {
@@ -39,9 +39,8 @@ pub fn open(arena: std.mem.Allocator, spec: *config.Spec, options: *const Option
     return .{ .volumes = volumes.items, .sources = binds };
 }
 
-/// Binds that config.json lists are the machine's files that a container is given (the old tool's
-/// payloads list /etc/resolv.conf and /sys). Null for what this machine has not, and for mounts
-/// that are no binds.
+/// The source of a bind that config.json lists (payloads of dockerc 0.3 list
+/// /etc/resolv.conf and /sys). Null if this machine does not have it, and for other mounts.
 fn openSource(arena: std.mem.Allocator, mount: config.Mount) !?sources.Source {
     const options = try mount_options.parse(arena, mount.options);
     if (!options.bind) return null;
@@ -74,7 +73,7 @@ fn parseVolume(given: []const u8) ?Volume {
             readonly = true;
             continue;
         }
-        // Labels of SELinux, caches of macOS and propagation have no meaning here.
+        // SELinux labels, caches of macOS and propagation have no meaning here.
         for ([_][]const u8{
             "rw",      "z",      "Z",     "cached",  "delegated", "consistent", "rprivate",
             "private", "rslave", "slave", "rshared", "shared",    "nocopy",
@@ -85,7 +84,7 @@ fn parseVolume(given: []const u8) ?Volume {
     return .{ .source = source, .destination = destination, .readonly = readonly };
 }
 
-/// A source that is not there is made, as docker does.
+/// A missing source is made, as docker does.
 fn openOrMake(arena: std.mem.Allocator, path: []const u8) !sources.Source {
     const name = try arena.dupeSentinel(u8, path, 0);
     if (sources.Source.open(name)) |source| return source else |err| {
@@ -98,7 +97,7 @@ fn openOrMake(arena: std.mem.Allocator, path: []const u8) !sources.Source {
         const part = try arena.dupeSentinel(u8, path[0..end], 0);
         sys.mkdir(part, 0o755) catch |err| if (err != error.EXIST)
             log.die(
-                "the volume {s} is not there and cannot be made: {s}",
+                "the volume {s} does not exist and cannot be made: {s}",
                 .{ path, errno.text(err) },
             );
     }
@@ -110,7 +109,7 @@ fn openThere(arena: std.mem.Allocator, path: []const u8) !sources.Source {
         log.die("cannot use {s}: {s}", .{ path, errno.text(err) });
 }
 
-/// --mount type=bind|tmpfs,source=…,target=…,readonly: its source has to be there (docker's rule).
+/// --mount type=bind|tmpfs,source=…,target=…,readonly: its source must exist (docker's rule).
 fn openMount(
     arena: std.mem.Allocator,
     spec: *config.Spec,
@@ -141,7 +140,7 @@ fn openMount(
         } else if (!isOneOf(
             key,
             &.{ "bind-propagation", "consistency" },
-        )) log.die("--mount {s}: {s} is not known", .{ given, key });
+        )) log.die("--mount {s}: unknown option {s}", .{ given, key });
     }
     if (target.len == 0 or target[0] != '/')
         log.die("--mount {s}: target=/PATH is missing", .{given});
@@ -158,8 +157,8 @@ fn openMount(
             .destination = target,
             .readonly = readonly,
         });
-    } else log.die("--mount {s}: type=bind and type=tmpfs are known; there is no engine that " ++
-        "would keep named volumes", .{given});
+    } else log.die("--mount {s}: only type=bind and type=tmpfs are supported; no engine keeps " ++
+        "named volumes", .{given});
 }
 
 fn isOneOf(word: []const u8, list: []const []const u8) bool {
@@ -167,8 +166,8 @@ fn isOneOf(word: []const u8, list: []const []const u8) bool {
     return false;
 }
 
-/// --device PATH[:PATH IN THE CONTAINER][:rwm]; what may be done with it is for the device's own
-/// mode to say.
+/// --device PATH[:PATH IN THE CONTAINER][:rwm]; the access mode is ignored: the permissions of the
+/// device node decide.
 fn openDevice(arena: std.mem.Allocator, given: []const u8) !sources.Volume {
     var parts = std.mem.splitScalar(u8, given, ':');
     const source = parts.first();

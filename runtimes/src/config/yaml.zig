@@ -44,7 +44,7 @@ const Parser = struct {
         return if (self.at < self.lines.len) self.lines[self.at] else null;
     }
 
-    /// What stands at this indent or further in; null where nothing does.
+    /// The block at this indent or deeper; null if there is none.
     fn block(self: *Parser, indent: usize, depth: usize) Error!Value {
         if (depth > depth_max) return error.Json;
         const line = self.next() orelse return .null;
@@ -64,7 +64,7 @@ const Parser = struct {
             if (content.len == 0) {
                 self.at += 1;
             } else {
-                // A block may begin behind the dash; it goes on at the same column.
+                // A block may begin after the dash; it continues at the same column.
                 inner = indent + line.content.len - content.len;
                 self.lines[self.at] = .{ .indent = inner, .content = content };
             }
@@ -86,7 +86,7 @@ const Parser = struct {
                 try self.scalar(content)
             else if (self.next() != null and
                 self.next().?.indent == indent and self.next().?.isEntry())
-                // A sequence may stand as far out as its key.
+                // A sequence may have the same indent as its key.
                 try self.sequence(indent, depth + 1)
             else
                 try self.block(indent + 1, depth + 1);
@@ -117,7 +117,7 @@ const Parser = struct {
         );
         if (std.mem.findScalar(u8, "&*!|>%@`", word[0]) != null) return error.Json;
         if (std.mem.eql(u8, word, "~")) return .null;
-        // A version is no number; there are none with fractions in what is read here.
+        // 0.5.0 is a string; what is read here has no fractional numbers.
         if (std.mem.findScalar(u8, word, '.') != null) return .{ .string = word };
         return json.parse(self.arena, word) catch |err|
             if (err == error.Json) .{ .string = word } else err;
@@ -128,7 +128,7 @@ fn isQuoted(content: []const u8) bool {
     return content.len > 0 and (content[0] == '"' or content[0] == '\'');
 }
 
-/// Behind the closing quote.
+/// The position after the closing quote.
 fn quotedEnd(content: []const u8) error{Json}!usize {
     const quote = content[0];
     var at: usize = 1;
@@ -143,7 +143,7 @@ fn quotedEnd(content: []const u8) error{Json}!usize {
     return error.Json;
 }
 
-/// Where the colon behind a key stands; null where there is no key.
+/// The position of the colon after a key; null if there is no key.
 fn keyEnd(content: []const u8) error{Json}!?usize {
     const from = if (isQuoted(content)) try quotedEnd(content) else 0;
     if (content[0] == '[' or content[0] == '{') return null;

@@ -34,11 +34,11 @@ const Environment = @import("../cli/environment.zig").Environment;
 const Options = @import("../cli/options.zig").Options;
 const Ids = @import("../namespaces/userns.zig").Ids;
 
-/// What the child cannot know when it is made.
+/// What is not known yet when the child is made.
 pub const Prepared = extern struct { ids: Ids, rootfs: rootfs.Kind };
 
-/// How the runtime and the app's process talk until that is the app: the root file system is there,
-/// and our working directory in it; the app's terminal; what is executed, and why it was not.
+/// The socket between the runtime and the app's process until that is the app: that the root file
+/// system is mounted, what is executed, and why that failed.
 pub const Lifeline = struct {
     ours: sys.fd_t,
     theirs: sys.fd_t,
@@ -66,11 +66,11 @@ pub const Container = struct {
     host_access: apply_options.HostAccess,
     /// Null where all system calls are allowed.
     filter: ?Program,
-    /// Directories that the image wants to be there (its volumes).
+    /// Directories that must exist (the image's volumes).
     wanted: []const []const u8,
-    /// Whether a small first process starts the app and reaps what it leaves.
+    /// Whether an init starts the app and reaps orphans (--init).
     init: bool,
-    /// Where the app may run: until it is executed all is bound to one processor.
+    /// The processors of the app; during the start all runs on one.
     caller_mask: Affinity,
     mounts: ?MountNamespace,
     /// The caller's, where there is one to keep from the app.
@@ -78,26 +78,26 @@ pub const Container = struct {
     lifeline: Lifeline,
     ids: Ids = .none,
     rootfs: rootfs.Kind = .directory,
-    /// The machine's files that every container is shown, where it has them.
+    /// Files of the machine that every container gets, if they exist.
     shown: []const sources.Volume = &.{},
     process: ChildProcess = undefined,
-    /// Whether we are of the caller's session still.
+    /// Whether we were forked late, in the caller's session.
     late: bool = false,
     /// Our own root directory, which no mount may cover.
     root: Identity = undefined,
-    /// The machine's root is still there, below ours: it cannot be unmounted.
+    /// The machine's root is still mounted below ours: it cannot be unmounted.
     covers_machine: bool = false,
 
-    /// What config.json wants, and what is enough where there are no cgroup namespaces.
+    /// The namespaces of config.json, and the same without a cgroup namespace.
     pub fn namespaces(self: *const Container) [2]u32 {
         const wants = &self.spec.linux;
         const pid = if (wants.hasNamespace("pid")) sys.CLONE.newpid else 0;
         return .{ pid | (if (wants.hasNamespace("cgroup")) sys.CLONE.newcgroup else 0), pid };
     }
 
-    /// The process that becomes the app is cloned from the watchdog, who was forked early and has
-    /// few pages and no threads: to copy a page for every write of a thread after the fork takes
-    /// longer than all of it.
+    /// The process that becomes the app is cloned by the watchdog, which was forked early and has
+    /// few pages and no threads: cloned by the runtime, every later write of its threads would copy
+    /// a page.
     pub fn role(self: *Container) watchdog.Role {
         return .{ .context = self, .run = runCloned };
     }
@@ -124,7 +124,7 @@ pub const Container = struct {
     fn run(self: *Container, process: ChildProcess) noreturn {
         self.process = process;
         sys.close(self.lifeline.ours);
-        // First thing: from here on nothing of us outlives the stub.
+        // First of all: from here on we do not outlive the runtime.
         self.dieWithRuntime() catch |err| fatal("tie the app to its runtime", err);
         self.separate() catch |err| fatal("leave the caller's process group", err);
         self.wait() catch |err| fatal("follow the runtime", err);
@@ -133,7 +133,7 @@ pub const Container = struct {
         self.setupProcess() catch |err| fatal("set up the app's process", err);
     }
 
-    /// Signals to our own process group (kill(2), pid 0) are no business of the caller's.
+    /// A signal to our own process group (kill(2), pid 0) must not reach the caller.
     fn separate(self: *const Container) !void {
         if (self.late) return sys.do(.setsid, .{});
         try sys.do(.setpgid, .{ 0, 0 });
@@ -144,19 +144,20 @@ pub const Container = struct {
         log.die("cannot {s}: {s}", .{ what, errno.text(err) });
     }
 
-    /// Until the stub has prepared the root file system, where our working directory then is.
+    /// Waits until the runtime has prepared the root file system, which is then our working
+    /// directory.
     fn wait(self: *Container) !void {
         var prepared: Prepared = undefined;
-        // Nothing: the stub is gone, and has said why.
+        // No message: the runtime has ended, and has said why.
         const got = try socket.receive(self.lifeline.theirs, std.mem.asBytes(&prepared), true);
         if (got.bytes.len != @sizeOf(Prepared)) sys.exit(log.failed);
         self.ids = prepared.ids;
         self.rootfs = prepared.rootfs;
-        // Not the caller's: what is made on the way to a mount is for the app's user to pass, too.
+        // Not the caller's: the app's user must be able to pass the directories that are made.
         _ = sys.raw(.umask, .{0o022});
     }
 
-    /// What was mounted becomes the root; the machine's stays our working directory.
+    /// The mounted root becomes our root; the machine's becomes our working directory.
     fn enter(self: *Container) !void {
         // A process that was forked late has its own already.
         const own_root = try self.process.ownRoot();
@@ -178,14 +179,15 @@ pub const Container = struct {
         const namespace = self.mounts orelse return error.PERM;
         namespace.pivotRoot() catch |err| {
             if (err != error.INVAL) return err;
-            // An initramfs cannot be pivoted away from: cover it, as switch_root(8) does.
+            // pivot_root(2) is refused on an initramfs: cover it, as switch_root(8) does.
             try namespace.mount(".", "/", null, sys.MS.move, null);
             try own_root.chroot();
             self.covers_machine = true;
         };
     }
 
-    /// That the root is what this run has made, whatever pivot_root(2) or chroot(2) said.
+    /// Checks that the root is the one that this run has made, whatever pivot_root(2) or chroot(2)
+    /// returned.
     fn checkRoot(self: *const Container, path: [*:0]const u8) !void {
         if (!(try Identity.of(path)).is(self.root))
             log.die("the container's root is not the image's: refusing to start the app", .{});
@@ -213,13 +215,12 @@ pub const Container = struct {
             if (!self.covers_machine) try namespace.unmountWorkingDirectory();
         }
         try sys.do(.chdir, .{"/"});
-        // A mount over the root would not be seen but here: through it `/..` leads to what is
-        // below.
+        // A mount over the root shows only here: `/..` would lead to what is below it.
         for ([_][:0]const u8{ "/", "/..", "/../.." }) |path| try self.checkRoot(path);
         log.debug("root is the container's", .{});
     }
 
-    /// The app's user may open it again.
+    /// Gives the terminal to the app's user, who may open it again.
     fn takeTerminal(self: *Container, own: *const Terminal) !void {
         if (self.ids != .single) sys.do(
             .fchown,
@@ -228,8 +229,8 @@ pub const Container = struct {
         try own.replaceStreams();
     }
 
-    /// No stream leads to a directory of the machine. A /dev/null of the machine's is the
-    /// container's from here on: what root's app does to its mode is done to nobody else's.
+    /// Refuses directories of the machine as standard streams, and replaces the machine's /dev/null
+    /// by the container's: root's app could change the mode of the machine's.
     fn checkStreams(_: *const Container) !void {
         for ([_]sys.fd_t{ 0, 1, 2 }) |fd| {
             const st = sys.stat(fd, "") catch continue;
@@ -277,7 +278,7 @@ pub const Container = struct {
         for (self.spec.linux.maskedPaths) |path| try mounts.mask(arena, namespace, path);
     }
 
-    /// Docker makes it when the image has not, as the app's user.
+    /// Makes the working directory if the image lacks it, owned by the app's user, as docker does.
     fn makeCwd(self: *Container) !void {
         const cwd = self.spec.process.cwd;
         const user = self.spec.process.user;
@@ -306,18 +307,19 @@ pub const Container = struct {
         if (process.noNewPrivileges) try credentials.noNewPrivileges();
         if (!self.host_access.unconfined)
             if (self.mounts != null) landlock.scope() else landlock.confine();
-        // A filter needs either no_new_privs or a privilege that is about to go.
+        // Installing a filter needs no_new_privs or a capability that is about to be dropped.
         if (!process.noNewPrivileges) self.filterCalls();
         credentials.setIds(process.user, self.ids) catch |err|
             log.die(
                 "cannot become user {d} and group {d}: {s}",
                 .{ process.user.uid, process.user.gid, errno.text(err) },
             );
-        // As the app's user, whose directory it may be.
+        // As the app's user: only they may be able to enter it.
         const cwd = try self.arena.dupeSentinel(u8, process.cwd, 0);
         sys.do(.chdir, .{cwd.ptr}) catch |err|
             log.die("cannot enter {s}: {s}", .{ cwd, errno.text(err) });
-        // getcwd(2) tells a directory outside of the root by a name without a slash in front.
+        // For a directory outside of the root getcwd(2) returns a path that does not start with a
+        // slash.
         var where: [std.posix.PATH_MAX]u8 = undefined;
         const inside = if (sys.call(.getcwd, .{ &where, where.len })) |_|
             where[0] == '/'
@@ -327,7 +329,7 @@ pub const Container = struct {
         try credentials.setCapabilities(process.capabilities, if (self.mounts == null and
             !self.host_access.unconfined) credentials.out_of_chroot else 0);
         if (process.noNewPrivileges) self.filterCalls();
-        // A change of ids makes the kernel forget it.
+        // A change of ids clears it.
         try self.dieWithRuntime();
         self.caller_mask.set();
         const path = try exec.locate(self.arena, self.args[0], &self.env);
@@ -342,9 +344,9 @@ pub const Container = struct {
         );
     }
 
-    /// Not the runtime's descriptors, and not those that the caller happened to have open: a
-    /// working directory or program of /proc/self/fd/N must not lead to the machine's files (as it
-    /// did in runc, CVE-2024-21626). Only the lifeline stays, as the first one, until the exec.
+    /// Closes the runtime's descriptors, and those that the caller had open: a working directory or
+    /// program of /proc/self/fd/N must not lead to the machine's files (as in runc,
+    /// CVE-2024-21626). Only the lifeline stays, as the first one, until the exec.
     fn closeDescriptors(self: *Container) !void {
         const first = exec.lifeline_fd;
         if (self.lifeline.theirs != first) {
@@ -367,8 +369,8 @@ pub const Container = struct {
         );
     }
 
-    /// SIGKILL when the runtime dies; if it died before that was in force, now. The app may take
-    /// that back, and then the watchdog ends it.
+    /// SIGKILL when the runtime dies, or now if it already has. The app may clear this; then the
+    /// watchdog kills it.
     fn dieWithRuntime(self: *const Container) !void {
         const set_pdeathsig = 1;
         const sigkill = 9;
@@ -376,7 +378,7 @@ pub const Container = struct {
         const hung_up = std.os.linux.POLL.HUP;
         var poll: std.os.linux.pollfd = .{ .fd = self.lifeline.theirs, .events = 0, .revents = 0 };
         var at_once: std.os.linux.timespec = .{ .sec = 0, .nsec = 0 };
-        // The kernel writes the time that was left back.
+        // The kernel writes the remaining time back.
         _ = try sys.call(.ppoll, .{ &poll, 1, &at_once, 0, 0 });
         if (poll.revents & hung_up != 0) sys.exit(log.failed);
     }

@@ -1,4 +1,4 @@
-//! What the app may do: resource limits, ids, capabilities (capabilities(7)), no_new_privs.
+//! The app's resource limits, ids, capabilities (capabilities(7)) and no_new_privs.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const errno = @import("../base/errno.zig");
@@ -9,7 +9,6 @@ const rlimits = @import("../config/rlimits.zig");
 const Ids = @import("../namespaces/userns.zig").Ids;
 
 const PR = struct {
-    const capbset_read = 23;
     const capbset_drop = 24;
     const set_keepcaps = 8;
     const set_no_new_privs = 38;
@@ -28,7 +27,7 @@ pub fn setLimits(limits: []const config.Rlimit) void {
         };
         var wanted = [2]u64{ limit.soft, limit.hard };
         if (sys.do(.prlimit64, .{ 0, number, &wanted, 0 })) |_| continue else |_| {}
-        // Without privilege a hard limit can only be lowered: come as near as is allowed.
+        // Without privilege a hard limit can only be lowered: use the nearest allowed value.
         var now: [2]u64 = undefined;
         sys.do(.prlimit64, .{ 0, number, 0, &now }) catch continue;
         wanted = .{ @min(limit.soft, now[1]), @min(limit.hard, now[1]) };
@@ -38,26 +37,26 @@ pub fn setLimits(limits: []const config.Rlimit) void {
 }
 
 pub fn setIds(user: config.User, ids: Ids) sys.Error!void {
-    // It would change nothing (setresuid(2)).
+    // -1 would change nothing (setresuid(2)).
     const none = std.math.maxInt(u32);
     if (user.uid == none or user.gid == none) return error.INVAL;
     // With a single id no other group exists, and setgroups is denied for good.
     if (ids != .single)
         try sys.do(.setgroups, .{ user.additionalGids.len, user.additionalGids.ptr });
     try sys.do(.setresgid, .{ user.gid, user.gid, user.gid });
-    // Capabilities are set by `setCapabilities`, not lost on the way there.
+    // Keeps the capabilities for `setCapabilities`.
     try sys.do(.prctl, .{ PR.set_keepcaps, 1, 0, 0, 0 });
     try sys.do(.setresuid, .{ user.uid, user.uid, user.uid });
 }
 
-/// With these a root directory of chroot(2) alone is left, or the machine's devices are opened.
+/// With one of these a process can leave a chroot(2), or open the machine's devices.
 pub const out_of_chroot = capabilities.setOf(&.{
     "DAC_READ_SEARCH", "SYS_MODULE", "SYS_RAWIO",          "SYS_CHROOT", "SYS_PTRACE", "SYS_ADMIN",
     "MKNOD",           "BPF",        "CHECKPOINT_RESTORE",
 });
 
-/// Exactly what config.json says, but for the capabilities in `without`, as far as we have it
-/// ourselves; nothing when it says nothing.
+/// Sets exactly the capabilities of config.json, without those in `without`, as far as we have
+/// them; none if it has none.
 pub fn setCapabilities(wanted: ?config.Capabilities, without: u64) sys.Error!void {
     const sets = wanted orelse config.Capabilities{};
     const bounding = capabilities.setOf(sets.bounding) & ~without;

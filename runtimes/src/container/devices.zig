@@ -1,6 +1,7 @@
 //! /dev of the container: the six devices that every container has (the runtime specification's
-//! "default devices") and its links. They are the machine's, bound: a user namespace may not make
-//! device nodes, and on a mount where root's could be opened, all that its app makes could be, too.
+//! "default devices") and its links. They are the machine's, bound: in a user namespace no device
+//! node can be made, and on a mount where nodes made by root can be opened, so can those that
+//! root's app makes.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const errno = @import("../base/errno.zig");
@@ -30,7 +31,7 @@ const links = [_]struct { name: [:0]const u8, target: [:0]const u8 }{
     .{ .name = "ptmx", .target = "pts/ptmx" },
 };
 
-/// Of the image where nothing can be mounted: `namespace` is null then.
+/// `namespace` is null if nothing can be mounted: then nodes are made in the image's /dev.
 pub fn make(arena: std.mem.Allocator, namespace: ?MountNamespace, ids: Ids) !void {
     const dev = try path_in_root.resolve(arena, "/dev", .directory);
     for (devices) |device| makeOne(arena, dev, device, namespace, ids) catch |err|
@@ -42,7 +43,7 @@ pub fn make(arena: std.mem.Allocator, namespace: ?MountNamespace, ids: Ids) !voi
     }
 }
 
-/// The machine's other devices, and its directories of devices (--privileged).
+/// Binds the machine's other devices, and its directories of devices (--privileged).
 pub fn showAll(arena: std.mem.Allocator, namespace: MountNamespace) !void {
     var list: DirIterator = .{
         .fd = try sys.openat(sys.at_fdcwd, "dev", .{ .DIRECTORY = true, .CLOEXEC = true }, 0),
@@ -63,9 +64,9 @@ pub fn showAll(arena: std.mem.Allocator, namespace: MountNamespace) !void {
     }
 }
 
-/// The machine's node, bound; read-only, so that root's app cannot change its mode or owner, which
-/// keeps nobody from writing to the device. A node of our own would need a mount in which any
-/// device that the app makes can be opened.
+/// The machine's node, bound; read-only, so that root's app cannot change its mode or owner; the
+/// device can still be written. A node of our own would need a mount in which any device that the
+/// app makes can be opened.
 fn makeOne(
     arena: std.mem.Allocator,
     dev: [:0]const u8,
@@ -80,7 +81,7 @@ fn makeOne(
             .mknodat,
             .{ sys.at_fdcwd, path.ptr, char_device, device.major << 8 | device.minor },
         );
-        // The mode less the umask is not what is wanted.
+        // The umask must not apply.
         return sys.do(.fchmodat, .{ sys.at_fdcwd, path.ptr, 0o666 });
     };
     const target = if (makeFile(path)) |_|
@@ -91,11 +92,11 @@ fn makeOne(
     try namespace.mount(try text.alloc(arena, "dev/{s}", .{
         device.name,
     }), target, null, sys.MS.bind, null);
-    // In a user namespace of ours the machine's root is not there.
+    // In a user namespace of ours the app is not the machine's root.
     if (ids == .host or ids == .outer) try namespace.restrict(target, sys.MS.rdonly);
 }
 
-/// Where nothing stands yet, as on the /dev that was mounted just now.
+/// If there is nothing yet, as on the /dev that was just mounted.
 fn makeFile(path: [*:0]const u8) sys.Error!void {
     sys.close(try sys.openat(
         sys.at_fdcwd,

@@ -1,5 +1,5 @@
-//! Names of hosts: /etc/hosts, /etc/resolv.conf and /etc/hostname, which are the machine's as the
-//! network is, unless options say something else.
+//! /etc/hosts, /etc/resolv.conf and /etc/hostname: the machine's, like the network, unless options
+//! change them.
 const std = @import("std");
 const config = @import("../config/spec.zig");
 const log = @import("../base/log.zig");
@@ -9,10 +9,10 @@ const sys = @import("../base/syscalls.zig");
 const text = @import("../base/text.zig");
 const Options = @import("../cli/options.zig").Options;
 
-/// Lists of names that are not to be found have several megabytes.
+/// Lists that block advertisers have several megabytes.
 const table_max = 64 << 20;
 
-/// Files to be shown in the container. Made in the workspace where they are not the machine's own.
+/// The files for the container; those that are not the machine's are made in the workspace.
 pub fn make(
     arena: std.mem.Allocator,
     spec: *const config.Spec,
@@ -50,7 +50,7 @@ fn show(
     content: ?[]const u8,
 ) !void {
     if (content) |bytes| {
-        // Where nothing can be mounted this is the image's root, with all that may stand in it.
+        // If nothing can be mounted, this is the image's root, which may contain anything.
         const fd = try sys.openat(
             sys.at_fdcwd,
             own,
@@ -84,20 +84,20 @@ fn hostLines(
         if (err == error.FBIG) log.die("/etc/hosts is larger than {d} bytes", .{table_max});
         break :blk "127.0.0.1\tlocalhost\n";
     };
-    // As Debian names a machine that has no other address of its own.
+    // As Debian does for a machine without a fixed address.
     if (hostname) |name| out = try text.alloc(arena, "{s}127.0.1.1\t{s}\n", .{ out, name });
     for (hosts) |given| {
         const at = std.mem.findAny(u8, given, ":=") orelse
             log.die("--add-host {s}: write NAME:ADDRESS", .{given});
         const address = std.mem.trim(u8, given[at + 1 ..], "[]");
-        // With the machine's network the machine is on the loopback.
+        // On the machine's network the machine itself is the loopback address.
         const meant = if (std.mem.eql(u8, address, "host-gateway")) "127.0.0.1" else address;
         out = try text.alloc(arena, "{s}{s}\t{s}\n", .{ out, meant, given[0..at] });
     }
     return out;
 }
 
-/// In a network namespace of its own nothing is up, the loopback neither.
+/// In a new network namespace the loopback interface is down.
 pub fn raiseLoopback() void {
     const inet = 2;
     const datagram = 2;

@@ -10,7 +10,7 @@ const passwd = @import("../config/passwd.zig");
 const Options = @import("../cli/options.zig").Options;
 const Environment = @import("../cli/environment.zig").Environment;
 
-/// The image's words, then the caller's; a name alone takes the caller's value.
+/// The image's variables, then the options'; a name alone takes the caller's value.
 pub fn environment(
     arena: std.mem.Allocator,
     process: *const config.Process,
@@ -34,7 +34,7 @@ pub fn environment(
     };
     // Docker's order: files first, whatever the order they were given in.
     for (options.given) |given| if (given.flag == .env) try set(arena, &env, given.value, callers);
-    // The app's terminal is the caller's.
+    // The app's terminal is of the same type as the caller's.
     if (env.get("TERM") == null) if (callers.get("TERM")) |term| if (@import(
         "../process/terminal.zig",
     ).isTerminal(0)) try env.set(arena, "TERM", term);
@@ -58,7 +58,7 @@ pub fn setHome(arena: std.mem.Allocator, env: *Environment, uid: u32) !void {
     if (env.get("HOME") != null) return;
     const home = blk: {
         const path = path_in_root.resolve(arena, "/etc/passwd", .nothing) catch break :blk "/";
-        // A pipe of the image would keep us waiting.
+        // Reading a pipe of the image would block.
         if ((sys.stat(sys.at_fdcwd, path) catch break :blk "/").mode & 0o170000 != 0o100000)
             break :blk "/";
         const text = sys.readLarge(sys.at_fdcwd, path, 1 << 20) catch break :blk "/";
@@ -67,7 +67,7 @@ pub fn setHome(arena: std.mem.Allocator, env: *Environment, uid: u32) !void {
     try env.set(arena, "HOME", home);
 }
 
-/// The app's file, in the container. What can be told of it beforehand is told here.
+/// The app's file, in the container. Errors that can be seen before the exec are reported here.
 pub fn locate(arena: std.mem.Allocator, name: []const u8, env: *const Environment) ![:0]const u8 {
     if (name.len == 0) log.dieWith(exit_status.not_found, "the command is an empty word", .{});
     if (std.mem.findScalar(u8, name, '/') == null) return env.findProgram(arena, name) orelse
@@ -87,10 +87,10 @@ pub fn locate(arena: std.mem.Allocator, name: []const u8, env: *const Environmen
     return path;
 }
 
-/// Becomes the app, by way of the launcher; or of itself where an emulator runs us, which executes
-/// no file without a name. `lifeline` leads to the runtime, which is waited for where it has a
-/// terminal to prepare: a key may be pressed at any time. Calls that every filter allows are made
-/// from here on.
+/// Executes the app through the launcher; directly under an emulator, which cannot execute a file
+/// without a name. `lifeline` leads to the runtime. With `waits`, waits until the runtime has
+/// prepared its terminal, for a key may be pressed at any time. From here on only calls are made
+/// that every filter allows.
 pub fn start(
     arena: std.mem.Allocator,
     path: [:0]const u8,
@@ -137,7 +137,7 @@ fn launch(
     if (sys.do(.execveat, .{ launcher_fd, "", argv, env, empty_path })) |_| {} else |err| {
         if (err != error.PERM and err != error.NOSYS) return err;
     }
-    // A filter of the caller's may know execve(2) only.
+    // A filter of the caller's may allow execve(2) only.
     var name: [32:0]u8 = undefined;
     try sys.do(.execve, .{ sys.fdPath(&name, launcher_fd), argv, env });
     return error.NOEXEC;
@@ -147,8 +147,8 @@ fn launch(
 pub const lifeline_fd = 3;
 const launcher_fd = 4;
 
-/// A copy of the launcher in memory that nobody can change (memfd_create(2)); where memory may not
-/// be executed (sysctl vm.memfd_noexec), in a file without a name on a mount of ours.
+/// Puts the launcher into a sealed memfd (memfd_create(2)); where memfds may not be executed
+/// (sysctl vm.memfd_noexec), into an unnamed file on a mount of ours.
 pub fn prepareLauncher() !void {
     const allow_sealing = 2;
     const executable = 0x10;
@@ -179,7 +179,7 @@ fn onDevices() !sys.fd_t {
     const written = try sys.openat(sys.at_fdcwd, "/dev", flags, 0o555);
     defer sys.close(written);
     try fill(written);
-    // What is open for writing cannot be executed.
+    // A file that is open for writing cannot be executed.
     flags = .{ .CLOEXEC = true };
     var path: [32:0]u8 = undefined;
     return sys.openat(sys.at_fdcwd, sys.fdPath(&path, written), flags, 0);
@@ -196,7 +196,7 @@ fn placeLauncher(fd: sys.fd_t) !void {
 
 const launcher = @import("build_options").launcher;
 
-/// Not on PATH, or there but not to be run.
+/// Not on PATH, or not executable.
 fn missing(arena: std.mem.Allocator, name: []const u8, env: *const Environment) noreturn {
     var dirs = std.mem.splitScalar(u8, env.path(), ':');
     while (dirs.next()) |dir| {

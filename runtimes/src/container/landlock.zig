@@ -1,4 +1,4 @@
-//! What the kernel keeps the app from although no namespace does (landlock(7)).
+//! Restrictions that namespaces do not give (landlock(7)).
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const errno = @import("../base/errno.zig");

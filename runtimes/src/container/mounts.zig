@@ -14,8 +14,8 @@ const restrictions = @import("../namespaces/mount_namespace.zig").restrictions;
 const Ids = @import("../namespaces/userns.zig").Ids;
 const MS = sys.MS;
 
-/// Where something is to be mounted. A mount on the root would not be seen, but for `/..`, which
-/// would lead through it to what is below: the machine.
+/// The target of a mount. A mount on the root would hide nothing, but `/..` would lead to what is
+/// below it: the machine.
 fn targetOf(
     arena: std.mem.Allocator,
     destination: []const u8,
@@ -27,8 +27,8 @@ fn targetOf(
     return path;
 }
 
-/// The same for what a caller or an image names. What is mounted in /proc could have the runtime
-/// write its own settings to another file (CVE-2019-16884, CVE-2019-19921).
+/// The same for targets that a caller or an image names: a mount in /proc could make the runtime
+/// write its settings to another file (CVE-2019-16884, CVE-2019-19921).
 fn freeTarget(
     arena: std.mem.Allocator,
     destination: []const u8,
@@ -41,7 +41,7 @@ fn freeTarget(
     log.die("cannot mount on {s}: it is in /proc, or leads there", .{destination});
 }
 
-/// Those that show numbers only, and that runc lets be covered (lxcfs does that).
+/// Files that only show numbers; runc allows mounts on them, too (for lxcfs).
 const proc_files = [_][]const u8{
     "/cpuinfo",  "/diskstats", "/meminfo", "/stat", "/swaps", "/uptime", "/loadavg",
     "/slabinfo",
@@ -57,19 +57,19 @@ pub fn bind(
     const path = try freeTarget(arena, destination, if (source.directory) .directory else .file);
     var buf: [32:0]u8 = undefined;
     try namespace.mount(source.machinePath(&buf), path, null, MS.bind | MS.rec, null);
-    // A file holds no devices.
+    // nodev has no meaning for a file.
     const without = (flags & restrictions) | if (source.directory) @as(usize, MS.nodev) else 0;
     if (without != 0) try namespace.restrict(path, without);
 }
 
-/// Where nothing can be mounted: the file's content, as it is now.
+/// If nothing can be mounted: copies the file's present content.
 pub fn copy(arena: std.mem.Allocator, source: Source, destination: []const u8) !void {
     if (try sys.fdMode(source.fd) & 0o170000 != 0o100000) return error.INVAL;
     const target = try path_in_root.resolve(arena, destination, .file);
     var buf: [32:0]u8 = undefined;
     const from = try sys.openat(sys.at_fdcwd, source.machinePath(&buf), .{ .CLOEXEC = true }, 0);
     defer sys.close(from);
-    // In place of what the image has there, which may be a pipe or a device.
+    // Replaces what the image has there, which may be a pipe or a device.
     try sys.do(.unlinkat, .{ sys.at_fdcwd, target.ptr, 0 });
     const fd = try sys.openat(
         sys.at_fdcwd,
@@ -91,7 +91,7 @@ fn copyAll(from: sys.fd_t, to: sys.fd_t) sys.Error!void {
     }
 }
 
-/// What is mounted anew, by its name: nothing that could read a device or change the machine.
+/// File systems that may be mounted: none that reads a device or changes the machine.
 const kinds = [_][]const u8{ "proc", "sysfs", "tmpfs", "devpts", "mqueue" };
 
 /// Makes the mounts that config.json lists.
@@ -100,7 +100,7 @@ pub const Maker = struct {
     namespace: MountNamespace,
     ids: Ids,
     cgroup_namespace: bool,
-    /// One that is there already, with the app's terminal on it.
+    /// An instance that has the app's terminal.
     devpts: ?sys.fd_t,
 
     pub fn make(self: *const Maker, mount: config.Mount, source: ?Source) !void {
@@ -153,12 +153,12 @@ pub const Maker = struct {
         options: mount_options.Parsed,
         err: anyerror,
     ) !void {
-        // A user namespace that lacks an id (devpts' group 5), or a kernel that lacks an option.
+        // The user namespace lacks an id (devpts' group 5), or the kernel an option.
         if (err == error.INVAL) if (try withoutIds(self.arena, options.data)) |data|
             return self.mountNew(kind, path, .{ .flags = options.flags, .data = data });
         const refused = err == error.PERM or err == error.ACCES;
-        // A fresh sysfs belongs to a network namespace of its own, a fresh proc is refused where
-        // an outer container masks parts of its own: show the machine's.
+        // A new sysfs needs a network namespace of our own, and a new proc is refused if an outer
+        // container masks parts of its own: bind the machine's.
         if (refused and isOneOf(kind, &.{ "sysfs", "proc" })) {
             const own: [*:0]const u8 = if (kind[0] == 's') "sys" else "proc";
             try self.namespace.mount(own, path, null, MS.bind | MS.rec, null);
@@ -167,7 +167,7 @@ pub const Maker = struct {
                 MS.nodev | if (kind[0] == 's') @as(usize, MS.rdonly) else 0,
             );
         }
-        // Kernels are built without it, and few programs ask.
+        // Some kernels lack it, and few programs use it.
         if (isOneOf(kind, &.{"mqueue"})) return log.debug("no mqueue: {s}", .{errno.text(err)});
         if (self.ids != .host and err == error.ACCES)
             @import("../namespaces/userns.zig").explainAppArmor();
@@ -175,7 +175,7 @@ pub const Maker = struct {
     }
 };
 
-/// Devices are opened where they were bound, and not where an app could make them.
+/// Device nodes that the app makes cannot be opened.
 fn flagsOf(kind: []const u8, options: mount_options.Parsed) usize {
     return options.flags | if (isOneOf(kind, &.{"tmpfs"})) @as(usize, MS.nodev) else 0;
 }
@@ -185,8 +185,8 @@ fn isOneOf(word: []const u8, list: []const []const u8) bool {
     return false;
 }
 
-/// The kernel's own file systems stand where they are named, and not where a link of the image
-/// leads: what is masked in /proc and /sys would be masked elsewhere (CVE-2019-19921).
+/// The kernel's file systems are mounted at their own paths, not where a link of the image leads:
+/// the masks of /proc and /sys would miss them (CVE-2019-19921).
 fn kernelTarget(arena: std.mem.Allocator, kind: []const u8, destination: []const u8) ![:0]const u8 {
     if (std.mem.eql(u8, kind, "tmpfs")) return freeTarget(arena, destination, .directory);
     const path = try targetOf(arena, destination, .directory);
@@ -209,8 +209,8 @@ fn withoutIds(arena: std.mem.Allocator, data: []const u8) !?[:0]const u8 {
     return if (out.len == data.len) null else out;
 }
 
-/// With a cgroup namespace the container's own view, where the machine has cgroup v2 and lets us;
-/// else what the machine shows, which /sys may have brought already.
+/// With a cgroup namespace, a mount of cgroup v2 if that is allowed; else the machine's, read-only,
+/// which /sys may contain already.
 fn mountCgroup(
     arena: std.mem.Allocator,
     namespace: MountNamespace,
@@ -229,8 +229,8 @@ fn mountCgroup(
     try namespace.restrict(path, MS.rdonly | MS.nodev);
 }
 
-/// Hidden from the app: a directory under an empty one, a file under /dev/null of the machine, for
-/// the image's could be anything (CVE-2025-31133).
+/// Masks a path: a directory with an empty one, a file with the machine's /dev/null, for the
+/// image's could be anything (CVE-2025-31133).
 pub fn mask(arena: std.mem.Allocator, namespace: MountNamespace, destination: []const u8) !void {
     const st = present(arena, destination) orelse return;
     const path = targetOf(arena, destination, .nothing) catch return;
@@ -249,7 +249,7 @@ pub fn protect(arena: std.mem.Allocator, namespace: MountNamespace, destination:
     try namespace.restrict(path, MS.rdonly);
 }
 
-/// Most kernels lack some of what is masked, which one look tells.
+/// Most kernels lack some of the masked paths.
 fn present(arena: std.mem.Allocator, path: []const u8) ?std.os.linux.Statx {
     const name = arena.dupeSentinel(u8, path, 0) catch return null;
     return sys.stat(sys.at_fdcwd, name) catch null;

@@ -1,12 +1,12 @@
-//! Paths inside the container's root, resolved by hand: a symbolic link of the image leads to
-//! where its text leads inside the root, never out of it, and never through the magic links of
-//! /proc. What is missing can be made. Nothing of the image runs yet, so nothing changes under us.
+//! Paths inside the container's root, resolved by hand: a symbolic link of the image leads to where
+//! its text leads inside the root, never out of it, and never through the magic links of /proc.
+//! Missing files can be made. No program of the image runs yet, so nothing changes meanwhile.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 
 pub const Make = enum { nothing, directory, file };
 
-/// The kernel's own bound.
+/// The kernel's limit.
 const links_max = 40;
 
 /// The same path without symbolic links. The root directory is the container's.

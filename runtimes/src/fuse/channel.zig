@@ -1,16 +1,16 @@
-//! One open /dev/fuse: takes a request, sends its answer.
+//! One open /dev/fuse: receives requests, sends replies.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const log = @import("../base/log.zig");
 const protocol = @import("protocol.zig");
 
-/// Never answered short, for the kernel would take that as the end of the file. It reads no more
-/// than this ahead either.
+/// Bytes of a READ. A short reply would mean the end of the file. The kernel's readahead is limited
+/// to this, too.
 pub const read_max = 128 << 10;
 
 pub const Channel = struct {
     device: sys.fd_t,
-    /// A request (FUSE_MIN_READ_BUFFER: the kernel insists on room for one) and a small answer.
+    /// Buffers for a request (at least FUSE_MIN_READ_BUFFER) and for a small reply.
     request_buffer: []align(4096) u8,
     answer: []u8,
     /// A page, for holes of files.
@@ -41,11 +41,11 @@ pub const Channel = struct {
         sys.release(self.request_buffer.ptr[0..memory_len]);
     }
 
-    /// Leaves the calling thread no files but this device, `others`, and the log where one is
-    /// written. What else it held would be open as long as the mount: the app's standard streams,
-    /// and other threads' devices. Should the runtime be killed while a thread waits for pages that
-    /// a request has locked, the device of who answers it must be closed without that thread: that
-    /// is what ends the request, and with it the wait.
+    /// Gives the calling thread a descriptor table with only this device, `others`, and the log if
+    /// there is one. Other descriptors would stay open as long as the mount: the app's standard
+    /// streams, and other threads' devices. If the runtime is killed while a thread waits for pages
+    /// that a request has locked, the device of the thread that replies must be closed although
+    /// this one still waits: that aborts the request, and so ends the wait.
     pub fn isolateFdTable(self: *const Channel, others: [2]sys.fd_t) void {
         sys.do(.unshare, .{sys.CLONE.files}) catch return;
         sys.closeAllBut(
@@ -59,7 +59,7 @@ pub const Channel = struct {
                 .read,
                 .{ self.device, self.request_buffer.ptr, self.request_buffer.len },
             ) catch |err| switch (err) {
-                // A request that was interrupted before we took it.
+                // The request was interrupted before it was read.
                 error.INTR, error.NOENT, error.AGAIN => continue,
                 else => return err,
             };
@@ -80,7 +80,7 @@ pub const Channel = struct {
         self.sendParts(unique, &parts, payload.len);
     }
 
-    /// `parts[0]` is left free for the header.
+    /// `parts[0]` is for the header.
     pub fn sendParts(self: *Channel, unique: u64, parts: []std.posix.iovec_const, len: usize) void {
         const header: protocol.OutHeader = .{
             .len = @intCast(@sizeOf(protocol.OutHeader) + len),
@@ -88,13 +88,13 @@ pub const Channel = struct {
             .unique = unique,
         };
         parts[0] = .{ .base = @ptrCast(&header), .len = @sizeOf(protocol.OutHeader) };
-        // A failure means that nobody waits for the answer any more.
+        // An error means that the request was aborted.
         _ = sys.raw(.writev, .{ self.device, parts.ptr, parts.len });
     }
 
-    /// Puts a part of a file into the kernel's cache; false where it has no such file open or
-    /// remembered. Waits for pages that a pending request has locked: never to be called by a
-    /// thread that requests wait for.
+    /// Pushes a part of a file into the kernel's page cache; false if the kernel has no such inode.
+    /// Waits for pages that a pending request has locked: a thread that replies to requests must
+    /// not call this.
     pub fn store(self: *const Channel, nodeid: u64, offset: u64, content: []const u8) bool {
         const head: extern struct { out: protocol.OutHeader, store: protocol.StoreOut } = .{
             .out = .{

@@ -1,4 +1,4 @@
-//! Node ids: references to inodes, moved up to leave 1 to the root (FUSE_ROOT_ID).
+//! FUSE node ids: references to inodes, shifted so that 1 is free for the root (FUSE_ROOT_ID).
 const root_id = @import("protocol.zig").root_id;
 const Reference = @import("../squashfs/inode.zig").Reference;
 
@@ -8,7 +8,7 @@ pub fn of(reference_: Reference) u64 {
     return reference_ + first;
 }
 
-/// Null for the root, which is not found by its id, and for what is no id.
+/// Null for the root, and for a number that is no node id.
 pub fn reference(nodeid: u64) ?Reference {
     return if (nodeid < first) null else nodeid - first;
 }

@@ -1,8 +1,8 @@
-//! Who reads directory listings. Places that readers will come back to: a listing can only be
-//! walked from its start, and without these a huge directory would be walked anew for every
-//! bufferful. And whether they want more than names: with its attributes, every file of a listing
-//! becomes an inode in the kernel, which takes longer than all the rest; without them, those who
-//! want them ask for each.
+//! State of directory listings. Positions at which readers will continue: a listing can only be
+//! parsed from its start, and without these a huge directory would be parsed anew for every buffer.
+//! And whether READDIRPLUS sends attributes: with them, the kernel makes an inode of every file,
+//! which takes longer than all the rest; without them, readers that want attributes send a LOOKUP
+//! for each.
 const std = @import("std");
 const futex = @import("../base/futex.zig");
 const Iterator = @import("../squashfs/directory.zig").Iterator;
@@ -11,15 +11,15 @@ pub const ReaddirCache = struct {
     mutex: futex.Mutex = .{},
     places: [16]Place = @splat(.{}),
     next: usize = 0,
-    /// Directories whose files have been listed by name only.
+    /// Directories whose files were listed without attributes.
     names_only: [4]u64 = @splat(0),
     names_only_next: usize = 0,
     asked: u32 = 0,
-    /// Directories that are listed for the sake of the attributes.
+    /// Directories that are listed with attributes.
     readdirplus: [4]u64 = @splat(0),
     readdirplus_next: usize = 0,
 
-    /// Names that are asked for after a listing, until attributes come with it.
+    /// LOOKUPs after listings without attributes, until listings have them.
     const asked_max = 8;
 
     const Place = struct { nodeid: u64 = 0, iterator: Iterator = undefined };
@@ -31,7 +31,7 @@ pub const ReaddirCache = struct {
         self.next = (self.next + 1) % self.places.len;
     }
 
-    /// Whether files are to be listed with their attributes.
+    /// Whether a listing should have attributes.
     pub fn wantsReaddirplus(self: *ReaddirCache, nodeid: u64) bool {
         self.mutex.lock();
         defer self.mutex.unlock();
@@ -42,8 +42,7 @@ pub const ReaddirCache = struct {
         return false;
     }
 
-    /// ReaddirCache of this directory are to come with attributes, until some others are
-    /// readdirplus so.
+    /// Listings of this directory get attributes, until a few others were asked for.
     pub fn wantReaddirplus(self: *ReaddirCache, nodeid: u64) void {
         self.mutex.lock();
         defer self.mutex.unlock();
@@ -51,7 +50,7 @@ pub const ReaddirCache = struct {
         self.readdirplus_next = (self.readdirplus_next + 1) % self.readdirplus.len;
     }
 
-    /// A file was found by name.
+    /// After a LOOKUP that found a file.
     pub fn lookedUp(self: *ReaddirCache, nodeid: u64) void {
         self.mutex.lock();
         defer self.mutex.unlock();

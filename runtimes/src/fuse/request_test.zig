@@ -1,5 +1,5 @@
-//! Requests as no kernel would send them, on whole and on damaged images: each is answered once,
-//! and with no more than was asked for. A socket stands for /dev/fuse.
+//! Requests that no kernel would send, on valid and damaged images: each gets one reply, not larger
+//! than was asked for. A socket takes the place of /dev/fuse.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const fuzzing = @import("../base/fuzzing.zig");
@@ -67,7 +67,7 @@ pub const Mount = struct {
         self.handler.channel.deinit();
     }
 
-    /// The answer's error and its body; null for requests that get none.
+    /// The reply's error and body; null for requests that get none.
     pub fn ask(self: *Mount, opcode: protocol.Opcode, nodeid: u64, body: []const u8) !?Answer {
         const header: protocol.InHeader = .{
             .len = @intCast(@sizeOf(protocol.InHeader) + body.len),
@@ -113,7 +113,7 @@ pub const Mount = struct {
         return self.ask(.read, nodeid, std.mem.asBytes(&in));
     }
 
-    /// What works prefetcher does so, and is heard by nobody.
+    /// Runs all prefetch jobs and drops what they send.
     pub fn prefetchAll(self: *Mount) !void {
         while (self.prefetcher.step(self.handler.decoder)) {}
         const dont_wait = 0x40;
@@ -230,10 +230,10 @@ test "requests of all kinds, on whole and damaged images" {
     }
 }
 
-test "a corrupt block is an error for its reader, and for nobody else" {
+test "a corrupt block is an error for its readers only" {
     var buf: [16384]u8 = undefined;
     const whole = mutation.example(&buf);
-    // The block's size word, with its mark "stored as it is" taken away: its content is no zstd.
+    // The block's size word without its bit "stored as it is": its content is not zstd.
     const word = std.mem.find(u8, whole, &.{ 0, 0x10, 0, 1 }).?;
     whole[word + 3] = 0;
     const file = try File.init();

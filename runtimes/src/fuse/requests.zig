@@ -1,4 +1,4 @@
-//! What each request is answered with.
+//! The reply to each request.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const protocol = @import("protocol.zig");
@@ -25,8 +25,8 @@ const page = 4096;
 /// A kind of directory entries.
 const directory = @backingInt(squashfs.inode.Kind.directory);
 
-/// The ids that every file is reported with when only one of each is mapped: what the kernel
-/// cannot map it cannot copy up.
+/// The owner of all files where only one id is mapped: overlayfs cannot copy up a file whose owner
+/// is not mapped.
 pub const Owner = struct { uid: u32, gid: u32 };
 
 pub const RequestHandler = struct {
@@ -80,7 +80,7 @@ pub const RequestHandler = struct {
             .statfs => self.statfs(unique),
             .getxattr => try self.getxattr(request),
             .listxattr => try self.listxattr(request),
-            // Nobody waits for an answer to these.
+            // These get no reply.
             .forget, .batch_forget => {},
             .setattr,
             .symlink,
@@ -110,8 +110,8 @@ pub const RequestHandler = struct {
         const in = try body(protocol.InitIn, request);
         if (in.major != protocol.major) return error.INVAL;
         const flag = protocol.flag;
-        // Not async_read: a request that nobody waits for keeps its pages locked when all are
-        // killed (prefetcher.zig), and working prefetcher makes up for it.
+        // Not async_read: an asynchronous request keeps its pages locked when all processes are
+        // killed (channel.zig), and prefetching makes up for it.
         const wanted = flag.readdirplus | flag.readdirplus_auto | flag.no_open_support |
             flag.parallel_dirops | flag.max_pages | flag.cache_symlinks | flag.no_opendir_support;
         const out: protocol.InitOut = .{
@@ -170,14 +170,14 @@ pub const RequestHandler = struct {
         if (dir.kind != .directory) return error.NOTDIR;
         const found = try squashfs.directory.lookup(self.reader, self.decoder, &dir, name);
         if (found) |f| if (f.kind != directory) self.readdir_cache.lookedUp(request.header.nodeid);
-        // Node 0 with a time: the kernel remembers that there is no such name.
+        // Node 0 with a timeout: the kernel caches that there is no such name.
         const out: protocol.EntryOut = if (found) |f| try self.entry(f.reference) else .{
             .nodeid = 0,
             .entry_valid = forever,
             .attr_valid = forever,
             .attr = std.mem.zeroes(protocol.Attr),
         };
-        // Before the answer: his next name may be found by another thread.
+        // Before the reply: another thread may handle the next LOOKUP.
         if (found) |f| self.prefetcher.named(try self.referenceOf(request.header.nodeid), f);
         self.channel.send(request.header.unique, std.mem.asBytes(&out));
     }
@@ -190,14 +190,14 @@ pub const RequestHandler = struct {
         const end = @min(inode.size, in.offset +| @min(in.size, read_max));
         if (in.offset >= end) return self.channel.send(request.header.unique, "");
 
-        // Holes are sent as pages of zeros, blocks are at least as large.
+        // Holes are sent as pages of zeros; blocks are at least as large.
         var parts: [read_max / page + 3]std.posix.iovec_const = undefined;
         var slots: [read_max / page + 2]*squashfs.Slot = undefined;
         var part_count: usize = 1;
         var slot_count: usize = 0;
         var unfinished: ?Unfinished = null;
         defer {
-            // The rest of a block is decoded when the answer is on its way.
+            // The rest of a block is decoded after the reply was sent.
             if (unfinished) |block| self.finish(block);
             for (slots[0..slot_count]) |slot| self.reader.blocks.release(slot);
         }
@@ -244,10 +244,10 @@ pub const RequestHandler = struct {
         self.prefetcher.touched(ref, &inode, in.offset, at);
     }
 
-    /// A block of which the answer has what it needs.
+    /// A block that is decoded only as far as the reply needs it.
     const Unfinished = struct {
         slot: *squashfs.Slot,
-        /// The rest of it is other files', which nobody seems to want.
+        /// The rest of it belongs to other files, which are not being read.
         alone: bool,
     };
 
@@ -266,8 +266,8 @@ pub const RequestHandler = struct {
         const size = @min(in.size, self.channel.answer.len);
         var out: std.ArrayList(u8) = .initBuffer(self.channel.answer[0..size]);
 
-        // Offsets: 1 behind ".", 2 behind "..", else the position in the listing, which is
-        // never as small as that.
+        // Offsets: 1 after ".", 2 after "..", else the position in the listing, which is always
+        // larger.
         const dots = [_]struct { name: []const u8, ino: u32 }{
             .{ .name = ".", .ino = dir.number },
             .{ .name = "..", .ino = dir.body.directory.parent },
@@ -296,8 +296,9 @@ pub const RequestHandler = struct {
                 .name_len = @intCast(found.name.len),
                 .kind = if (found.kind < kinds.len) kinds[found.kind] else 0,
             };
-            // Node 0: the kernel takes the name, and asks for the rest. Who walks through a tree
-            // wants its directories; and a broken inode costs its own entry its attributes only.
+            // Node 0: the kernel takes the name and sends a LOOKUP if it needs more. Directories
+            // always have attributes: programs that walk a tree need them. An entry with a damaged
+            // inode is listed without attributes.
             var full = std.mem.zeroes(protocol.EntryOut);
             if (thorough or plus and found.kind == directory)
                 full = self.entry(found.reference) catch full;
@@ -354,7 +355,7 @@ pub const RequestHandler = struct {
     }
 
     fn getxattr(self: *RequestHandler, request: Channel.Request) !void {
-        // The kernel asks once and never again.
+        // After ENOSYS the kernel sends no GETXATTR again.
         if (self.reader.superblock.xattr_table == squashfs.Superblock.absent) return error.NOSYS;
         const in = try body(protocol.GetxattrIn, request);
         const name = std.mem.sliceTo(request.body[@sizeOf(protocol.GetxattrIn)..], 0);
@@ -386,7 +387,7 @@ pub const RequestHandler = struct {
         self.sendSized(request.header.unique, in.size, len);
     }
 
-    /// A request of size 0 asks how much there is.
+    /// A request of size 0 asks for the length.
     fn sendSized(self: *RequestHandler, unique: u64, size: u32, len: usize) void {
         if (size != 0) return self.channel.send(unique, self.channel.answer[0..len]);
         const out: protocol.GetxattrOut = .{ .size = @intCast(len) };

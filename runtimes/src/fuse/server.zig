@@ -1,6 +1,6 @@
 //! The FUSE server: threads that take requests from /dev/fuse and answer them from a squashfs
-//! image. Nothing is ever written, so every answer may be kept by the kernel for ever; nothing is
-//! allocated to give one.
+//! image. The image is read-only, so the kernel may cache every reply for ever. Replies need no
+//! allocation.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const errno = @import("../base/errno.zig");
@@ -26,8 +26,8 @@ pub const Server = struct {
     device: sys.fd_t = -1,
     /// Of the mount.
     root: sys.fd_t = -1,
-    /// Where threads may run when the app has started; until then they are bound, as who starts
-    /// them is.
+    /// The processors for threads once the app has started; until then they share one, as the
+    /// thread that starts them.
     caller_mask: Affinity,
     startup_state: *startup.State,
     quiesce: *Quiesce,
@@ -37,8 +37,7 @@ pub const Server = struct {
     readdir_cache: ReaddirCache = .{},
     prefetcher: Prefetcher = undefined,
 
-    /// Answers the kernel's greeting, then serves from `count` threads, while one less, but one at
-    /// least, works prefetcher.
+    /// Replies to INIT, then serves with `count` threads; one less, but at least one, prefetch.
     pub fn start(self: *Server, count: usize) !void {
         self.trackServerFd(self.device);
         self.trackServerFd(self.root);
@@ -53,8 +52,8 @@ pub const Server = struct {
                 .reader = self.reader,
                 .readdir_cache = &self.readdir_cache,
                 .root = self.root,
-                // Who waits for the mount must not hold the device of whoever is to answer
-                // (channel.zig).
+                // A thread that waits for the mount must not hold the device of the thread that
+                // replies (channel.zig).
                 .given_up = device == self.device or
                     self.reader.superblock.export_table == Superblock.absent,
             },
@@ -68,14 +67,14 @@ pub const Server = struct {
             serveLater,
             .{ try self.handler(try self.clone()), self.caller_mask, self.startup_state },
         );
-        // This thread goes on to make requests of its own: see `closeServerFds`.
+        // This thread will send requests itself: see `closeServerFds`.
         try sys.do(.unshare, .{sys.CLONE.files});
         self.closeServerFds();
     }
 
-    /// For all that is not a server, this process's first thread and what it forks: as long as they
-    /// held the devices, the mount would outlive the servers, and a request of their own, made when
-    /// the runtime is killed, would wait for ever.
+    /// For the first thread and its children. If they held the devices open, the mount would
+    /// outlive the servers, and a request of theirs, sent when the runtime is killed, would wait
+    /// for ever.
     fn closeServerFds(self: *const Server) void {
         for (self.server_fds[0..self.server_fd_count]) |file| sys.close(file);
     }
@@ -100,7 +99,7 @@ pub const Server = struct {
         };
     }
 
-    /// A second queue of the same mount, so that threads do not share one lock.
+    /// Another queue of the same mount (FUSE_DEV_IOC_CLONE), so that threads do not share one lock.
     fn clone(self: *Server) !sys.fd_t {
         const fd = try sys.openat(
             sys.at_fdcwd,
@@ -117,8 +116,8 @@ pub const Server = struct {
         return fd;
     }
 
-    /// A program that starts makes one request after the other: two who take turns to answer are
-    /// woken up once more for each.
+    /// A program that starts sends one request after the other: two threads that take turns cost
+    /// one more wake-up for each.
     fn serveLater(worker: RequestHandler, caller_mask: Affinity, state: *startup.State) void {
         state.wait();
         serve(worker, caller_mask, state);
@@ -130,7 +129,7 @@ pub const Server = struct {
         own.channel.isolateFdTable(.{ own.reader.image.fd, own.reader.image.fd });
         while (true) {
             const opcode = own.serveOne() catch |err| {
-                // The mount is gone, and so is the work.
+                // The mount is gone.
                 if (err != error.NODEV) log.debug("fuse: {s}", .{errno.text(err)});
                 return;
             };

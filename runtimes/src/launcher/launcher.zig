@@ -1,10 +1,11 @@
-//! The last step of a start, as a program of its own that the runtime carries in itself: it
-//! executes the app, and with --init stays as the first process. An image may have its program
-//! executed by way of /proc/self/exe or look at /proc/1/exe: what it finds there is this, in memory
-//! and sealed, and never the executable on the machine's disk (CVE-2019-5736).
+//! The last step of a start, as a separate program that is embedded in the runtime: it executes the
+//! app, and with --init stays as process 1. An app that executes /proc/self/exe or opens
+//! /proc/1/exe finds this program, in a sealed memfd, and never the executable on the machine's
+//! disk (CVE-2019-5736).
 //!
-//! Its words: "x" or "i" (with a first process), the app's file, the app's own words. Descriptor 3
-//! leads to the runtime, which is told the error where the app cannot be executed; 4 is this file.
+//! Its arguments: "x" or "i" (with init), the path of the program, and the program's arguments.
+//! Descriptor 3 leads to the runtime, which gets the error if the app cannot be executed; 4 is this
+//! file.
 const std = @import("std");
 const linux = std.os.linux;
 
@@ -63,11 +64,11 @@ fn exit(status: usize) noreturn {
     unreachable;
 }
 
-/// Returns 0 in the child that executes the app, or an error where there can be none. The first
-/// process passes signals on, reaps what others leave behind, and ends when the app does.
+/// Returns 0 in the child that executes the app, or an error if fork failed. The init passes
+/// signals on, reaps orphans, and ends when the app does.
 fn stayFirst() usize {
     const set_mask = 2;
-    // But for those that report a fault of the process itself.
+    // Except those that report a fault of the process itself.
     const all: u64 = ~@as(u64, 1 << 3 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 30);
     var before: u64 = 0;
     _ = linux.syscall4(.rt_sigprocmask, set_mask, @intFromPtr(&all), @intFromPtr(&before), 8);
@@ -76,7 +77,7 @@ fn stayFirst() usize {
         _ = linux.syscall4(.rt_sigprocmask, set_mask, @intFromPtr(&before), 0, 8);
         return app;
     }
-    // What holds the app's streams open keeps their other ends from seeing it end.
+    // A process that holds the app's streams open keeps their readers from seeing the end.
     for (0..report + 1) |descriptor| _ = linux.syscall1(.close, descriptor);
     while (true) {
         var info: linux.siginfo_t = undefined;
@@ -91,7 +92,8 @@ fn stayFirst() usize {
         if (signal == sigchld) {
             reap(app);
         } else if (info.code <= 0) {
-            // What the kernel sent to the terminal's process group has reached the app.
+            // Signals of the terminal's keys have reached the app: the kernel sends them to its
+            // process group.
             _ = linux.syscall2(.kill, app, signal);
         }
     }

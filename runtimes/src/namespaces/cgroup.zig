@@ -1,5 +1,5 @@
-//! --memory, --cpus and --pids-limit: a control group of this run's own (cgroup v2), below the
-//! nearest one that is ours to divide. Where there is none, a note says how to get one.
+//! --memory, --cpus and --pids-limit: a control group for this run (cgroup v2), below the nearest
+//! one that is delegated to us. Without one, a note says how to get one.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const errno = @import("../base/errno.zig");
@@ -15,7 +15,7 @@ const prefix = "dockerc-";
 
 const Limit = struct { file: [:0]const u8, controller: []const u8, value: []const u8 };
 
-/// Entered before the namespaces are, so that the app sees it as the root of the hierarchy.
+/// Entered before the namespaces, so that the app sees it as the root of the hierarchy.
 pub const Group = struct {
     parent: sys.fd_t,
     name: [:0]const u8,
@@ -34,9 +34,9 @@ pub fn enter(arena: std.mem.Allocator, options: *const Options) !?Group {
     const limits = try wanted(arena, options);
     if (limits.len == 0) return null;
     return divide(arena, limits) catch |err| {
-        log.note("limits of memory, processors and processes are not in force, for no control " ++
-            "group here is yours to divide ({s}): " ++
-            "start this with: systemd-run --user --scope -p Delegate=yes FILE", .{errno.text(err)});
+        log.note("limits of memory, processors and processes are not in force: no control group " ++
+            "is delegated to you ({s}); start this with: " ++
+            "systemd-run --user --scope -p Delegate=yes FILE", .{errno.text(err)});
         return null;
     };
 }

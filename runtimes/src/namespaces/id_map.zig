@@ -15,7 +15,7 @@ pub fn writeSingle(
     gid: u32,
 ) !void {
     const cwd = sys.at_fdcwd;
-    // The kernel wants this before an ordinary user may map a group (user_namespaces(7)).
+    // Required before an ordinary user may map a group (user_namespaces(7)).
     try sys.writeFile(cwd, "/proc/self/setgroups", "deny");
     try sys.writeFile(cwd, "/proc/self/uid_map", try text.alloc(arena, "{d} {d} 1", .{
         inner_uid,
@@ -27,7 +27,7 @@ pub fn writeSingle(
     }));
 }
 
-/// What ids are in the user namespace that we were started in.
+/// The ids of the user namespace that we were started in.
 pub fn outer() ?Map {
     // The kernel takes 340 lines at most (user_namespaces(7)).
     var buf: [340 * 33 + 1]u8 = undefined;
@@ -35,7 +35,7 @@ pub fn outer() ?Map {
 }
 
 pub const Map = struct {
-    /// Of all ranges.
+    /// The ids of all ranges.
     count: u64,
 
     fn parse(lines: []const u8) ?Map {
@@ -54,7 +54,7 @@ pub const Map = struct {
     }
 };
 
-/// A child that stays outside of the user namespace to start the helpers, which are set-uid.
+/// A child process outside of the user namespace, which starts the set-uid helpers.
 pub const Mapper = struct {
     child: i32,
     start: sys.fd_t,
@@ -101,17 +101,17 @@ pub const Mapper = struct {
             return .{ .child = child, .start = pipe[1] };
         }
         sys.close(pipe[1]);
-        // Should the parent give up meanwhile, nothing of this is to be heard of.
+        // If the parent fails meanwhile, the helpers' messages are not wanted.
         if (!log.debugging) sys.closeStandard();
         var byte: [1]u8 = undefined;
-        // No byte: the parent is gone.
+        // No byte: the parent has ended.
         if ((sys.call(.read, .{ pipe[0], &byte, 1 }) catch 0) != 1) sys.exit(1);
         // Both at once: each takes longer to start than to write.
         for (programs, own, ranges) |program, id, range| {
             const first = try text.alloc(arena, "{d}", .{id});
             const start = try text.alloc(arena, "{d}", .{range.start});
             const count = try text.alloc(arena, "{d}", .{range.count});
-            // 0 is the caller, 1 and so on are the range.
+            // 0 is the caller; the range starts at 1.
             const argv = [_:null]?[*:0]const u8{
                 program, target, "0", first, "1", "1", start,
                 count,
@@ -127,7 +127,7 @@ pub const Mapper = struct {
     }
 
     pub fn begin(self: Mapper) void {
-        // Without a byte the child ends, and `finish` tells.
+        // Without a byte the child ends, and `finish` reports it.
         _ = sys.raw(.write, .{ self.start, "m", 1 });
         sys.close(self.start);
     }

@@ -1,7 +1,6 @@
 //! A mount namespace that this process has made for itself. Whatever mounts, unmounts or pivots
-//! takes a value of this type, and only a successful unshare(2) gives one: a start that was refused
-//! its own namespace cannot touch the mounts of the machine.
-const std = @import("std");
+//! takes a value of this type, and only a successful unshare(2) makes one: a start that was refused
+//! a namespace cannot change the machine's mounts.
 const sys = @import("../base/syscalls.zig");
 const MS = sys.MS;
 
@@ -58,18 +57,18 @@ pub const MountNamespace = struct {
         return sys.do(.mount, .{ source, target, fstype, flags, data });
     }
 
-    /// Mounts of ours must not spread to the machine, nor its to us.
+    /// Our mounts must not propagate to the machine, nor the machine's to us.
     pub fn makePrivate(self: MountNamespace) sys.Error!void {
         return self.mount(null, "/", null, MS.private | MS.rec, null);
     }
 
-    /// What an open file or directory is, shown at another place.
+    /// Binds an open file or directory to another path.
     pub fn bindFd(self: MountNamespace, fd: sys.fd_t, target: [*:0]const u8) sys.Error!void {
         var buf: [32:0]u8 = undefined;
         return self.mount(sys.fdPath(&buf, fd), target, null, MS.bind | MS.rec, null);
     }
 
-    /// Takes rights away from the whole tree at a mount point; `flags` as in mount(2), whose values
+    /// Restricts the whole tree at a mount point; `flags` as in mount(2), whose values
     /// mount_setattr(2) shares.
     pub fn restrict(self: MountNamespace, target: [*:0]const u8, flags: usize) sys.Error!void {
         const at_recursive = 0x8000;
@@ -82,8 +81,7 @@ pub const MountNamespace = struct {
             try self.mount(null, target, null, again | restrictions & ~@as(usize, MS.rdonly), null);
     }
 
-    /// What an open file or directory is, as a mount that stands nowhere (open_tree(2)), with
-    /// rights taken away.
+    /// A detached, restricted mount of an open file or directory (open_tree(2)).
     pub fn detached(_: MountNamespace, fd: sys.fd_t, flags: usize) sys.Error!sys.fd_t {
         const clone = 1;
         const cloexec: u32 = @bitCast(sys.O{ .CLOEXEC = true });
@@ -96,7 +94,7 @@ pub const MountNamespace = struct {
         return tree;
     }
 
-    /// A new instance of devpts that stands nowhere yet (fsopen(2)): `attach` puts it somewhere.
+    /// A new, detached instance of devpts (fsopen(2)), for `attach`.
     pub fn newDevpts(_: MountNamespace) sys.Error!sys.fd_t {
         const context = try newContext("devpts");
         defer sys.close(context);
@@ -171,5 +169,5 @@ pub const MountNamespace = struct {
     }
 };
 
-/// What a mount takes away, in mount(2) as in mount_setattr(2).
+/// Flags that restrict, the same in mount(2) and mount_setattr(2).
 pub const restrictions = MS.rdonly | MS.nosuid | MS.nodev | MS.noexec;

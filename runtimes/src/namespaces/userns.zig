@@ -1,6 +1,6 @@
-//! Namespaces and whose ids are in them. An ordinary user gets a user namespace, in which either
-//! one id is mapped (no helper needed) or a range of subordinate ids (newuidmap and newgidmap of
-//! package uidmap write that map); real root needs none.
+//! The namespaces of a run, and which ids exist in them. An ordinary user gets a user namespace, in
+//! which either one id is mapped (no helper needed) or a range of subordinate ids (by newuidmap and
+//! newgidmap of package uidmap); real root needs none.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const errno = @import("../base/errno.zig");
@@ -34,7 +34,7 @@ pub const Wanted = struct {
     optional: bool,
 };
 
-/// Whom the machine knows us as, and how far a user namespace of our own has come.
+/// The caller's ids on the machine, and the state of a user namespace of our own.
 pub const Caller = struct {
     uid: u32,
     gid: u32,
@@ -42,15 +42,15 @@ pub const Caller = struct {
     mapper: ?id_map.Mapper = null,
     missing: []const u8 = "",
 
-    /// An ordinary user needs a user namespace, whatever else is wanted: it is entered at once, for
-    /// the helpers that map a `range` of ids in it take longer than anything that can be done
-    /// without ids. Others may need one, which `enter` finds out.
+    /// An ordinary user always needs a user namespace. It is entered at once, for the helpers that
+    /// map a `range` of ids in it take longer than all that can be done meanwhile. Root may need
+    /// one, which `enter` finds out.
     pub fn begin(arena: std.mem.Allocator, environment: *const Environment, range: bool) Caller {
         var self: Caller = .{
             .uid = @intCast(sys.raw(.geteuid, .{})),
             .gid = @intCast(sys.raw(.getegid, .{})),
         };
-        // `enter` tries again, and says what is wrong.
+        // `enter` tries again, and reports the error.
         if (self.uid != 0) _ = self.enterUser(arena, environment, range, null) catch null;
         return self;
     }
@@ -80,7 +80,7 @@ pub const Caller = struct {
     }
 };
 
-/// Namespaces that are there, in which the ids may be mapped by and by.
+/// Namespaces that exist; their ids may still be in the making.
 pub const Entered = struct {
     ids: ?Ids = null,
     wanted: Wanted,
@@ -88,7 +88,7 @@ pub const Entered = struct {
     /// Null where we have no namespace at all.
     mounts: ?MountNamespace = null,
 
-    /// Waits for the ids. Nothing can be created before.
+    /// Waits until the ids are mapped. Nothing can be created before.
     pub fn settle(self: *const Entered, arena: std.mem.Allocator) Ids {
         if (self.ids) |ids| return ids;
         const caller = &self.caller;
@@ -126,7 +126,7 @@ pub fn enter(
         (if (wanted.network) CLONE.newnet else 0);
     var entered: Entered = .{ .wanted = wanted, .caller = caller };
     const outer = if (caller.uid == 0) id_map.outer() else null;
-    // An outer namespace that has one id only cannot give the image's user another.
+    // An outer namespace with one id cannot give the image's user another.
     const usable = if (outer) |map| map.isAll() or map.count > 1 or wanted.uid == 0 else false;
     if (usable) {
         if (MountNamespace.unshare(flags)) |mounts| {
@@ -161,7 +161,7 @@ fn enterOwn(
     return (try caller.enterUser(arena, environment, range, flags)).?;
 }
 
-/// To where we are, which changes nothing.
+/// Tries chroot(2) to the root that we have, which changes nothing.
 pub fn canChroot() bool {
     return if (sys.do(.chroot, .{"/"})) |_| true else |_| false;
 }
@@ -175,7 +175,7 @@ pub fn enterPlain(arena: std.mem.Allocator) !MountNamespace {
     return mounts;
 }
 
-/// Which setting forbids user namespaces, and what to type.
+/// Which setting forbids user namespaces, and the command that allows them.
 fn refused(err: sys.Error) noreturn {
     if (forbids("/proc/sys/user/max_user_namespaces", '0'))
         log.die("user namespaces are turned off (user.max_user_namespaces is 0): sudo sysctl " ++

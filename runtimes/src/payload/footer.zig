@@ -1,7 +1,6 @@
-//! The end of an executable says where its payload starts. Two generations are in the world:
-//! 16 bytes (u64 little-endian offset, flags with bit 0 `require_mapped_uids`, padding), and the
-//! first one's 8 bytes (u64 big-endian offset). Which of the two it is, is told by evidence: a
-//! superblock must stand at the offset.
+//! The end of an executable says where its payload starts. There are two formats: 16 bytes (u64
+//! little-endian offset, flags with bit 0 `require_mapped_uids`, padding), and the older one of 8
+//! bytes (u64 big-endian offset). The right one is that whose offset leads to a superblock.
 const std = @import("std");
 const Superblock = @import("../squashfs/superblock.zig").Superblock;
 
@@ -25,7 +24,7 @@ pub fn find(file: anytype, size: u64, compressor: *[]const u8) !Payload {
         .require_mapped_uids = tail[8] & 1 == 1,
         .superblock = superblock,
     };
-    // What stands where the one generation points may be bytes of the other's payload.
+    // The offset of one format may lead to bytes of the other's payload.
     const first = std.mem.readInt(u64, tail[8..16], .big);
     if (try superblockAt(file, first, size - 8, compressor)) |superblock| return .{
         .offset = first,
@@ -36,7 +35,7 @@ pub fn find(file: anytype, size: u64, compressor: *[]const u8) !Payload {
     return error.NoPayload;
 }
 
-/// Null where no squashfs stands; an error where one stands that cannot be read.
+/// Null if there is no squashfs at the offset; an error if it cannot be read.
 fn superblockAt(file: anytype, offset: u64, end: u64, compressor: *[]const u8) !?Superblock {
     if (offset > end or end - offset < Superblock.length) return null;
     var bytes: [Superblock.length]u8 = undefined;

@@ -4,8 +4,8 @@ const errno = @import("../base/errno.zig");
 const log = @import("../base/log.zig");
 const footer = @import("footer.zig");
 
-/// Our own file, on a descriptor above the standard three: one of those that is closed is closed
-/// for the app too, and must not be taken by a file of ours until then.
+/// Our own file, on a descriptor above the standard three: if the caller closed one of those, it
+/// stays closed for the app.
 pub fn open() !sys.fd_t {
     while (true) {
         const fd = sys.openat(sys.at_fdcwd, "/proc/self/exe", .{ .CLOEXEC = true }, 0) catch |err|
@@ -32,7 +32,7 @@ pub fn findPayload(self: sys.fd_t) footer.Payload {
         error.Truncated => log.die("this file is incomplete: its payload is cut off", .{}),
         error.Compressor => log.die("this runtime reads payloads compressed with zstd, and " ++
             "this one is compressed with {s}", .{compressor}),
-        error.Corrupt => log.die("the payload is damaged: its superblock makes no sense", .{}),
+        error.Corrupt => log.die("the payload is damaged: its superblock is not valid", .{}),
         else => log.die("cannot read my own file: {s}", .{errno.text(err)}),
     };
 }

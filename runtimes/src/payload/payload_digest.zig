@@ -1,5 +1,5 @@
-//! What tells a payload from every other: SHA-256 over the SHA-256 digests of its parts, which
-//! several threads take, and over its length.
+//! The digest of a payload: SHA-256 over the SHA-256 digests of its parts, which several threads
+//! compute, and over its length.
 const std = @import("std");
 const blocks = @import("../squashfs/blocks.zig");
 const sys = @import("../base/syscalls.zig");

@@ -1,13 +1,13 @@
-//! Who has started us, as far as that forbids a start.
+//! Callers for which a start is refused.
 const std = @import("std");
 const linux = std.os.linux;
 const sys = @import("../base/syscalls.zig");
 const log = @import("../base/log.zig");
 
-/// Ends a start that would lend somebody rights that are not theirs.
+/// Refuses a start that would give the caller rights of somebody else.
 pub fn check() void {
     if (isPrivileged()) log.die("this file has a set-id bit or capabilities (chmod u-s,g-s; " ++
-        "setcap -r): it would give its rights to whoever starts it", .{});
+        "setcap -r): it would give its rights to every user who starts it", .{});
     if (isInside()) log.die("this is the first process of a dockerc container: the image's " ++
         "program is a dockerc executable; run that one instead", .{});
 }
@@ -25,8 +25,8 @@ fn isPrivileged() bool {
     return @import("../base/capabilities.zig").any();
 }
 
-/// An image can have us executed in a container of ours, where we would be the app and the app what
-/// we start. Its root is an overlay of ours, or a directory that a run has unpacked.
+/// An image can contain a dockerc executable as its program. Our container's root is an overlay of
+/// ours, or a directory that a run has unpacked.
 fn isInside() bool {
     if (sys.raw(.getpid, .{}) != 1) return false;
     var buf: [16384]u8 = undefined;

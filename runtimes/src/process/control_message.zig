@@ -1,4 +1,4 @@
-//! What the runtime, its watchdog and its listener tell each other.
+//! Messages between the runtime, its watchdog and its listener.
 
 pub const Kind = enum(u8) {
     /// To the watchdog: clone the app's process with the flags in `value`; from it: the process, or
@@ -10,7 +10,7 @@ pub const Kind = enum(u8) {
     /// The root that is mounted from the last one.
     tree,
     root,
-    /// The app's process group is there: hear what its terminal sends it.
+    /// The app's process group exists: start the listener.
     listen,
     /// Whether the app may read from the terminal.
     foreground,

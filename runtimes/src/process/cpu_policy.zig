@@ -1,7 +1,7 @@
-//! Which processors threads run on while a start is under way. Who makes FUSE requests and who
-//! answers them share one: to wake an idle processor takes longer than an answer. The thread that
-//! decodes ahead has to leave it: the scheduler lets it finish its slice, milliseconds, while all
-//! others wait, even where other processors are idle.
+//! Which processors threads run on during a start. The threads that send FUSE requests and those
+//! that reply share one: waking an idle processor takes longer than a reply. The thread that
+//! decodes the program runs on the others: the scheduler would let it finish its time slice,
+//! milliseconds, while the others wait.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 
@@ -29,8 +29,8 @@ pub const Affinity = struct {
         if (self.len > 0) _ = sys.raw(.sched_setaffinity, .{ thread, self.len, &self.mask });
     }
 
-    /// The processor that the calling thread is on, and the others; both are all where there is
-    /// only one.
+    /// The processor that the calling thread runs on, and the others; both are all of them if there
+    /// is only one.
     pub fn divide(self: *const Affinity) struct { Affinity, Affinity } {
         var cpu: u32 = undefined;
         sys.do(.getcpu, .{ &cpu, 0, 0 }) catch return .{ self.*, self.* };

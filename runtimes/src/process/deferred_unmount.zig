@@ -1,9 +1,9 @@
-//! An exit that does not wait for the unmounting. The last process of a mount namespace takes its
-//! mounts down before its parent hears of its end, half a millisecond for nobody's good. So the
-//! namespace is left to the kernel's collector of sockets in flight (net/unix/garbage.c): a
-//! message that holds the namespace and the very socket that it waits at is garbage once we are
-//! gone, and is freed by a kernel thread. Where the kernel does that in the exiting process (before
-//! Linux 6.10) nothing is gained and nothing lost.
+//! Exits without waiting for the unmounting. The last process of a mount namespace unmounts all
+//! before its parent can reap it, which takes half a millisecond. So the namespace is left to the
+//! kernel's garbage collector of sockets in flight (net/unix/garbage.c): a message that holds the
+//! namespace and the socket that it is queued on is garbage once we have exited, and is freed by a
+//! kernel thread. Before Linux 6.10 the exiting process itself collects; then nothing is gained and
+//! nothing lost.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 
@@ -25,7 +25,7 @@ const Control = extern struct {
     descriptors: [2]sys.fd_t,
 };
 
-/// To be called when nothing but the exit is left to do. `proc` is the machine's /proc.
+/// The last call before the exit. `proc` is the machine's /proc.
 pub fn arrange(proc: sys.fd_t) void {
     leave(proc) catch {};
 }

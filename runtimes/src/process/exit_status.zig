@@ -3,15 +3,15 @@ const std = @import("std");
 const errno = @import("../base/errno.zig");
 const log = @import("../base/log.zig");
 
-/// Docker's: the program is there but cannot be run; it is not there.
+/// Docker's: the program exists but cannot be executed; it does not exist.
 pub const not_executable = 126;
 pub const not_found = 127;
 
-/// Why the app's file was not executed, to the caller; gives the status to exit with.
+/// Reports why the app's file was not executed; returns the exit status.
 pub fn explain(path: []const u8, number: u8) u8 {
-    // The file is there: what is missing is what it names as its interpreter.
+    // The file exists: its interpreter does not.
     if (number == @backingInt(std.os.linux.E.NOENT)) {
-        log.note("{s} needs an interpreter that the image has not", .{path});
+        log.note("the interpreter of {s} is not in the image", .{path});
         return not_found;
     }
     log.note("cannot run {s}: {s}", .{ path, errno.textOf(number) });

@@ -1,15 +1,15 @@
-//! What a run has made outside of memory, and how it is removed.
+//! What a run has made on disks, and its removal.
 const sys = @import("../base/syscalls.zig");
 const log = @import("../base/log.zig");
 const errno = @import("../base/errno.zig");
 const MountNamespace = @import("../namespaces/mount_namespace.zig").MountNamespace;
 const RunDir = @import("../base/run_dir.zig").RunDir;
 
-/// Directories of this run, to be removed when its app is gone.
+/// Directories of this run, to be removed when its app has ended.
 pub const Leftovers = struct {
     trees: [2]?RunDir = .{ null, null },
-    /// The root that is mounted from one of them, and the mounts in it, keep its directories from
-    /// being removed.
+    /// The root that is mounted from one of them: its mounts keep the directories from being
+    /// removed.
     root: ?sys.fd_t = null,
     mounts: ?MountNamespace = null,
 

@@ -1,5 +1,5 @@
-//! Processes that this run has made. What a process may only do to itself, and what may only be
-//! done to a process of ours, takes a value that a successful clone(2) gives.
+//! Processes that this run has made. What may only be done to such a process takes a value that
+//! only a successful clone(2) makes.
 const sys = @import("../base/syscalls.zig");
 
 /// The calling process is a child that `clone` made.
@@ -10,14 +10,14 @@ pub const ChildProcess = struct {
 
     const Made = opaque {};
 
-    /// From here on the root and the working directory are this process's own.
+    /// Makes the root and the working directory this process's own.
     pub fn ownRoot(self: ChildProcess) sys.Error!OwnRoot {
         if (self.shares_root) try sys.do(.unshare, .{sys.CLONE.fs});
         return .{ .made = @ptrCast(self.made) };
     }
 };
 
-/// The root directory of the calling process is no other's.
+/// The calling process shares its root directory with no other.
 pub const OwnRoot = struct {
     made: *const Made,
 
@@ -29,7 +29,7 @@ pub const OwnRoot = struct {
     }
 };
 
-/// A process that `clone` made and nobody has waited for: its number cannot be another's yet.
+/// A process that `clone` made and that was not waited for: its number cannot be reused yet.
 pub const Process = struct {
     pid: i32,
 
@@ -37,7 +37,7 @@ pub const Process = struct {
         _ = sys.raw(.kill, .{ self.pid, signal });
     }
 
-    /// All of its process group, which it leads or is about to.
+    /// Signals its process group, which it leads or is about to.
     pub fn killGroup(self: Process, signal: u32) void {
         sys.do(.kill, .{ -self.pid, signal }) catch self.kill(signal);
     }
@@ -45,7 +45,7 @@ pub const Process = struct {
 
 pub const Cloned = union(enum) { parent: Process, child: ChildProcess };
 
-/// A child that goes on from here, in namespaces of its own, or sharing something with us.
+/// Like fork(2), with flags of clone(2).
 pub fn clone(flags: u32) sys.Error!Cloned {
     const pid = try sys.clone(flags);
     if (pid != 0) return .{ .parent = .{ .pid = pid } };

@@ -25,15 +25,15 @@ pub const SIG = struct {
     pub const winch = 28;
 };
 
-/// Left alone: they report a fault of the thread that gets them.
+/// Not blocked: they report a fault of the thread itself.
 const synchronous = bit(4) | bit(5) | bit(7) | bit(8) | bit(11) | bit(31);
 
 pub fn bit(signal: u32) u64 {
     return @as(u64, 1) << @intCast(signal - 1);
 }
 
-/// Blocks what the stub wants to be told of, for all threads that are started later; gives the
-/// mask that was.
+/// Blocks the signals that the runtime fetches, for all threads that are started later; returns the
+/// previous mask.
 pub fn block() sys.Error!Set {
     const setmask = 2;
     var old: Set = 0;
@@ -42,8 +42,8 @@ pub fn block() sys.Error!Set {
     return old;
 }
 
-/// A caller that ignores their ends leaves that to us (execve(2)), and the kernel would tell
-/// nothing.
+/// An ignored SIGCHLD is inherited from the caller (execve(2)), and the kernel would then report no
+/// child's end.
 pub fn resetSigchld() void {
     resetHandler(SIG.chld);
 }
@@ -60,7 +60,7 @@ pub fn restore(mask: *const Set) sys.Error!void {
 
 pub const Signal = struct {
     number: u32,
-    /// How it came about: `from_kernel`, or below 1 by a process (sigaction(2), si_code).
+    /// `from_kernel`, or below 1 if a process sent it (sigaction(2), si_code).
     code: i32,
     /// Who sent it.
     pid: i32,
@@ -92,7 +92,7 @@ pub const Queue = struct {
         return .{ .fd = @intCast(try sys.call(.signalfd4, .{ -1, &all, 8, nonblocking_cloexec })) };
     }
 
-    /// Null where there is none at present.
+    /// Null if there is none.
     pub fn next(self: Queue) ?Signal {
         var info: linux.signalfd_siginfo = undefined;
         if (sys.raw(.read, .{ self.fd, &info, @sizeOf(@TypeOf(info)) }) != @sizeOf(@TypeOf(info)))
@@ -101,16 +101,16 @@ pub const Queue = struct {
     }
 };
 
-/// As the signal would end a program that has no handler for it.
+/// Ends as the signal would end a program that does not handle it.
 pub fn dieFrom(signal: u32) void {
     const none: [2]u64 = .{ 0, 0 };
     const core = 4;
-    // The app's death is not a crash of ours worth a core file.
+    // The app's end is no crash of ours: no core file.
     _ = sys.raw(.prlimit64, .{ 0, core, &none, 0 });
     raiseDefault(signal);
 }
 
-/// What the signal does to a program that has no handler is done to us.
+/// Raises the signal with its default action.
 fn raiseDefault(signal: u32) void {
     sendToSelf(signal);
     admit(signal);
@@ -121,13 +121,13 @@ pub fn sendToSelf(signal: u32) void {
     _ = sys.raw(.kill, .{ sys.raw(.getpid, .{}), signal });
 }
 
-/// To all of our caller's process group, as a key of the caller's terminal.
+/// To our process group, which is the caller's, as a key of its terminal would.
 pub fn sendToOwnGroup(signal: u32) void {
     resetHandler(signal);
     _ = sys.raw(.kill, .{ 0, signal });
 }
 
-/// A signal that is pending may act.
+/// Delivers a pending signal.
 pub fn admit(signal: u32) void {
     const all_others = ~bit(signal);
     restore(&all_others) catch {};

@@ -1,7 +1,7 @@
-//! Standard input that is a regular file. The app gets a description of its own, opened through a
-//! mount that cannot be written: what it was given to read it can neither open again for writing
-//! (/proc/self/fd/0) nor change the mode of. The offset, which a caller and its program share, is
-//! handed over at the start and back at the end. Where no such mount can be had, a pipe will do.
+//! Standard input that is a regular file. The app gets an open file description of its own, opened
+//! through a read-only mount: it can neither reopen the file for writing (/proc/self/fd/0) nor
+//! change its mode. The offset, which a caller and its program share, is copied at the start and
+//! back at the end. Without such a mount, a pipe is used.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const errno = @import("../base/errno.zig");
@@ -10,19 +10,19 @@ const thread = @import("../base/thread.zig");
 const MountNamespace = @import("../namespaces/mount_namespace.zig").MountNamespace;
 
 pub const Input = struct {
-    /// The caller's, and ours that the app has as its standard input.
+    /// The caller's file, and the one that is the app's standard input.
     callers: sys.fd_t,
     apps: sys.fd_t,
-    /// A pipe's other end, which has to be fed.
+    /// The pipe's write end, if a pipe is used.
     feeds: ?sys.fd_t,
 
-    /// When all processes that the app's is cloned from are there.
+    /// Starts the thread that fills the pipe, after the last fork.
     pub fn begin(self: Input, arena: std.mem.Allocator) !void {
         const end = self.feeds orelse return;
         (try thread.spawn(arena, feed, .{ self.callers, end })).detach();
     }
 
-    /// The caller goes on where the app has stopped reading.
+    /// The caller continues where the app has stopped reading.
     pub fn giveBack(self: Input) void {
         if (self.feeds != null) return;
         const current = 1;
@@ -31,22 +31,22 @@ pub const Input = struct {
     }
 };
 
-/// Replaces standard input where it is a file that the app could write to otherwise; null where it
-/// is not, or nothing that the caller does not hold already.
+/// Replaces standard input if it is a regular file that is open for reading only and that the app
+/// could write to; else null.
 pub fn guard(namespace: ?MountNamespace, callers_uid: u32) !?Input {
     const input = 0;
     const st = sys.stat(input, "") catch return null;
     if (st.mode & 0o170000 != 0o100000) return null;
-    // Closed by the caller: what stands there is ours, to keep it so (main.zig, openSelf).
+    // Closed by the caller: the descriptor is ours (payload/own_file.zig).
     const get_descriptor_flags = 1;
     if (try sys.call(.fcntl, .{ input, get_descriptor_flags, 0 }) != 0) return null;
     const get_flags = 3;
     const access_mode = 3;
-    // Who opened it for writing, too, wants it written.
+    // The caller opened it for writing, too.
     if (try sys.call(.fcntl, .{ input, get_flags, 0 }) & access_mode != 0) return null;
-    // No name on the machine leads to it (a here-document of a shell).
+    // It has no name on the machine (a here-document of a shell).
     if (st.nlink == 0) return null;
-    // Only its owner, and who may write to it, could do any harm.
+    // Only its owner, and users who may write to it, could do any harm.
     const writable = 2;
     var buf: [32:0]u8 = undefined;
     if (callers_uid != 0 and st.uid != callers_uid) {
@@ -69,13 +69,13 @@ pub fn guard(namespace: ?MountNamespace, callers_uid: u32) !?Input {
     return .{ .callers = callers, .apps = input, .feeds = ends[1] };
 }
 
-/// On a descriptor above the standard three, which may be closed and have to stay so.
+/// On a descriptor above the standard three: those that are closed must stay closed.
 fn above(fd: sys.fd_t) sys.Error!sys.fd_t {
     const duplicate_cloexec = 1030;
     return @intCast(try sys.call(.fcntl, .{ fd, duplicate_cloexec, 3 }));
 }
 
-/// By its name: only a mount of our own namespace can be cloned, and the open file is on the
+/// By its name: only a mount of our own namespace can be cloned, and the open file is on one of the
 /// caller's.
 fn reopen(namespace: MountNamespace, callers: sys.fd_t) !sys.fd_t {
     var link: [32:0]u8 = undefined;
@@ -108,7 +108,7 @@ fn reopen(namespace: MountNamespace, callers: sys.fd_t) !sys.fd_t {
     return apps;
 }
 
-/// Until the file ends, or nobody reads.
+/// Until the file ends, or the pipe has no reader.
 fn feed(from: sys.fd_t, to: sys.fd_t) void {
     const chunk = 1 << 16;
     const buf = sys.anonymous(chunk) catch return;

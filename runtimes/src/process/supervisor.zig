@@ -1,6 +1,6 @@
-//! The runtime as the app's parent: it passes signals on, ends or stops an app that, being the
-//! first process of its namespace, would ignore what a program normally dies or stops of, serves
-//! its terminal, and reports its end.
+//! The runtime as the app's parent: it passes signals on, ends or stops the app (which, as process
+//! 1 of its namespace, ignores signals that it does not handle), relays its terminal, and reports
+//! its end.
 const std = @import("std");
 const linux = std.os.linux;
 const sys = @import("../base/syscalls.zig");
@@ -20,7 +20,7 @@ pub const Supervisor = struct {
     app: Process,
     /// /proc of the machine.
     proc: sys.fd_t,
-    /// Whether a first process of ours passes every signal on (launcher.zig).
+    /// Whether our init passes every signal on (launcher.zig).
     init: bool,
     watchdog: Watchdog,
     terminal: ?*Terminal,
@@ -35,10 +35,10 @@ pub const Supervisor = struct {
 
     pub const End = struct {
         status: u8,
-        /// The signal that the app was ended for, when that was our doing.
+        /// The signal for which we ended the app.
         ended_by: ?u32 = null,
 
-        /// The caller's shell wants to see which signal it was.
+        /// So that the caller's shell sees the signal.
         pub fn exitLike(self: End) void {
             if (self.ended_by) |by| signals.dieFrom(by);
         }
@@ -54,7 +54,7 @@ pub const Supervisor = struct {
                 .{ nobody, nobody };
             var polled = [5]linux.pollfd{
                 .{ .fd = self.queue.fd, .events = POLL.IN, .revents = 0 },
-                // That its other end is closed is told in any case; what was said before can wait.
+                // POLLHUP is reported in any case; without a terminal, earlier messages can wait.
                 .{
                     .fd = self.lifeline orelse -1,
                     .events = if (self.terminal == null) 0 else POLL.IN,
@@ -99,7 +99,7 @@ pub const Supervisor = struct {
         self.app.kill(SIG.kill);
     }
 
-    /// All that the app has said is read by now.
+    /// Reads the remaining messages, and shows the app's last output.
     fn finish(self: *Supervisor, end: End) End {
         while (self.lifeline != null and self.follow()) {}
         if (self.terminal) |terminal| terminal.finish();
@@ -107,8 +107,9 @@ pub const Supervisor = struct {
         return .{ .status = exit_status.explain(self.path, failure) };
     }
 
-    /// What the app's process tells on its way: what it executes, and that it could not. Its end of
-    /// the lifeline is closed when it is executed, or gone. False when it has said all so far.
+    /// Reads a message of the app's process: what it executes, or why that failed. Its end of the
+    /// lifeline closes when the program is executed or the process has ended. False if there is no
+    /// message.
     fn follow(self: *Supervisor) bool {
         var buf: [1 + std.posix.PATH_MAX]u8 = undefined;
         const got: socket.Received = socket.receive(self.lifeline.?, &buf, false) catch |err|
@@ -129,19 +130,18 @@ pub const Supervisor = struct {
         return true;
     }
 
-    /// Not before the app is about to be executed: what has failed until then is said to a terminal
-    /// as the caller left it.
+    /// Not before the program is executed: earlier errors go to a terminal in the caller's mode.
     fn openTerminal(self: *Supervisor) void {
         const terminal = self.terminal orelse return;
         self.watchdog.listen() catch |err| {
-            log.note("cannot hear the terminal's keys: {s}", .{errno.text(err)});
+            log.note("cannot receive the terminal's signals: {s}", .{errno.text(err)});
             return self.app.kill(SIG.kill);
         };
         if (terminal.whole) _ = terminal.grab();
         socket.send(self.lifeline.?, "g", &.{}) catch {};
     }
 
-    /// From here on the streams are the app's alone.
+    /// From here on only the app uses the standard streams.
     fn started(self: *Supervisor) void {
         sys.close(self.lifeline.?);
         self.lifeline = null;
@@ -152,10 +152,10 @@ pub const Supervisor = struct {
     fn listen(self: *Supervisor) void {
         const signal = self.watchdog.heard() catch return orelse return;
         const terminal = self.terminal orelse return;
-        // Pressed at the caller's terminal, a key would have reached the caller's group.
+        // At the caller's terminal, the key would have signalled the caller's group.
         const keys_are_for_all = terminal.streams[0] and terminal.streams[1];
         switch (signal) {
-            // It reads, or wants to change the terminal's mode.
+            // It reads, or changes the terminal's mode.
             SIG.ttin, SIG.ttou => {
                 if (!terminal.grab()) self.stop(signal, .itself);
                 self.watchdog.setForeground(terminal.grabbed);
@@ -182,7 +182,7 @@ pub const Supervisor = struct {
         // `listen` has sent it.
         if (signal.pid == own and signal.code != signals.from_kernel) return;
         if (self.terminal) |terminal| if (number == SIG.winch) return terminal.resize();
-        // A key of the caller's terminal, which the app's group has not seen.
+        // A key of the caller's terminal, which does not signal the app's group.
         if (signal.code == signals.from_kernel)
             self.app.killGroup(number)
         else
@@ -200,9 +200,9 @@ pub const Supervisor = struct {
         self.app.kill(SIG.kill);
     }
 
-    /// Us too, so that the shell sees the job stop: alone where the kernel has told all of the
-    /// caller's group, or nobody means the others. We go on from here when it continues, or at once
-    /// where there is nobody to continue us (orphaned process groups, setpgid(2)).
+    /// Stops the app and us, so that the shell sees the job stop; the whole group if the key would
+    /// have stopped it. Returns when the shell continues us, or at once in an orphaned process
+    /// group (setpgid(2)).
     fn stop(self: *Supervisor, signal: u32, whom: enum { itself, group }) void {
         self.app.killGroup(SIG.stop);
         if (self.terminal) |terminal| terminal.release();

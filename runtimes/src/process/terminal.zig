@@ -1,8 +1,8 @@
 //! The caller's terminal, and the app's own, a pseudo-terminal in a session of its own (pty(7)), as
 //! sudo's use_pty has it: the app can neither type into the caller's shell nor signal the caller's
-//! processes. What is typed goes to the app when it has asked for it: at once where both its input
-//! and its output are the terminal, else (in a pipeline, in the background) when it reads, for
-//! somebody else may be reading until then.
+//! processes. Typed input goes to the app at once if both its input and output are the terminal;
+//! else (in a pipeline, in the background) when it reads, for another process may be reading until
+//! then.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const linux = std.os.linux;
@@ -38,7 +38,7 @@ pub const Terminal = struct {
     controlling: bool,
     /// Which of the standard streams it is.
     streams: [3]bool,
-    /// Nobody but the app is there to read what is typed, when it starts.
+    /// The app alone reads the terminal from the start.
     whole: bool = false,
     saved: Termios,
     raw: Termios,
@@ -47,7 +47,7 @@ pub const Terminal = struct {
     master: ?sys.fd_t = null,
     slave: sys.fd_t = -1,
     devpts: ?sys.fd_t = null,
-    /// What is typed is read, for the app.
+    /// We read the caller's terminal, in raw mode.
     grabbed: bool = false,
     typed: Pending = .{},
     shown: Pending = .{},
@@ -61,7 +61,7 @@ pub const Terminal = struct {
             return self.at == self.end;
         }
 
-        /// False where nothing more will come.
+        /// False at the end of the file.
         fn read(self: *Pending, fd: sys.fd_t) bool {
             self.at = 0;
             self.end = 0;
@@ -76,13 +76,13 @@ pub const Terminal = struct {
                 .{ fd, self.buf[self.at..].ptr, self.end - self.at },
             ) catch |err| switch (err) {
                 error.AGAIN, error.INTR => return,
-                // Nobody is there any more.
+                // The other end is gone.
                 else => self.end - self.at,
             };
         }
     };
 
-    /// Null where the caller has none.
+    /// Null if the caller has none.
     pub fn find() ?Terminal {
         var streams: [3]bool = @splat(false);
         var first: ?sys.fd_t = null;
@@ -96,7 +96,7 @@ pub const Terminal = struct {
         return init(tty, false, streams);
     }
 
-    /// A description of our own: what we read and how is nobody else's.
+    /// An open file description of our own: its flags are not shared with the caller.
     fn open(path: [*:0]const u8) sys.Error!sys.fd_t {
         const fd = try sys.openat(
             sys.at_fdcwd,
@@ -130,8 +130,8 @@ pub const Terminal = struct {
         return self;
     }
 
-    /// Makes the app's, like the caller's: of the container, where that can have any, else of the
-    /// machine.
+    /// Makes the app's terminal with the caller's settings: of the container's devpts if it can
+    /// have one, else of the machine's.
     pub fn makeOwn(self: *Terminal, namespace: ?MountNamespace) sys.Error!void {
         const flags: sys.O = .{ .ACCMODE = .RDWR, .NOCTTY = true, .CLOEXEC = true };
         var nonblocking = flags;
@@ -156,18 +156,18 @@ pub const Terminal = struct {
         self.shown.buf = memory[room..];
     }
 
-    /// Of the calling process's session, which it leads.
+    /// The calling process leads its session.
     pub fn becomeControlling(self: *const Terminal) sys.Error!void {
         return sys.do(.ioctl, .{ self.slave, tiocsctty, 0 });
     }
 
-    /// That process group of the app's session may read. All signals are blocked, for only then a
-    /// background process may do that (tcsetpgrp(3)).
+    /// Makes a process group of the app's session the foreground one. All signals are blocked,
+    /// which a background process needs for that (tcsetpgrp(3)).
     pub fn setForeground(self: *const Terminal, group: i32) void {
         _ = sys.raw(.ioctl, .{ self.slave, tiocspgrp, &group });
     }
 
-    /// The standard streams that were the caller's terminal are the app's from here on.
+    /// Replaces the standard streams that are the caller's terminal by the app's.
     pub fn replaceStreams(self: *const Terminal) sys.Error!void {
         for (self.streams, 0..) |is_terminal, fd| {
             if (is_terminal) try sys.do(.dup3, .{ self.slave, @as(sys.fd_t, @intCast(fd)), 0 });
@@ -181,7 +181,8 @@ pub const Terminal = struct {
         return group == @as(i32, @intCast(sys.raw(.getpgid, .{0})));
     }
 
-    /// As cfmakeraw(3). In a pipeline others write to the terminal, too, and its keys are for all.
+    /// As cfmakeraw(3). In a pipeline other processes use the terminal, too: output processing and
+    /// signals of keys stay on.
     fn rawOf(self: *const Terminal, from: Termios) Termios {
         var raw = from;
         const ignbrk_brkint_parmrk_istrip_inlcr_igncr_icrnl_ixon =
@@ -202,7 +203,7 @@ pub const Terminal = struct {
         return raw;
     }
 
-    /// False in the background, where the terminal is somebody else's.
+    /// False in the background, where the terminal belongs to another process group.
     pub fn grab(self: *Terminal) bool {
         if (!self.isForeground()) return false;
         if (self.grabbed) return true;
@@ -220,8 +221,7 @@ pub const Terminal = struct {
         if (self.isForeground()) _ = sys.raw(.ioctl, .{ self.tty, tcsetsw, &self.saved });
     }
 
-    /// By the watchdog, when the runtime was killed and has left the terminal as it was for the
-    /// app.
+    /// Called by the watchdog if the runtime was killed and has left the terminal in raw mode.
     pub fn restoreForeign(self: *const Terminal) void {
         var now: Termios = undefined;
         sys.do(.ioctl, .{ self.tty, tcgets, &now }) catch return;
@@ -234,14 +234,14 @@ pub const Terminal = struct {
         _ = sys.raw(.ioctl, .{ master, tiocswinsz, &self.size });
     }
 
-    /// What to wait for: on the caller's terminal, and on the app's.
+    /// What to poll: the caller's terminal, and the app's.
     pub fn interests(self: *const Terminal) [2]linux.pollfd {
         var tty: i16 = if (self.shown.isEmpty()) 0 else linux.POLL.OUT;
         if (self.grabbed and self.typed.isEmpty()) tty |= linux.POLL.IN;
         var master: i16 = if (self.shown.isEmpty()) linux.POLL.IN else 0;
         if (!self.typed.isEmpty()) master |= linux.POLL.OUT;
         return .{
-            // That it is hung up is told in any case.
+            // POLLHUP is reported in any case.
             .{ .fd = if (self.master == null) -1 else self.tty, .events = tty, .revents = 0 },
             .{
                 .fd = if (master == 0) -1 else self.master orelse -1,
@@ -260,20 +260,20 @@ pub const Terminal = struct {
         if (ready[0].revents & ~@as(i16, linux.POLL.OUT) != 0 and
             self.grabbed and self.typed.isEmpty())
         {
-            // In the background by now.
+            // Now in the background.
             if (!self.typed.read(self.tty)) self.grabbed = false;
         }
         if (!self.typed.isEmpty()) self.typed.write(master);
     }
 
-    /// With the caller's terminal the app's is gone: it gets a signal, and an end of file.
+    /// When the caller's terminal hangs up, so does the app's: it gets SIGHUP and an end of file.
     fn hangUp(self: *Terminal, master: sys.fd_t) void {
         sys.close(master);
         self.master = null;
         self.grabbed = false;
     }
 
-    /// What the app has written before its end.
+    /// Shows what the app has written before its end.
     pub fn finish(self: *Terminal) void {
         while (self.master) |master| {
             if (self.shown.isEmpty() and (!self.shown.read(master) or self.shown.isEmpty())) break;
@@ -281,7 +281,7 @@ pub const Terminal = struct {
             if (self.shown.isEmpty()) continue;
             const patience: linux.timespec = .{ .sec = 5, .nsec = 0 };
             var ready: linux.pollfd = .{ .fd = self.tty, .events = linux.POLL.OUT, .revents = 0 };
-            // Whoever has stopped the terminal's output does not hold up the end for ever.
+            // Stopped output (Ctrl-S) delays the end for five seconds at most.
             if (sys.raw(.ppoll, .{ &ready, 1, &patience, 0, 0 }) != 1) break;
         }
         self.release();
@@ -293,7 +293,7 @@ pub fn isTerminal(fd: sys.fd_t) bool {
     return if (sys.do(.ioctl, .{ fd, tcgets, &termios })) |_| true else |_| false;
 }
 
-/// 0 where it is not known (emulators lack this call).
+/// 0 if unknown (emulators lack this call).
 fn deviceOf(fd: sys.fd_t) u32 {
     var device: u32 = 0;
     sys.do(.ioctl, .{ fd, tiocgdev, &device }) catch return 0;

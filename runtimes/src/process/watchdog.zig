@@ -1,8 +1,8 @@
-//! A process of ours beside the runtime. It ends the app when the runtime is gone, however that
-//! went and whatever the app did: a parent-death signal alone can be taken back (prctl(2)). It
-//! removes what such a run has left on a disk. It leads the app's session, so that neither the
-//! caller's session nor its process group is the app's; and when that session has a terminal, a
-//! second process (listener.zig) tells the runtime which of its keys the app was sent.
+//! A process of ours beside the runtime. It kills the app when the runtime has ended for whatever
+//! reason: a parent-death signal is not enough, for the app can clear it (prctl(2)). It removes
+//! what such a run has left on a disk. It leads the app's session, so that neither the caller's
+//! session nor its process group is the app's; and when that session has a terminal, a second
+//! process (listener.zig) tells the runtime which signals of the terminal's keys the app was sent.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const errno = @import("../base/errno.zig");
@@ -19,7 +19,7 @@ const RunDir = @import("../base/run_dir.zig").RunDir;
 
 const Message = control_message.Message;
 
-/// What the cloned process does.
+/// What the app's process does.
 pub const Role = struct {
     context: *anyopaque,
     run: *const fn (*anyopaque, own_process.ChildProcess) noreturn,
@@ -33,8 +33,8 @@ pub const Watchdog = struct {
     /// `role` is what the app's process does, once the watchdog is asked to clone it.
     pub fn start(role: Role, mounts: ?MountNamespace, terminal: ?*const Terminal) !Watchdog {
         const ends = try socket.pair();
-        // It shares our working directory, which the app's process takes over from it. An emulator
-        // refuses that, and has the app's process made late.
+        // It shares our working directory (CLONE_FS), and so does the app's process. An emulator
+        // refuses CLONE_FS; there the app's process is made late.
         const cloned = own_process.clone(sys.CLONE.fs) catch |err|
             if (err == error.INVAL) try own_process.clone(0) else return err;
         switch (cloned) {
@@ -63,7 +63,7 @@ pub const Watchdog = struct {
         try self.tell(.{ .kind = .clone, .value = @bitCast(flags) }, &.{});
     }
 
-    /// The process that `cloneApp` asked for; null where it cannot be cloned so.
+    /// The process that `cloneApp` asked for; null if these flags are refused.
     pub fn app(self: Watchdog) !?own_process.Process {
         const answer = try self.next(true) orelse return error.SRCH;
         if (answer.kind != .clone) return error.IO;
@@ -85,10 +85,10 @@ pub const Watchdog = struct {
         if (leftovers.root) |fd| try self.tell(.{ .kind = .root }, &.{fd});
     }
 
-    /// To the keys of the app's terminal.
+    /// Starts the listener for signals of the app's terminal.
     pub fn listen(self: Watchdog) !void {
         try self.tell(.{ .kind = .listen }, &.{});
-        // From the listener itself, or that it has ended.
+        // The listener's own message, or the report of its end.
         const answer = try self.next(true) orelse return error.SRCH;
         if (answer.kind != .listen) return error.SRCH;
     }
@@ -97,7 +97,7 @@ pub const Watchdog = struct {
         self.tell(.{ .kind = if (foreground) .foreground else .background }, &.{}) catch {};
     }
 
-    /// The signal that the listener has heard; null when the watchdog is gone.
+    /// The signal that the listener got; null if the watchdog has ended.
     pub fn heard(self: Watchdog) !?u32 {
         const message = try self.next(false) orelse return null;
         return @intCast(message.value);
@@ -110,13 +110,13 @@ pub const Watchdog = struct {
         return if (got.bytes.len == @sizeOf(Message)) message else error.IO;
     }
 
-    /// When nothing is left to be done.
+    /// Ends the watchdog; nothing is left to remove.
     pub fn dismiss(self: Watchdog) void {
         self.tell(.{ .kind = .dismiss }, &.{}) catch {};
     }
 
-    /// It must not outlive us: our file would still be in use, and there may be nobody to reap it
-    /// (the first process of a container).
+    /// It must not outlive us: it keeps our executable in use, and we may be the first process of a
+    /// container, which has nobody else to reap it.
     pub fn waitForEnd(self: Watchdog) void {
         _ = sys.wait(self.pid, 0) catch {};
     }
@@ -129,13 +129,13 @@ const WatchdogProcess = struct {
     leftovers: Leftovers,
     terminal: ?*const Terminal,
     pid: i32 = 0,
-    /// A descriptor, for the number may be another's when the runtime, which waits for it, is gone.
+    /// A pidfd, for the number may be reused once the runtime, which waits for it, has ended.
     app: ?sys.fd_t = null,
     listener: ?own_process.Process = null,
     listener_handle: ?sys.fd_t = null,
 
     fn run(self: *WatchdogProcess) noreturn {
-        // Who kills the runtime's whole process group spares us.
+        // Signals to the runtime's process group must not reach us.
         sys.do(.setsid, .{}) catch |err|
             log.die("cannot make a session for the app: {s}", .{errno.text(err)});
         // Before the app's process is cloned: a session's terminal is what a process inherits.
@@ -151,7 +151,8 @@ const WatchdogProcess = struct {
         self.runtimeIsGone();
     }
 
-    /// For a message. Who kills the whole of the app's process group kills the listener, too.
+    /// Waits for a message. A SIGKILL to the app's process group kills the listener, too, and is
+    /// reported.
     fn wait(self: *WatchdogProcess) void {
         const handle = self.listener_handle orelse return;
         const POLL = std.os.linux.POLL;
@@ -191,7 +192,7 @@ const WatchdogProcess = struct {
     }
 
     fn cloneApp(self: *WatchdogProcess, flags: u32) !void {
-        // It is the runtime's child, and of our session.
+        // It is the runtime's child (CLONE_PARENT), in our session.
         const cloned = own_process.clone(flags | sys.CLONE.parent) catch |err|
             return self.answer(.{ .kind = .clone, .value = -@as(i32, errno.numberOf(err)) });
         switch (cloned) {
@@ -210,8 +211,8 @@ const WatchdogProcess = struct {
         }
     }
 
-    /// Of all files but those that are needed: what we hold open keeps other ends from seeing it
-    /// end.
+    /// Closes all files but those that are needed: an open end of a pipe keeps its reader from
+    /// seeing the end.
     fn letGo(self: *WatchdogProcess) void {
         var kept: [4]sys.fd_t = @splat(self.control);
         if (log.debugging) kept[1] = 2;
@@ -249,7 +250,7 @@ const WatchdogProcess = struct {
     fn runtimeIsGone(self: *WatchdogProcess) noreturn {
         if (self.app) |handle| {
             _ = sys.raw(.pidfd_send_signal, .{ handle, signals.SIG.kill, 0, 0 });
-            // Until then it may write.
+            // Until it has ended it may write.
             var dead: std.os.linux.pollfd = .{
                 .fd = handle,
                 .events = std.os.linux.POLL.IN,

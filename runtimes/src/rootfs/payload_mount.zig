@@ -1,6 +1,6 @@
 //! The payload as a mounted file system, at `lower` of the workspace, by our own FUSE server. Root
-//! has no other way: the kernel's squashfs driver is not for what a stranger made. Where FUSE is
-//! not to be had, rootfs.zig knows what else to do.
+//! uses it too: the kernel's squashfs driver is not safe for images that somebody else made. Where
+//! FUSE is not available, rootfs.zig chooses another way.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const text = @import("../base/text.zig");

@@ -1,7 +1,7 @@
-//! The root file system of the container, by the first way that this machine allows, found by
-//! trying: the payload mounted by our FUSE server under an overlay; unpacked once into
-//! a cache, under an overlay; a copy of this run's own, without an overlay; the same, without any
-//! mount at all. What a slower way needs is only looked for when a faster one has failed.
+//! The root file system of the container, by the first of these ways that works on this machine:
+//! the payload mounted by our FUSE server, under an overlay; the payload unpacked once into a
+//! cache, under an overlay; a copy for this run, without an overlay; the same without any mount. A
+//! slower way is prepared only when a faster one has failed.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const errno = @import("../base/errno.zig");
@@ -46,12 +46,12 @@ pub const Rootfs = struct {
     tmpfs_allowed: bool,
     /// Where --overlay keeps what is written.
     kept: ?sys.fd_t,
-    /// Where threads may run that the start is not waiting for.
+    /// The processors that the caller may run on.
     caller_mask: Affinity,
     startup_state: *startup.State,
     quiesce: *Quiesce,
 
-    /// The payload, unpacked for this run, and the root that is mounted from it.
+    /// The payload unpacked for this run, and the root that is mounted from it.
     own: ?RunDir = null,
     own_root: ?sys.fd_t = null,
     /// What the run writes, on a disk.
@@ -66,7 +66,7 @@ pub const Rootfs = struct {
         if (self.kept == null) try self.findDisk();
         try workspace.make(namespace);
         if (self.kept == null and self.written == null and !self.tmpfsServes()) {
-            // Places for a cache may be covered by the workspace.
+            // The workspace may cover the directory of a cache.
             try workspace.leave(namespace);
             try self.writeToCache();
             try workspace.make(namespace);
@@ -122,7 +122,7 @@ pub const Rootfs = struct {
     }
 
     fn bindUnpacked(self: *Rootfs, namespace: MountNamespace) !void {
-        // All processors are wanted for this.
+        // Unpacking uses all processors.
         self.caller_mask.set();
         try workspace.leave(namespace);
         var store = try unpack_cache.Cache.open(self.arena, self.callers, self.caller);
@@ -163,7 +163,7 @@ pub const Rootfs = struct {
         );
     }
 
-    /// For tests: a machine that lacks this cannot be had for the asking.
+    /// For tests, which cannot choose a machine without FUSE or overlayfs.
     fn forced(self: *const Rootfs, way: []const u8) bool {
         return std.mem.eql(u8, self.callers.get("DOCKERC_FORCE") orelse return false, way);
     }
@@ -176,8 +176,8 @@ pub const Rootfs = struct {
         }
         const tree = self.written orelse return self.mountOver(namespace, "");
         try namespace.bindFd(tree.fd, "changes");
-        // Nothing of it outlives the run, and so nothing has to reach the disk: else the end would
-        // write out all of that disk's file system.
+        // The upper directory is removed with the run, so it need not be synced: without
+        // `volatile`, overlayfs syncs that whole file system at the end.
         if (self.mountOver(namespace, ",volatile")) |_|
             return
         else |err|
@@ -203,11 +203,11 @@ pub const Rootfs = struct {
         log.debug("overlay mounted", .{});
     }
 
-    /// For what the run writes; where there is none it is kept in memory, by the workspace. A disk
-    /// costs half a millisecond (ten inodes made and removed, most of them by overlayfs), and
-    /// several where ext4 has no journal and has just removed many.
+    /// Finds a directory on a disk for what the run writes; without one, writes go to the
+    /// workspace's tmpfs. A disk costs half a millisecond (overlayfs makes and removes about ten
+    /// inodes), and several where ext4 has no journal and has just removed many.
     fn findDisk(self: *Rootfs) !void {
-        // Who says where temporary files go means these, too.
+        // $TMPDIR is meant for these files, too.
         const said = self.callers.get("TMPDIR");
         if (!self.forced("memory") and
             !self.forced("cache") and (said != null or !self.tmpfs_allowed))
@@ -241,7 +241,8 @@ pub const Rootfs = struct {
         log.debug("changes go to the cache", .{});
     }
 
-    /// An overlay's root has the attributes of its upper directory: give that those of the image's.
+    /// The root of an overlay has the attributes of the upper directory, so that gets those of the
+    /// image's root.
     fn copyRootAttributes(self: *Rootfs) !void {
         const root = try self.reader.find(try self.reader.newDecoder(), self.path) orelse
             log.die("the payload holds no {s}", .{self.path});

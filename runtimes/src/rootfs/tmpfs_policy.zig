@@ -1,6 +1,6 @@
-//! Whether what a run writes may be kept in memory: a tmpfs, which holds half of the machine's at
-//! most. It starts a program sooner than a disk does; where memory is short, or rationed by a
-//! control group (a batch job, a container), that is not worth the risk.
+//! Writes go to a tmpfs if at least 8 GiB and 75 % of the memory are available and no control group
+//! limits it; otherwise to a disk. A tmpfs starts a program sooner, and holds at most half of the
+//! machine's memory.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const quantity = @import("../cli/quantity.zig");
@@ -9,7 +9,7 @@ const text = @import("../base/text.zig");
 /// Bytes that must be free, besides three quarters of all.
 const free_min = 8 << 30;
 
-/// In the machine's cgroup namespace: in another one the groups above could not be seen.
+/// Called in the machine's cgroup namespace: another one hides the groups above.
 pub fn allows(arena: std.mem.Allocator) bool {
     var buf: [4096]u8 = undefined;
     const meminfo = sys.readStart(sys.at_fdcwd, "/proc/meminfo", buf[0..1024]) catch return false;
@@ -36,7 +36,7 @@ fn isRationed(arena: std.mem.Allocator, groups: []const u8, total: u64) bool {
         const unified = std.mem.eql(u8, fields.first(), "0");
         const controllers = fields.next() orelse continue;
         if (!unified and !std.mem.eql(u8, controllers, "memory")) continue;
-        // A limit may stand at any group above.
+        // Any group above may have a limit.
         var path = std.mem.trimEnd(u8, fields.rest(), "/");
         while (true) : (path = path[0 .. std.mem.findScalarLast(u8, path, '/') orelse 0]) {
             if (limit(arena, unified, path)) |bytes| if (bytes < total) return true;
@@ -54,7 +54,7 @@ fn limit(arena: std.mem.Allocator, unified: bool, path: []const u8) ?u64 {
             return null;
     var buf: [32]u8 = undefined;
     const content = sys.readFile(sys.at_fdcwd, name, &buf) catch return null;
-    // "max" is none.
+    // "max" is no limit.
     return quantity.number(u64, std.mem.trimEnd(u8, content, "\n"));
 }
 

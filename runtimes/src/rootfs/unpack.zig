@@ -1,7 +1,7 @@
-//! The payload as ordinary files: for machines without FUSE, and for --dockerc-extract. One walk
-//! makes directories and lists the rest, several threads then write files, and directories get
-//! their modes and times last, when nothing changes in them any more. Every name is made in a
-//! directory that is open: no link leads out of the tree, whoever puts it there.
+//! The payload as ordinary files: for machines without FUSE, and for --dockerc-extract. One pass
+//! makes the directories and lists the rest, several threads then write the files, and directories
+//! get their modes and times last, when nothing in them changes any more. Every name is made
+//! relative to an open directory, so no symbolic link leads out of the tree.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const errno = @import("../base/errno.zig");
@@ -83,7 +83,7 @@ pub const Unpacking = struct {
     into: sys.fd_t,
     /// Whether owners are kept, for which privilege is needed.
     owners: bool,
-    /// Whether device nodes, set-id bits and attributes of the kernel's are kept.
+    /// Whether device nodes, set-id bits and the kernel's attributes are kept.
     privileged: bool = true,
     /// How many of these were not.
     left_out: std.atomic.Value(u32) = .init(0),
@@ -143,7 +143,7 @@ pub const Unpacking = struct {
             const found = try inode.read(self.reader, decoder, entry.reference);
             const item: Item = .{ .path = here, .reference = entry.reference };
             if (found.kind == .directory) {
-                // A directory that holds itself would never end.
+                // A directory that contains itself would never end.
                 if (self.directories.items.len >= self.reader.superblock.inode_count)
                     return error.Corrupt;
                 const fd = try place.go(self.into, path);
@@ -223,8 +223,8 @@ pub const Unpacking = struct {
             else => {
                 const device = file.kind == .char_device or file.kind == .block_device;
                 if (device and !self.privileged) return self.leaveOut();
-                // Whoever may not make device nodes could not open them either. They are not
-                // opened here, which could set a device going.
+                // A user who may not make device nodes could not open them either. Nodes are not
+                // opened here: opening can start a device.
                 sys.do(.mknodat, .{ dir, name.ptr, file.mode(), file.rdev }) catch |err|
                     return log.debug("no {s}: {s}", .{ item.path, errno.text(err) });
             },
@@ -273,8 +273,8 @@ pub const Unpacking = struct {
         }
     }
 
-    /// Owner, attributes, mode and time, in this order: a change of owner takes set-id bits and
-    /// capabilities away, and user.* attributes want write permission.
+    /// Owner, attributes, mode and time, in this order: a change of owner clears set-id bits and
+    /// capabilities, and user.* attributes need write permission.
     fn setMetadata(
         self: *Unpacking,
         decoder: Decoder,
@@ -294,7 +294,7 @@ pub const Unpacking = struct {
         try sys.do(.utimensat, .{ fd, 0, &times, 0 });
     }
 
-    /// As far as we may set them, and the file system keeps them.
+    /// As far as we may set them and the file system stores them.
     fn attributes(
         self: *Unpacking,
         decoder: Decoder,

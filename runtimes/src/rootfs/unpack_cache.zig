@@ -1,6 +1,6 @@
-//! Unpacked payloads, for machines on which nothing better is to be had: one directory a payload,
-//! made once, shared by its runs, locked by those that use it, and removed when long unused. Also
-//! directories of a single run, which go with it, or with the next run after a crash.
+//! Unpacked payloads, for machines without FUSE: one directory a payload, made once, shared by its
+//! runs, locked while in use, and removed when unused for long. Also directories of a single run,
+//! removed at its end, or by the next run after a crash.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const errno = @import("../base/errno.zig");
@@ -28,7 +28,7 @@ const Candidate = struct {
     base: []const u8,
     name: [:0]const u8 = "dockerc",
 
-    /// Made where it is missing; never one in which another user could put things.
+    /// Made if it is missing; never a directory that another user can write to.
     fn open(self: Candidate, arena: std.mem.Allocator) !sys.fd_t {
         const base = self.base;
         if (base.len == 0 or base[0] != '/') return error.INVAL;
@@ -54,15 +54,14 @@ const Candidate = struct {
         }
         const writable = 2;
         try sys.do(.faccessat, .{ fd, ".", writable });
-        // Without locks, which some network file systems lack, directories in use are not told from
-        // abandoned ones.
+        // Some network file systems have no locks; without them a directory in use looks abandoned.
         try sys.tryLock(fd, .shared);
         return fd;
     }
 };
 
-/// What the caller is called outside of a user namespace that somebody else made, in which all are
-/// root: else the first of them would take the others' place.
+/// The caller's id outside of a user namespace that somebody else made, in which everybody is root:
+/// the name of the cache must differ for different users.
 fn machineId(uid: u32) u32 {
     if (uid != 0) return uid;
     var buf: [4096]u8 = undefined;
@@ -81,8 +80,8 @@ pub const Cache = struct {
     arena: std.mem.Allocator,
     place: sys.fd_t,
 
-    /// The user's cache directory, or one below the places for temporary files that is ours alone.
-    /// `uid` is the caller's, outside of all namespaces of ours.
+    /// The user's cache directory, or a private one below a directory for temporary files. `uid` is
+    /// the caller's, outside of all namespaces of ours.
     pub fn open(arena: std.mem.Allocator, callers: *const Environment, uid: u32) !Cache {
         var candidates: std.ArrayList(Candidate) = .empty;
         if (callers.get("XDG_CACHE_HOME")) |dir| try candidates.append(arena, .{ .base = dir });
@@ -134,7 +133,7 @@ pub const Cache = struct {
 
     fn openLocked(self: *Cache, path: [:0]const u8) sys.Error!RunDir {
         const tree = try RunDir.open(self.place, path, .shared);
-        // Its time tells when it was last used.
+        // Its modification time is the time of its last use.
         sys.do(.utimensat, .{ tree.fd, 0, 0, 0 }) catch {};
         return tree;
     }
@@ -157,7 +156,8 @@ pub const Cache = struct {
         return RunDir.make(self.arena, self.place, private_prefix);
     }
 
-    /// Removes what crashed runs left, what was not used for long, and the oldest of too many.
+    /// Removes what crashed runs left, what was unused for long, and the oldest while there are too
+    /// many.
     pub fn sweep(self: *Cache) void {
         run_dir.removeAbandoned(self.place, private_prefix);
         while (true) {
@@ -211,8 +211,7 @@ fn now() i64 {
     return ts.sec;
 }
 
-/// Whether a name in the cache is one that `keyOf` has made, or did before it took SHA-256: nothing
-/// else is removed.
+/// Whether `keyOf` made this name, now or before it used SHA-256: nothing else is removed.
 fn isOurs(name: []const u8) bool {
     const digest, _ = std.mem.cutScalar(u8, name, '-') orelse return false;
     for (digest) |digit| if (!std.ascii.isHex(digit)) return false;
@@ -220,8 +219,8 @@ fn isOurs(name: []const u8) bool {
     return std.ascii.isDigit(name[0]) and std.mem.count(u8, name, "-") == 2;
 }
 
-/// What tells a payload from every other: all of it, data, metadata and config.json. `kind` tells
-/// apart what whose ids made.
+/// The name of a payload in the cache: a digest of all of it, data, metadata and config.json.
+/// `kind` separates copies with different owners.
 pub fn keyOf(arena: std.mem.Allocator, reader: *const Reader, kind: []const u8) ![:0]const u8 {
     const digest = try payload_digest.of(arena, reader.image);
     const hex = std.fmt.bytesToHex(digest, .lower);

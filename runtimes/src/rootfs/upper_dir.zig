@@ -1,7 +1,6 @@
-//! Where what a run writes lives: a directory of its own on a disk, so that large writes cost no
-//! memory. It stands in a place for temporary files, is locked by its run as long as that lives,
-//! and goes with it (watcher.zig); what is left when all of a run is killed at once, the next one
-//! removes.
+//! The upper directory of a run on a disk, so that large writes cost no memory. It is made in a
+//! directory for temporary files, locked by its run, and removed with it (watchdog.zig); if all
+//! processes of a run are killed at once, the next run removes it.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const errno = @import("../base/errno.zig");
@@ -11,11 +10,12 @@ const run_dir = @import("../base/run_dir.zig");
 const text = @import("../base/text.zig");
 const RunDir = run_dir.RunDir;
 
-/// statfs(2): of memory, or (overlayfs) nothing that an overlay could write to.
+/// statfs(2): file systems in memory, and overlayfs, which cannot hold an upper directory.
 const unfit = [_]u64{ 0x0102_1994, 0x8584_58f6, 0x794c_7630 };
 
-/// Null where no place will do. `attributes`: whether user.* attributes have to be kept, for an
-/// overlay that may not write its own. `uid` is the caller's, outside of all namespaces of ours.
+/// Null if no directory can be used. `attributes`: whether user.* attributes must be stored, for an
+/// overlay that may not write trusted ones. `uid` is the caller's, outside of all namespaces of
+/// ours.
 pub fn onDisk(arena: std.mem.Allocator, first: ?[]const u8, uid: usize, attributes: bool) !?RunDir {
     for ([_][]const u8{ first orelse "", "/var/tmp" }) |path| {
         if (path.len == 0) continue;
@@ -27,14 +27,13 @@ pub fn onDisk(arena: std.mem.Allocator, first: ?[]const u8, uid: usize, attribut
     return null;
 }
 
-/// The directory of --overlay, in which what a run has written stays. Set-id files may be among
-/// that, so that nobody else may enter it.
+/// The directory of --overlay, which keeps what a run has written. Set-id files may be among that,
+/// so only its owner may enter it.
 pub fn openKept(arena: std.mem.Allocator, path: []const u8) !sys.fd_t {
     return kept(try arena.dupeSentinel(u8, path, 0)) catch |err|
         log.die("--overlay {s}: {s}", .{ path, switch (err) {
             error.NotOurs => "it belongs to another user",
-            error.Open => "others may enter it, and to keep set-id files there were a risk: " ++
-                "chmod 700 it",
+            error.Open => "others may enter it, which is a risk with set-id files: chmod 700 it",
             else => errno.text(err),
         } });
 }

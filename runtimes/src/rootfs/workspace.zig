@@ -1,5 +1,5 @@
-//! The private place of a run: a tmpfs that only our mount namespace has, so that it vanishes with
-//! us whatever ends us. In it: lower (the payload), changes (what the run writes), root.
+//! The workspace of a run: a tmpfs in our mount namespace only, so that it vanishes with us however
+//! we end. In it: lower (the payload), changes (what the run writes), root.
 const sys = @import("../base/syscalls.zig");
 const errno = @import("../base/errno.zig");
 const log = @import("../base/log.zig");
@@ -7,10 +7,10 @@ const Identity = @import("../namespaces/mount_namespace.zig").Identity;
 const MountNamespace = @import("../namespaces/mount_namespace.zig").MountNamespace;
 const userns = @import("../namespaces/userns.zig");
 
-/// Some directory that every machine has; it is covered in our namespace only.
+/// Directories of which every machine has one; it is covered in our namespace only.
 const places = [_][:0]const u8{ "/tmp", "/run", "/var/tmp", "/mnt", "/var", "/usr" };
 
-/// Mounts it and goes there.
+/// Mounts it and makes it the working directory.
 pub fn make(namespace: MountNamespace) !void {
     var last: sys.Error = error.NOENT;
     for (places) |place| {
@@ -31,8 +31,7 @@ pub fn make(namespace: MountNamespace) !void {
     log.die("cannot mount a tmpfs: {s}", .{errno.text(last)});
 }
 
-/// Back to the machine as it was, with what was mounted in the workspace, which is our working
-/// directory, gone.
+/// Unmounts the workspace, which is our working directory, with all that is mounted in it.
 pub fn leave(namespace: MountNamespace) !void {
     try namespace.unmountWorkingDirectory();
     try sys.do(.chdir, .{"/"});

@@ -1,6 +1,5 @@
-//! Decoded data blocks, a bounded number of them, each decoded once while it is wanted: who asks
-//! for a block that another thread is decoding waits, and no longer than until the part that he
-//! wants is there.
+//! A cache of decoded data blocks, bounded, each decoded once while it is in use. A thread that
+//! needs a block that another thread is decoding waits until the part that it needs is decoded.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const futex = @import("../base/futex.zig");
@@ -12,8 +11,8 @@ const Stored = @import("data.zig").Stored;
 
 const memory_bound = 16 << 20;
 /// A request spans at most 128 KiB, so a thread that answers it holds at most 33 slots of the
-/// smallest blocks, and two of those of 128 KiB and more; a thread that works ahead holds one.
-/// With these bounds there is always one free for each.
+/// smallest blocks, and two of those of 128 KiB and more; a prefetching thread holds one. With
+/// these limits there is always a free slot for each.
 const slots_min = 12;
 const slots_max = 256;
 pub const threads_max = 4;
@@ -28,7 +27,7 @@ pub const Slot = struct {
     /// Of the whole block, once it is there.
     len: u32 = 0,
     memory: []u8 = &.{},
-    /// What is still to be decoded, for the thread that does it.
+    /// The state of the decoding thread.
     frame: zstd.Frame = undefined,
 
     const none = std.math.maxInt(u64);
@@ -36,7 +35,7 @@ pub const Slot = struct {
     const whole = 1 << 30;
     const corrupt = 1 << 31;
 
-    /// As much as there is by now.
+    /// What is decoded so far.
     pub fn data(self: *const Slot) []const u8 {
         return self.memory[0 .. self.progress.load(.acquire) & (left - 1)];
     }
@@ -47,13 +46,13 @@ pub const Slot = struct {
         return word & whole != 0 or word & (left - 1) >= need;
     }
 
-    /// Nobody decodes what is not there yet.
+    /// Decoding has stopped before the end.
     fn isLeft(self: *const Slot) bool {
         return self.progress.load(.acquire) & left != 0;
     }
 
-    // Either the one who waits sees the new word or the one who publishes it sees him: all four
-    // accesses are in one order.
+    // Either the waiter sees the new word, or the publisher sees the waiter: all four accesses are
+    // sequentially consistent.
     fn publish(self: *Slot, word: u32) void {
         self.progress.store(word, .seq_cst);
         if (self.waiting.load(.seq_cst) > 0) futex.wake(&self.progress, std.math.maxInt(i32));
@@ -71,7 +70,7 @@ pub const Slot = struct {
 /// was not there before.
 pub const Held = struct { slot: *Slot, unfinished: bool = false, fresh: bool = true };
 
-/// For `need`: all of the block.
+/// A value of `need`: the whole block.
 const everything = std.math.maxInt(u32);
 
 pub const Blocks = struct {
@@ -111,14 +110,14 @@ pub const Blocks = struct {
             errdefer self.release(slot);
             while (!try slot.has(need) and !slot.isLeft()) slot.wait(need);
             if (try slot.has(need)) return .{ .slot = slot, .fresh = false };
-            // A decoder cannot take up what another one has left: from the start, into another
-            // slot, for this one may be being read.
+            // A decoder cannot continue the work of another: decode from the start, into another
+            // slot, for this one may still be in use.
             self.mutex.lock();
             slot.pins -= 1;
             slot.key = Slot.none;
         }
         const slot = self.victim();
-        // One pin is the caller's, one the decoding's.
+        // One pin is for the caller, one for the decoding.
         slot.* = .{ .key = stored.at, .pins = 2, .used = self.clock, .memory = slot.memory };
         self.mutex.unlock();
         return self.load(decoder, slot, stored, need) catch |err| {
@@ -134,7 +133,7 @@ pub const Blocks = struct {
         self.mutex.unlock();
     }
 
-    /// For a block that will hardly be asked for again: its slot is the next to be reused.
+    /// Releases a block that will hardly be needed again: its slot is reused first.
     pub fn retire(self: *Blocks, slot: *Slot) void {
         self.mutex.lock();
         slot.pins -= 1;
@@ -147,7 +146,7 @@ pub const Blocks = struct {
         _ = self.advance(decoder, slot, everything) catch self.abandon(slot);
     }
 
-    /// Leaves it undecoded: who wants more of the block starts anew.
+    /// Leaves the rest undecoded: a thread that needs more decodes the block again.
     pub fn leave(self: *Blocks, slot: *Slot) void {
         slot.publish(@as(u32, @intCast(slot.frame.produced)) | Slot.left);
         self.release(slot);
@@ -158,7 +157,7 @@ pub const Blocks = struct {
         return null;
     }
 
-    /// The least recently used slot that nobody holds.
+    /// The least recently used slot that is not pinned.
     fn victim(self: *Blocks) *Slot {
         var best: ?*Slot = null;
         for (self.slots[0..self.count]) |*slot| {
@@ -187,7 +186,7 @@ pub const Blocks = struct {
         return .{ .slot = slot, .unfinished = try self.advance(decoder, slot, need) };
     }
 
-    /// Decodes until `need` bytes are there; whether some may be left.
+    /// Decodes up to `need` bytes; returns whether some may be left.
     fn advance(self: *Blocks, decoder: Decoder, slot: *Slot, need: u32) metadata.Error!bool {
         while (slot.frame.produced < need) {
             if (!try slot.frame.step(decoder, slot.memory)) {
@@ -208,8 +207,8 @@ pub const Blocks = struct {
         self.release(slot);
     }
 
-    /// Nobody finds it any more; who waits for it already is told. Who was content with what there
-    /// is by now keeps it.
+    /// After an error: the slot is not found any more, waiting threads get the error, and those
+    /// that need only what is decoded keep it.
     fn abandon(self: *Blocks, slot: *Slot) void {
         slot.publish(slot.progress.load(.monotonic) & (Slot.left - 1) | Slot.corrupt);
         self.mutex.lock();
@@ -219,7 +218,7 @@ pub const Blocks = struct {
     }
 };
 
-test "a block that is damaged behind what its readers want" {
+test "a block that is damaged after what its readers need" {
     // RFC 8878: a frame with a window of 128 KiB, a raw block of 8 bytes, one of a type that there
     // is not.
     const frame = [_]u8{ 0x28, 0xb5, 0x2f, 0xfd, 0, 0x38 } ++
@@ -238,7 +237,7 @@ test "a block that is damaged behind what its readers want" {
     try std.testing.expect(first.unfinished);
     const second = try blocks.begin(decoder, stored, 4);
     blocks.finish(decoder, first.slot);
-    // Both keep what they wanted; who wants more is told.
+    // Both keep what they need; a reader of more gets the error.
     try std.testing.expectEqualStrings("is there", first.slot.data());
     try std.testing.expectEqualStrings("is there", second.slot.data());
     for ([_]Held{ first, second }) |held| blocks.release(held.slot);

@@ -30,9 +30,9 @@ pub const Extent = struct {
     len: u32,
 };
 
-/// Remembers how far the sizes of a file have been summed up: reading on costs nothing then.
+/// How far the block sizes of a file have been summed up: sequential reads need no new sum.
 pub const Position = struct {
-    /// Of no inode at first: 0 is the first inode of the table.
+    /// At first no inode's: 0 is the first inode of the table.
     reference: inode.Reference = std.math.maxInt(inode.Reference),
     block: u64 = 0,
     at: u64 = 0,

@@ -22,7 +22,7 @@ pub const Entry = struct {
 const header_len = 12;
 const fixed_len = 8;
 
-/// How far a listing has been walked.
+/// The position in a listing.
 pub const Mark = struct {
     /// Bytes of the listing before the next entry.
     position: u64 = 0,
@@ -31,14 +31,15 @@ pub const Mark = struct {
     run_number: u32 = 0,
 };
 
-/// What may stand in a listing. Others would lead elsewhere, or to the directory itself for ever.
+/// Names that are allowed in a listing. Others would lead to other directories, or to itself for
+/// ever.
 fn isName(name: []const u8) bool {
     return std.mem.findAny(u8, name, "/\x00") == null and
         !std.mem.eql(u8, name, ".") and !std.mem.eql(u8, name, "..");
 }
 
-/// Walks a listing. Reads ahead by a bufferful, for a metadata block is found, locked and copied
-/// from at the same cost for one byte as for many.
+/// Iterates over a listing, with a buffer: finding and locking a metadata block costs the same for
+/// one byte as for many.
 pub const Iterator = struct {
     mark: Mark = .{},
     len: u64,
@@ -98,7 +99,7 @@ pub const Iterator = struct {
         self.mark = mark;
     }
 
-    /// Has `count` bytes in the buffer, or all that there are.
+    /// Fills the buffer with at least `count` bytes, or all that are left.
     fn fill(
         self: *Iterator,
         reader: *const Reader,
@@ -171,7 +172,7 @@ pub fn lookup(
     while (try it.next(reader, decoder, &buf)) |entry| {
         switch (std.mem.order(u8, entry.name, name)) {
             .lt => {},
-            // The name is the caller's own, which outlives this frame.
+            // The caller's copy of the name outlives this frame.
             .eq => return .{
                 .reference = entry.reference,
                 .number = entry.number,

@@ -1,5 +1,5 @@
 //! What an ELF file names that is loaded with it: its interpreter and the libraries it needs
-//! (elf(5)). Only asked so that they can be decoded beforehand; what makes no sense is left out.
+//! (elf(5)). Only used for prefetching; invalid entries are ignored.
 const std = @import("std");
 const bytes = @import("../base/bytes.zig");
 const Decoder = @import("../base/zstd.zig").Decoder;
@@ -25,7 +25,7 @@ pub const Elf = struct {
     dynamic_len: usize = 0,
     names: u64 = 0,
 
-    /// Null for what is no 64-bit little-endian ELF file.
+    /// Null if it is not a 64-bit little-endian ELF file.
     pub fn open(reader: *Reader, decoder: Decoder, file: path.Found) !?Elf {
         if (file.inode.kind != .file) return null;
         var self: Elf = .{ .file = file };
@@ -99,7 +99,7 @@ pub const Elf = struct {
         return null;
     }
 
-    /// Where in the file an address of the loaded image is kept.
+    /// The file offset of an address of the loaded image.
     fn offsetOf(self: *const Elf, address: u64) ?u64 {
         for (0..self.header_count) |i| {
             const h = self.header(i);

@@ -8,7 +8,7 @@ const Reader = @import("reader.zig").Reader;
 
 pub const Kind = enum(u3) { directory = 1, file, symlink, block_device, char_device, fifo, socket };
 
-/// Where an inode stands: block of the inode table << 16 | offset in it.
+/// The position of an inode: block of the inode table << 16 | offset in it.
 pub const Reference = u64;
 
 pub const none: u32 = 0xffff_ffff;
@@ -91,7 +91,7 @@ pub fn read(reader: *const Reader, decoder: Decoder, reference: Reference) metad
 }
 
 fn readDirectory(self: *Inode, body: []const u8, extended: bool, index: metadata.Cursor) void {
-    // A directory's size counts three bytes that are not there ("." and ".." of old).
+    // A directory's size counts three bytes that do not exist (for "." and "..").
     const at: struct { nlink: u8, block: u8, parent: u8, offset: u8 } = if (extended)
         .{ .nlink = 0, .block = 8, .parent = 12, .offset = 18 }
     else
@@ -123,7 +123,7 @@ fn readFile(
         self.nlink = bytes.u32At(body, 24);
         self.xattr = bytes.u32At(body, 36);
     } else self.size = bytes.u32At(body, 12);
-    // No file of a sane image is larger than what its block list could describe.
+    // No valid file is larger than what its block list can describe.
     if (self.size >= 1 << 56) return error.Corrupt;
     self.body = .{ .file = .{
         .start = if (extended) bytes.u64At(body, 0) else bytes.u32At(body, 0),
@@ -149,8 +149,8 @@ fn xattrBehind(reader: *const Reader, decoder: Decoder, link: *const Inode) meta
     return bytes.u32At(&xattr, 0);
 }
 
-/// Where the inode behind a file's, a link's or a directory's stands; null where that is not known.
-/// Those of a directory's files follow each other in the order of their names.
+/// The reference of the inode after a file's, a link's or a directory's; null if unknown. Those of
+/// a directory's files follow each other in the order of their names.
 pub fn behind(
     reader: *const Reader,
     decoder: Decoder,

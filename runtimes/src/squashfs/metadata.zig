@@ -1,7 +1,7 @@
 //! Metadata (inodes, directories, tables) is kept in blocks of at most 8 KiB, each with a 16-bit
-//! header: its stored size, and bit 15 for "stored as it is". Decoded blocks are cached in a
-//! fixed number of slots; a reader copies out what it wants under the slot's lock, so that a slot
-//! can be reused at any time.
+//! header: its stored size, and bit 15 for "stored as it is". Decoded blocks are cached in a fixed
+//! number of slots; a reader copies what it needs under the slot's lock, so a slot can be reused at
+//! any time.
 const sys = @import("../base/syscalls.zig");
 const futex = @import("../base/futex.zig");
 const bytes = @import("../base/bytes.zig");
@@ -14,7 +14,7 @@ const slot_count = 1 << slot_bits;
 
 const Slot = struct {
     mutex: futex.Mutex,
-    /// Where the block stands in the image, plus one; 0 is an empty slot.
+    /// The block's position in the image, plus one; 0 is an empty slot.
     tag: u64,
     next: u64,
     len: u32,
@@ -23,7 +23,7 @@ const Slot = struct {
 
 pub const Error = sys.Error || error{Corrupt};
 
-/// A place in a chain of metadata blocks.
+/// A position in a chain of metadata blocks.
 pub const Cursor = struct {
     block: u64,
     offset: u32,
@@ -116,7 +116,7 @@ pub const Metadata = struct {
         } else {
             slot.len = @intCast(try decoder.decode(&slot.data, data));
         }
-        // An empty block would let a reader walk on for ever without getting anything.
+        // With empty blocks a reader would loop for ever.
         if (slot.len == 0) return error.Corrupt;
         slot.next = block + 2 + stored;
         slot.tag = block + 1;

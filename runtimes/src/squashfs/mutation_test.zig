@@ -1,5 +1,5 @@
-//! A small image, made here, is read whole, and then again with bytes of it changed at random:
-//! a reader of damaged images may fail, but never crash, hang or read out of bounds.
+//! A small image is read whole, and then again with random changes: the reader may fail, but never
+//! crash, hang or read out of bounds.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const data = @import("data.zig");
@@ -14,7 +14,7 @@ const Superblock = @import("superblock.zig").Superblock;
 
 pub const block_size = 4096;
 
-/// Everything is stored as it is, so that changes reach the parsers and not only the decoder.
+/// Nothing is compressed, so that changes reach the parsers and not only the decoder.
 const Builder = struct {
     bytes: std.ArrayList(u8),
 
@@ -186,7 +186,7 @@ const Seen = struct {
     numbered: usize = 0,
 };
 
-/// Reads all that there is to read; directories no deeper than an honest image has them.
+/// Reads everything; directories no deeper than in the valid image.
 fn walk(
     reader: *Reader,
     decoder: Decoder,

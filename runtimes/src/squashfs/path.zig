@@ -1,5 +1,5 @@
-//! Paths in the image, symbolic links followed as the app will see them: from a directory that is
-//! its root.
+//! Paths in the image, with symbolic links resolved relative to a root directory, as the app will
+//! see them.
 const std = @import("std");
 const Decoder = @import("../base/zstd.zig").Decoder;
 const Reader = @import("reader.zig").Reader;
@@ -7,7 +7,7 @@ const directory = @import("directory.zig");
 const inode = @import("inode.zig");
 
 const depth_max = 64;
-/// The kernel's own bound.
+/// The kernel's limit.
 const links_max = 40;
 
 pub const Found = struct {
@@ -35,7 +35,7 @@ pub fn findFrom(
     from: inode.Reference,
     path: []const u8,
 ) !?Found {
-    // What is still to be walked; a link's target is put in front of it, by turns in one of two.
+    // The rest of the path; a link's target is put before it, in one of two buffers in turn.
     var texts: [2][std.posix.PATH_MAX]u8 = undefined;
     var turn: usize = 0;
     var rest = path;

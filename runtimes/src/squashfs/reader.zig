@@ -1,5 +1,5 @@
-//! A squashfs image, read: tables, lookups, whole small files. Everything in it is untrusted;
-//! what does not add up is error.Corrupt for the one who asked.
+//! A squashfs image, read: tables, lookups, whole small files. Everything in it is untrusted:
+//! invalid data is error.Corrupt.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const bytes = @import("../base/bytes.zig");
@@ -20,7 +20,7 @@ pub const Reader = struct {
     blocks: Blocks,
     /// Where the blocks of the id table stand: 65,535 ids at most, 2,048 a block.
     id_blocks: [32]u64,
-    /// The first ids, which are asked for with every inode: known once bit 32 is set.
+    /// The first ids, which every inode needs: valid if bit 32 is set.
     ids: []std.atomic.Value(u64),
 
     const ids_kept = 64;
@@ -52,7 +52,7 @@ pub const Reader = struct {
         return Decoder.init(@max(self.superblock.blockSize(), 2 + metadata.block_size));
     }
 
-    /// Positions from the image are kept where sums with them cannot overflow.
+    /// Positions are bounded, so that sums with them cannot overflow.
     fn position(self: *const Reader, at: u64) error{Corrupt}!u64 {
         return if (at < self.superblock.bytes_used) at else error.Corrupt;
     }
@@ -85,7 +85,7 @@ pub const Reader = struct {
         return .{ .at = try self.position(bytes.u64At(&buf, 0)), .word = bytes.u32At(&buf, 8) };
     }
 
-    /// Where the inode of a number stands, in an image that tells.
+    /// The reference of the inode with this number, in an image with an export table.
     pub fn numbered(
         self: *const Reader,
         decoder: Decoder,
@@ -121,8 +121,8 @@ pub const Reader = struct {
         };
     }
 
-    /// The block that a stored extent is in, as far as that goes, pinned. The rest of a fragment,
-    /// which is other files', is left.
+    /// The block of a stored extent, decoded as far as needed and pinned. The rest of a fragment,
+    /// which belongs to other files, is left undecoded.
     pub fn load(self: *Reader, decoder: Decoder, extent: data.Extent) metadata.Error!*Slot {
         const held = try self.blocks.begin(decoder, extent.stored.?, extent.start + extent.len);
         if (held.unfinished) {

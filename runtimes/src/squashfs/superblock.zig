@@ -21,7 +21,7 @@ pub const Superblock = struct {
     export_table: u64,
 
     pub const length = 96;
-    /// What a table's position is when there is no such table.
+    /// The position of a table that the image does not have.
     pub const absent = std.math.maxInt(u64);
 
     const compressors = [_][]const u8{ "none", "gzip", "lzma", "lzo", "xz", "lz4", "zstd" };

@@ -1,5 +1,5 @@
 //! Extended attributes: an inode names an entry of a table, which names a run of (key, value)
-//! pairs; keys carry their namespace as a number, values may stand elsewhere.
+//! pairs; keys carry their namespace as a number, values may be stored out of line.
 const std = @import("std");
 const bytes = @import("../base/bytes.zig");
 const Decoder = @import("../base/zstd.zig").Decoder;
@@ -16,7 +16,7 @@ const namespaces = [_][]const u8{ "user.", "trusted.", "security." };
 const out_of_line = 0x100;
 const entries_per_block = metadata.block_size / 16;
 
-/// What an overlay keeps about its own layers must not be believed of an image.
+/// Overlayfs' own attributes must not come from an image.
 const hidden = [_][]const u8{ "user.overlay.", "trusted.overlay." };
 
 pub const Attribute = struct {
@@ -53,7 +53,7 @@ pub const Iterator = struct {
         return .{ .block = start + (reference >> 16), .offset = @intCast(reference & 0xffff) };
     }
 
-    /// The next attribute that is to be seen; its name is good until the next call.
+    /// The next visible attribute; its name is valid until the next call.
     pub fn next(
         self: *Iterator,
         reader: *const Reader,

@@ -1,9 +1,8 @@
 //! The system calls that the app may make: docker's default profile as a classic BPF program, and a
-//! little less (docs/filter.md says what). What is not on the list fails with EPERM. Numbers come
+//! little less (docs/filter.md says what). Calls that are not listed fail with EPERM. Numbers come
 //! from the standard library's tables at compile time; what depends on the app's capabilities is
-//! decided at a start.
+//! added at a start.
 const std = @import("std");
-const builtin = @import("builtin");
 const linux = std.os.linux;
 const sys = @import("../../base/syscalls.zig");
 const errno = @import("../../base/errno.zig");
@@ -100,7 +99,7 @@ fn calls(comptime SYS: type, program: *bpf.Program, capabilities: u64) void {
     program.add(.{ .code = bpf.ret, .k = bpf.allow });
 }
 
-/// The numbers from which on calls are allowed and refused, by turns.
+/// The numbers at which allowed and refused calls alternate.
 fn boundaries(allowed: *const Numbers, out: *[number_max]u16) usize {
     var count: usize = 0;
     for (0..number_max) |number| {
@@ -143,19 +142,19 @@ const Tree = struct {
 pub fn prepare(arena: std.mem.Allocator, profile: Value, capabilities: u64) !bpf.Program {
     if (profile == .null) return build(arena, capabilities);
     return compile(arena, profile, capabilities) catch |err|
-        log.die("the system call filter given makes no sense: {s}", .{
+        log.die("the given system call filter is not valid: {s}", .{
             if (err == error.TooLong) "it has too many rules" else "see the runtime " ++
                 "specification, linux.seccomp",
         });
 }
 
-/// For the calling process and all that it becomes; without it there is no start.
+/// For the calling process and its children. An error ends the start.
 pub fn install(program: *const bpf.Program) void {
     const Sock = extern struct { len: u16, code: [*]const bpf.Instruction };
     const sock: Sock = .{ .len = program.len, .code = program.code.ptr };
     const set_mode_filter = 1;
-    // Without this flag, kernels before 5.16 slow the app down for want of trust in it; before 4.17
-    // it is unknown.
+    // Without this flag, kernels before 5.16 turn on speculation mitigations that slow the app
+    // down; before 4.17 it is unknown.
     const spec_allow = 4;
     for ([_]u32{ spec_allow, 0 }) |flags| {
         sys.do(.seccomp, .{ set_mode_filter, flags, &sock }) catch |err| {

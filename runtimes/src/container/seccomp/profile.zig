@@ -1,4 +1,4 @@
-//! A system call filter that is given: config.json's linux.seccomp (runtime-spec, config-linux.md)
+//! Compiles a given system call filter: config.json's linux.seccomp (runtime-spec, config-linux.md)
 //! or a file of docker's format, whose rules may also depend on capabilities and architectures.
 //! Rules are tried in their order, one after the other; the first whose conditions hold decides.
 const std = @import("std");
@@ -32,7 +32,7 @@ fn Names(comptime SYS: type) type {
         };
 
         fn find(name: []const u8) ?u32 {
-            // What Zig's table calls otherwise than the kernel does.
+            // Names that differ between Zig's table and the kernel.
             const wanted = if (std.mem.eql(u8, name, "_llseek"))
                 "llseek"
             else if (std.mem.eql(u8, name, "_newselect")) "newselect" else name;
@@ -52,7 +52,7 @@ const Compiler = struct {
     program: *bpf.Program,
 
     fn add(self: *Compiler, instruction: bpf.Instruction) Error!void {
-        // Room for the next architecture's beginning, and for the verdict at the end.
+        // Room for the start of the next architecture, and for the last instruction.
         if (self.program.len >= self.program.code.len - 16) return error.TooLong;
         self.program.add(instruction);
     }
@@ -68,7 +68,7 @@ const Compiler = struct {
             if (!try self.applies(rule)) continue;
             const action = try self.verdict(rule.get("action"), rule.get("errnoRet"));
             if (action == default) continue;
-            // Docker's older files name one call a rule.
+            // Docker's older files have one call in a rule.
             if (rule.get("name")) |name| try self.one(SYS, rule, try name.text(), action);
             for (try rule.list("names")) |name| try self.one(SYS, rule, try name.text(), action);
         }
@@ -90,8 +90,8 @@ const Compiler = struct {
         try self.add(.{ .code = bpf.ret, .k = action });
         const end = self.program.len;
         if (args.len > 0) try self.add(.{ .code = bpf.load, .k = bpf.at_number });
-        // Every test that fails leads behind the rule; those of arguments over the reload, which
-        // they need.
+        // A test that fails jumps to the end of the rule; for tests of arguments that is the reload
+        // of the number.
         for (self.program.code[start..end], start..) |*instruction, at| {
             const here: u16 = @intCast(at);
             if (at == start) instruction.jf = std.math.cast(u8, self.program.len - here - 1) orelse
@@ -103,7 +103,7 @@ const Compiler = struct {
         }
     }
 
-    /// A place that is not known yet.
+    /// A jump target that is not known yet.
     const to_end = 255;
 
     /// One comparison of a 64-bit argument: its high word, then its low one.
@@ -137,7 +137,7 @@ const Compiler = struct {
             if (!greater and !is(operator, "SCMP_CMP_LT") and !is(operator, "SCMP_CMP_LE"))
                 return error.Json;
             const last: u16 = if (or_equal) bpf.jump_at_least else bpf.jump_greater;
-            // Greater: a larger high word decides; an equal one leaves it to the low word.
+            // Greater: a larger high word decides; with equal ones the low word does.
             try self.add(
                 .{ .code = bpf.jump_greater, .jt = if (greater) 3 else to_end, .k = high_word },
             );

@@ -1,5 +1,4 @@
-//! A program of the kernel's filter machine (seccomp(2), linux/filter.h): its instructions, and how
-//! one is put together.
+//! A classic BPF program for seccomp(2) (linux/filter.h), and its instructions.
 const std = @import("std");
 const builtin = @import("builtin");
 const linux = std.os.linux;
@@ -16,7 +15,7 @@ pub const jump = 0x05;
 pub const mask = 0x54;
 pub const ret = 0x06;
 
-// linux/seccomp.h: verdicts, and where struct seccomp_data has its fields.
+// linux/seccomp.h: return values, and offsets in struct seccomp_data.
 pub const allow: u32 = 0x7fff_0000;
 pub const kill: u32 = 0x8000_0000;
 pub const at_number = 0;
@@ -27,7 +26,7 @@ pub fn fails(code: linux.E) u32 {
     return 0x0005_0000 | @as(u32, @backingInt(code));
 }
 
-/// An architecture's calls: the machine's own, and the 32-bit one that it also runs.
+/// System call tables: of the machine, and of the 32-bit architecture that it also runs.
 const Table = struct { arch: u32, SYS: type };
 pub const tables = switch (builtin.cpu.arch) {
     .x86_64 => [_]Table{
@@ -41,7 +40,7 @@ pub const tables = switch (builtin.cpu.arch) {
     else => @compileError("no system call table for this architecture"),
 };
 
-/// Programs are bounded by the kernel (BPF_MAXINSNS).
+/// The kernel limits the length of programs (BPF_MAXINSNS).
 pub const Program = struct {
     code: []Instruction,
     len: u16 = 0,
@@ -55,10 +54,10 @@ pub const Program = struct {
         self.len += 1;
     }
 
-    /// What is added until `endArchitecture` is for calls of this architecture only.
+    /// Instructions until `endArchitecture` apply to calls of this architecture only.
     pub fn beginArchitecture(self: *Program, arch: u32) u16 {
         self.add(.{ .code = load, .k = at_arch });
-        // Jumps of conditions reach 255 instructions only; an unconditional one goes further.
+        // Conditional jumps reach 255 instructions; an unconditional one reaches further.
         self.add(.{ .code = jump_equal, .jt = 1, .k = arch });
         self.add(.{ .code = jump });
         return self.len;
@@ -68,9 +67,9 @@ pub const Program = struct {
         self.code[begin - 1].k = self.len - begin;
     }
 
-    /// The number is in the accumulator, before and after. What is typed into a terminal by these
-    /// is read by the caller's shell (CVE-2017-5226); docker leaves that to a terminal of its own.
-    /// The kernel looks at the low word of the command only (CVE-2019-10063).
+    /// The number is in the accumulator, before and after. These ioctls put input into a terminal,
+    /// which the caller's shell would read (CVE-2017-5226); docker's containers have a terminal of
+    /// their own. The kernel uses only the low word of the command (CVE-2019-10063).
     pub fn refuseTyping(self: *Program, ioctl: u32) void {
         const tiocsti = 0x5412;
         const tioclinux = 0x541c;
@@ -82,7 +81,7 @@ pub const Program = struct {
         self.add(.{ .code = load, .k = at_number });
     }
 
-    /// The number is in the accumulator, and stays there for calls of another.
+    /// Expects the number in the accumulator, and keeps it there for other calls.
     pub fn onlyIf(self: *Program, number: u32, tests: []const Instruction, otherwise: u32) void {
         self.add(.{ .code = jump_equal, .jf = @intCast(tests.len + 3), .k = number });
         self.add(.{ .code = load, .k = at_first_argument });
@@ -92,7 +91,7 @@ pub const Program = struct {
     }
 };
 
-/// What the kernel would do with the program.
+/// The program's result, as the kernel would compute it.
 pub fn judge(program: *const Program, arch: u32, number: u32, arguments: []const u64) u32 {
     var accumulator: u32 = 0;
     var at: usize = 0;

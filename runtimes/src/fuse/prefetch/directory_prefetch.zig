@@ -1,7 +1,7 @@
-//! Goes ahead of readers who ask for files by their names, one after the other in the order of
-//! their directories. FUSE has no message that tells the kernel a name which it has not asked for;
-//! but the runtime may ask itself, through its own mount, by listing a directory: from then on the
-//! kernel knows all that is in it, and what it knows can be put into its cache, too (walk.zig).
+//! Prefetches directories for programs that look up files by name, in the order of the directories.
+//! FUSE cannot push a name into the kernel's cache; but when the runtime lists a directory of its
+//! own mount (READDIRPLUS), the kernel caches all names in it, and then data of these files can be
+//! pushed, too (small_file_stream.zig).
 const std = @import("std");
 const sys = @import("../../base/syscalls.zig");
 const errno = @import("../../base/errno.zig");
@@ -16,31 +16,30 @@ const ReaddirCache = @import("../readdir_cache.zig").ReaddirCache;
 const node_id = @import("../node_id.zig");
 const Reference = squashfs.inode.Reference;
 
-/// How many names, at a time: more, and what they name is put into the cache too late.
+/// Names at a time. With more, their data would arrive too late.
 const window = 128;
-/// Files one behind the other until somebody is taken for one, and what may be left out between
-/// them.
+/// Consecutive files before prefetching starts, and the largest step between their inode numbers.
 const steps_min = 6;
 const stride_max = 4;
-/// Directories in the one where he is, and around it.
+/// Levels below the reader's directory, and above it.
 const depth_max = 4;
 const height_max = 3;
-/// Entries among which a directory's own name is sought.
+/// Entries of a parent that are searched for a directory's name.
 const entries_max = 4096;
 /// Names of one directory, and bytes at a time.
 const names_max = 4096;
 const buffer_max = 128 << 10;
-/// Times that we go ahead without having seen him in between: all that he asks for may be there.
+/// Prefetches without a LOOKUP in between: if all names are cached, the kernel sends none.
 const budget_max = 8;
 
 const listed_log = 12;
 
-/// A directory in which somebody has asked for files.
+/// A directory in which files were looked up.
 const Place = struct {
     directory: Reference = none,
     /// The number of the inode that was found last.
     last: u32 = 0,
-    /// Files that followed each other.
+    /// Consecutive files found.
     steps: u32 = 0,
 };
 
@@ -53,17 +52,17 @@ pub const DirectoryPrefetch = struct {
     root: sys.fd_t,
     places: [4]Place = @splat(.{}),
     oldest: usize = 0,
-    /// How often more we go ahead; 0 as long as nobody seems to be such a reader.
+    /// Prefetches left; 0 while no sequential reader is seen.
     budget: u32 = 0,
-    /// How often a name was asked for.
+    /// LOOKUP requests so far.
     asked: std.atomic.Value(u32) = .init(0),
-    /// Directories that have been listed. Those that collide forget each other, which costs work,
-    /// not correctness.
+    /// A hash set of directories that have been listed. A collision drops the older entry, which
+    /// costs work, not correctness.
     listed: [1 << listed_log]std.atomic.Value(Reference) = @splat(.init(none)),
-    /// Where this cannot be done.
+    /// Set where prefetching cannot work.
     given_up: bool = false,
 
-    /// A name has been found in a directory. Where to go now, if anywhere.
+    /// After a LOOKUP that found `entry`: the directory to prefetch from, if any.
     pub fn found(
         self: *DirectoryPrefetch,
         directory: Reference,
@@ -97,10 +96,10 @@ pub const DirectoryPrefetch = struct {
         return directory;
     }
 
-    /// `go` did not come to its end. The kernel may have no openat2(2), or somebody forbid it; all
-    /// else is for whoever reads there to be told of.
+    /// After an error of `go`. Gives up if openat2(2) is missing or forbidden; other errors are
+    /// reported to the reader of the file.
     pub fn failed(self: *DirectoryPrefetch, err: anyerror) void {
-        log.debug("names ahead: {s}", .{errno.text(err)});
+        log.debug("prefetching names: {s}", .{errno.text(err)});
         self.budget = 0;
         self.given_up = self.given_up or err == error.NOSYS or err == error.PERM;
     }
@@ -124,7 +123,8 @@ pub const DirectoryPrefetch = struct {
             const fd = try open(self.root, own);
             defer sys.close(fd);
             if (below == null) {
-                log.debug("names ahead: {s}, {d} asked for", .{ own, self.asked.load(.monotonic) });
+                const asked = self.asked.load(.monotonic);
+                log.debug("prefetching names: {s}, {d} asked for", .{ own, asked });
                 try pass.list(fd, here);
             }
             try pass.visit(fd, here, below, 0);
@@ -140,7 +140,7 @@ pub const DirectoryPrefetch = struct {
         decoder: Decoder,
         left: u32 = window,
 
-        /// What is in a directory, or stands in it behind an entry.
+        /// Visits the entries of a directory, or those after the entry `behind`.
         fn visit(
             self: *Pass,
             fd: sys.fd_t,
@@ -162,8 +162,7 @@ pub const DirectoryPrefetch = struct {
                 self.left -= 1;
                 if (!isDirectory(entry) or depth == depth_max) continue;
                 name[entry.name.len] = 0;
-                // Before it is opened: that may be a request for its name, and make it somebody's
-                // start.
+                // Before it is opened: that may send a LOOKUP, which would prefetch it again.
                 const is_fresh = self.prefetch.isFresh(entry.reference);
                 const below = try open(fd, name[0..entry.name.len :0]);
                 defer sys.close(below);
@@ -190,17 +189,16 @@ pub const DirectoryPrefetch = struct {
                     last = @ptrCast(rest[19..].ptr);
                     rest = rest[std.mem.readInt(u16, rest[16..18], .native)..];
                 }
-                // Offsets are those of operations.zig; the directory's size counts three bytes
-                // more.
+                // Offsets are those of requests.zig; the directory's size counts three bytes more.
                 if (end + 3 >= dir.size) return;
-                // The kernel asks for attributes with the next names, too, if somebody uses these
+                // The kernel continues with READDIRPLUS only if the attributes are used
                 // (FUSE_READDIRPLUS_AUTO).
                 if (last) |name| _ = sys.lstat(fd, name) catch {};
             }
         }
     };
 
-    /// Whatever the image holds, nothing outside of the mount is opened (openat2(2)).
+    /// Opens nothing outside of the mount, whatever the image contains (openat2(2)).
     fn open(from: sys.fd_t, path: [:0]const u8) sys.Error!sys.fd_t {
         const How = extern struct { flags: u64, mode: u64 = 0, resolve: u64 };
         const no_xdev = 1;
@@ -211,7 +209,8 @@ pub const DirectoryPrefetch = struct {
         return @intCast(try sys.call(.openat2, .{ from, path.ptr, &how, @sizeOf(How) }));
     }
 
-    /// Of a directory, from the root: it tells its parent, and that lists its name.
+    /// The path of a directory from the root: its inode has its parent's number, and the parent its
+    /// name.
     fn pathOf(
         self: *DirectoryPrefetch,
         decoder: Decoder,
@@ -228,7 +227,7 @@ pub const DirectoryPrefetch = struct {
             const parent = try self.reader.numbered(decoder, dir.body.directory.parent);
             var name: [squashfs.directory.name_max]u8 = undefined;
             const own = (try self.entryOf(decoder, parent, here, &name)).name;
-            // This bounds the way up, too.
+            // This bounds the loop, too.
             if (start < own.len + 1) return error.NAMETOOLONG;
             if (start < end) {
                 start -= 1;
@@ -262,7 +261,7 @@ fn isDirectory(entry: squashfs.directory.Entry) bool {
     return entry.kind == @backingInt(squashfs.inode.Kind.directory);
 }
 
-test "who asks for files in their order is gone ahead of" {
+test "sequential lookups are prefetched" {
     const kind = @backingInt(squashfs.inode.Kind.file);
     const prefetch = try std.testing.allocator.create(DirectoryPrefetch);
     defer std.testing.allocator.destroy(prefetch);
@@ -283,23 +282,23 @@ test "who asks for files in their order is gone ahead of" {
         }
     };
     const asks: Asks = .{ .prefetch = prefetch };
-    // Here and there, backwards, and the same one again.
+    // At random, backwards, and the same file repeatedly.
     for ([_]u32{ 100, 3, 50, 49, 48, 47, 46, 45, 45, 45, 45, 45, 45, 60, 70, 80, 90, 100 }) |number|
         try std.testing.expectEqual(null, asks.file(1000, number));
     try std.testing.expectEqual(null, asks.directory(1000, 5000));
-    // In order, one or another left out.
+    // In order, with gaps.
     for ([_]u32{ 200, 201, 203, 204, 208 }) |number|
         try std.testing.expectEqual(null, asks.file(2000, number));
     try std.testing.expectEqual(2000, asks.file(2000, 209));
-    // What has been listed once is not listed again; the directories that he comes to are.
+    // A directory is listed once; the reader's next directories are listed.
     try std.testing.expectEqual(null, asks.file(2000, 210));
     try std.testing.expectEqual(3000, asks.file(3000, 300));
     try std.testing.expectEqual(4000, asks.directory(1000, 4000));
     try std.testing.expectEqual(null, asks.directory(1000, 4000));
-    // Until he does otherwise,
+    // Until the order is broken,
     try std.testing.expectEqual(null, asks.file(1000, 99));
     try std.testing.expectEqual(null, asks.file(6000, 400));
-    // or is not seen again.
+    // or the budget is used up.
     for (500..506) |number| _ = asks.file(7000, @intCast(number));
     for (0..budget_max - 1) |i| try std.testing.expectEqual(8000 + i, asks.file(8000 + i, 600));
     try std.testing.expectEqual(null, asks.file(9000, 600));

@@ -1,6 +1,6 @@
-//! Work ahead of the readers, by threads that no request waits for: what a reader has touched is
-//! decoded to its end, what he will want next beforehand, and all of it is put into the kernel's
-//! cache, so that every block is decoded once and most reads never become requests.
+//! Threads that prefetch for the readers. The rest of a file that was read, and what is likely to
+//! be read next, is decoded and pushed into the kernel's page cache (FUSE_NOTIFY_STORE): every
+//! block is decoded once, and most reads need no request.
 const std = @import("std");
 const futex = @import("../../base/futex.zig");
 const squashfs = struct {
@@ -21,12 +21,12 @@ const small_max = @import("small_file_stream.zig").small_max;
 const startup = @import("startup.zig");
 const Reference = squashfs.inode.Reference;
 
-/// Files up to this size are read whole when a part of them is.
+/// Files up to this size are prefetched whole when a part is read.
 const whole_max = 8 << 20;
-/// How far ahead of a sequential reader.
+/// The readahead for a sequential reader, in bytes.
 const window_max = 8 << 20;
 
-/// Blocks of a file, the first of which the reader has had from `seen_from` to `seen_to`.
+/// Blocks of a file; of the first, the reader already has `seen_from` to `seen_to`.
 const Part = struct {
     reference: Reference,
     first: u64,
@@ -37,11 +37,11 @@ const Part = struct {
 
 const Job = union(enum) { part: Part, stream: *SmallFileStream, names: Reference };
 
-/// Who has missed so many fragment blocks goes through many small files, of which neighbours tend
-/// to be wanted together; programs that start read only a few.
+/// Misses of fragment blocks before neighbours are prefetched: such a reader goes through many
+/// small files. A program that starts reads only a few.
 const misses_before_hints = 8;
 
-/// A reader that may be going through a file from its start to its end.
+/// A reader that may be sequential.
 const Run = struct { reference: Reference = std.math.maxInt(u64), next: u64 = 0, window: u64 = 0 };
 
 pub const Prefetcher = struct {
@@ -53,22 +53,22 @@ pub const Prefetcher = struct {
     startup_state: *startup.State,
     quiesce: *Quiesce,
     mutex: futex.Mutex = .{},
-    /// For threads to wait on.
+    /// A futex for the threads to wait on.
     changes: std.atomic.Value(u32) = .init(0),
     jobs: [64]Job = undefined,
     head: usize = 0,
     count: usize = 0,
-    /// A fragment block that may be wanted; done when there is nothing surer to do.
+    /// A fragment block that is likely to be read; decoded when there is no other job.
     next_fragment_hint: ?u32 = null,
     misses: usize = 0,
     runs: [16]Run = @splat(.{}),
     run_next: usize = 0,
     streams: SmallFileStreams = .{},
-    /// Blocks that were asked for lately: a hash of file and block. Those that collide forget
-    /// each other, which costs work, not correctness.
+    /// A hash set of blocks asked for lately. A collision drops the older entry, which costs work,
+    /// not correctness.
     asked: [2048]u32 = @splat(0),
 
-    /// A request for this part of a file has been answered.
+    /// After the reply to a READ of this part of a file.
     pub fn touched(
         self: *Prefetcher,
         reference: Reference,
@@ -85,7 +85,7 @@ pub const Prefetcher = struct {
         const log = self.reader.superblock.block_log;
         const block = (to - 1) >> log;
         const blocks = ((file.size - 1) >> log) + 1;
-        // Else they would count as asked for.
+        // Otherwise they would count as asked for.
         if (self.count == self.jobs.len) return;
         var last = block + 1;
         if (file.size <= whole_max) {
@@ -110,16 +110,17 @@ pub const Prefetcher = struct {
             });
     }
 
-    /// A name has been found in a directory.
+    /// After a LOOKUP that found `entry`.
     pub fn named(self: *Prefetcher, directory: Reference, entry: squashfs.directory.Entry) void {
         self.mutex.lock();
         defer self.mutex.unlock();
-        // Else it would count as listed.
+        // Otherwise it would count as listed.
         if (self.count == self.jobs.len) return;
         if (self.directories.found(directory, entry)) |start| _ = self.push(.{ .names = start });
     }
 
-    /// A fragment block had to be decoded for a reader. Whether he goes through many of them.
+    /// After a fragment block was decoded for a READ. Returns whether the reader goes through many
+    /// of them.
     pub fn missed(self: *Prefetcher, fragment: u32) bool {
         self.mutex.lock();
         defer self.mutex.unlock();
@@ -149,7 +150,7 @@ pub const Prefetcher = struct {
         return run;
     }
 
-    /// Whether the block was not asked for before.
+    /// Marks a block as asked for; false if it was already.
     fn ask(self: *Prefetcher, reference: Reference, block: u64) bool {
         const hash = (reference *% 0x9e37_79b9_7f4a_7c15 +% block) *% 0x9e37_79b9_7f4a_7c15;
         const mark: u32 = @truncate(hash >> 21 | 1);
@@ -159,7 +160,7 @@ pub const Prefetcher = struct {
         return true;
     }
 
-    /// When there is too much to do already, this is not done.
+    /// Queues a job; false if the queue is full.
     fn push(self: *Prefetcher, job: Job) bool {
         if (self.count == self.jobs.len) return false;
         self.jobs[(self.head + self.count) % self.jobs.len] = job;
@@ -176,7 +177,7 @@ pub const Prefetcher = struct {
     pub fn loop(self: *Prefetcher, decoder: Decoder) void {
         self.caller_mask.set();
         self.channel.isolateFdTable(.{ self.reader.image.fd, self.directories.root });
-        // Whoever loads the app works for the same reader, on the same processor.
+        // The thread that loads the app works for the same reader, on the same processor.
         self.startup_state.wait();
         while (true) {
             const changes = self.changes.load(.acquire);
@@ -187,15 +188,15 @@ pub const Prefetcher = struct {
         }
     }
 
-    /// Does one thing; false when there is nothing to do. A corrupt block is for the reader who
-    /// meets it to be told of.
+    /// Does one thing; false when there is nothing to do. Errors are ignored: the reader of a
+    /// corrupt block gets the error.
     pub fn step(self: *Prefetcher, decoder: Decoder) bool {
         self.mutex.lock();
         if (self.count > 0) {
             const job = self.jobs[self.head];
             self.head = (self.head + 1) % self.jobs.len;
             self.count -= 1;
-            // The reader may have gone on since.
+            // The reader may have moved on since.
             const stream_now: SmallFileStream = if (job == .stream) job.stream.* else .{};
             self.mutex.unlock();
             switch (job) {
@@ -249,15 +250,15 @@ pub const Prefetcher = struct {
             );
             if (extent.stored == null) continue;
             const slot = try self.reader.load(decoder, extent);
-            // A fragment is shared with other files, a block of the file's own is in the kernel's
-            // cache from now on.
+            // A fragment is shared with other files; a block of one file is now in the kernel's
+            // cache.
             defer if (extent.fragment == null)
                 self.reader.blocks.retire(slot)
             else
                 self.reader.blocks.release(slot);
             const content = slot.data();
             const start = block << self.reader.superblock.block_log;
-            // What the reader has is left out.
+            // The part that the reader already has is left out.
             const cut_from = @min(@max(part.seen_from, start), start + extent.len) - start;
             const cut_to = @min(@max(part.seen_to, start), start + extent.len) - start;
             const whole = content[extent.start..][0..extent.len];

@@ -1,6 +1,5 @@
-//! Readers that go through the small files of directories. What such a reader will open next is
-//! put into the kernel's cache before he asks, in the order of the inodes, which is that of the
-//! names.
+//! Readers that go through the small files of directories. The files that follow are pushed into
+//! the kernel's cache before they are read, in the order of the inodes, which is that of the names.
 const std = @import("std");
 const squashfs = struct {
     const data = @import("../../squashfs/data.zig");
@@ -12,11 +11,11 @@ const Decoder = @import("../../base/zstd.zig").Decoder;
 const node_id = @import("../node_id.zig");
 const Reference = squashfs.inode.Reference;
 
-/// Of inodes, at a time.
+/// Inodes at a time.
 const window_max = 64;
 
 pub const SmallFileStream = struct {
-    /// What he has, and what has been put into the cache behind it.
+    /// The last file that was read or pushed.
     last: Reference = std.math.maxInt(Reference),
     window: u32 = 0,
     under_way: bool = false,
@@ -28,8 +27,8 @@ pub const SmallFileStream = struct {
         return reference >= self.last and (reference >> 16) - (self.last >> 16) <= near;
     }
 
-    /// Puts the small files behind `last` into the cache, as far as the kernel knows them: it does
-    /// when their directory has been listed. Returns the last one.
+    /// Pushes the small files after `last` into the cache, as far as the kernel knows their inodes:
+    /// it does when their directory has been listed. Returns the last one.
     pub fn advance(
         self: *const SmallFileStream,
         reader: *squashfs.Reader,
@@ -53,7 +52,7 @@ pub const SmallFileStream = struct {
             );
             const stored = extent.stored orelse continue;
             if (extent.len < file.size) continue;
-            // All of a fragment: the next files are in it, too.
+            // The whole fragment: the next files are in it, too.
             const slot = try reader.blocks.get(decoder, stored);
             defer reader.blocks.release(slot);
             if (slot.len < extent.start + extent.len) return error.Corrupt;
@@ -67,15 +66,15 @@ pub const SmallFileStream = struct {
     }
 };
 
-/// As much as one request asks for.
+/// As much as one READ asks for.
 pub const small_max = @import("../channel.zig").read_max;
 
 pub const SmallFileStreams = struct {
     all: [4]SmallFileStream = @splat(.{}),
     next: usize = 0,
 
-    /// A small file has been read that nobody had put into the cache. The stream that is to go on,
-    /// if one is.
+    /// After a READ of a small file that was not in the cache. Returns the stream to continue, if
+    /// any.
     pub fn reached(self: *SmallFileStreams, reference: Reference) ?*SmallFileStream {
         for (&self.all) |*stream| {
             if (!stream.leadsTo(reference)) continue;

@@ -1,5 +1,5 @@
-//! What the app will read first, decoded while its container is still being set up: its program,
-//! the program's interpreter and the libraries that both need.
+//! Decodes what the app will read first while its container is being set up: the program, its
+//! interpreter and the libraries that they need.
 const std = @import("std");
 const futex = @import("../../base/futex.zig");
 const thread = @import("../../base/thread.zig");
@@ -12,7 +12,7 @@ const Affinity = @import("../../process/cpu_policy.zig").Affinity;
 const Reader = @import("../../squashfs/reader.zig").Reader;
 const Decoder = @import("../../base/zstd.zig").Decoder;
 
-/// Of each file, and of all: what is decoded too early has to stay until it is wanted.
+/// Bytes of each file, and of all: decoded blocks must stay in the cache until they are read.
 const file_max = 4 << 20;
 const all_max = 8 << 20;
 const libraries_max = 24;
@@ -65,13 +65,13 @@ pub const Loading = struct {
         return .{ .id = made.getHandle(), .state = state };
     }
 
-    /// To where it may run from now on.
+    /// Moves it to these processors.
     pub fn move(self: Loading, processors: Affinity) void {
         if (self.state.isUnderWay()) processors.setOf(self.id);
     }
 };
 
-/// A corrupt block is for the reader who meets it to be told of.
+/// Errors are ignored: the reader of a corrupt block gets the error.
 fn run(reader: *Reader, decoder: Decoder, state: *State, program: Program) void {
     var own = decoder;
     own.yields_while = &state.setting_up;
@@ -80,8 +80,8 @@ fn run(reader: *Reader, decoder: Decoder, state: *State, program: Program) void 
     futex.wake(&state.under_way, std.math.maxInt(i32));
 }
 
-/// The order is that in which they will be wanted: whoever opens a program or a library reads its
-/// start (what is to be loaded where) and its end (what it needs), and not every page between them.
+/// In the order in which the dynamic linker reads: the start of a program or library (what is
+/// loaded where), its end (what it needs), and then some of the pages between.
 fn load(reader: *Reader, decoder: Decoder, program: Program) !void {
     const root = try squashfs.path.find(
         reader,
@@ -119,7 +119,7 @@ const Run = struct {
     /// The program and its libraries.
     files: [1 + libraries_max]squashfs.path.Found = undefined,
     file_count: usize = 0,
-    /// Where libraries are: with the interpreter.
+    /// The directory of the libraries: the interpreter's.
     libraries: u64,
 
     fn locate(self: *Run, program: Program) !?squashfs.path.Found {
@@ -151,7 +151,7 @@ const Run = struct {
         }
     }
 
-    /// Each library once, and no more of them than fit.
+    /// True also when there is no room for another library.
     fn isSeen(self: *const Run, reference: u64) bool {
         for (self.files[0..self.file_count]) |file| if (file.reference == reference) return true;
         return self.file_count == self.files.len;
