@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from toolkit.errors import DockercError, about
+from toolkit.errors import DamagedError, about
 from toolkit.layers.entry import Entry, EntryKind
 from toolkit.layers.pack import Pack
 from toolkit.squashfs.structs import InodeType
@@ -110,7 +110,7 @@ def _link_target(root: Inode, entry: Entry) -> Inode:
         path, link = (
             name[:200].decode("utf-8", "backslashreplace") for name in (entry.path, entry.target)
         )
-        raise DockercError(f"its hard link {path} leads to {link}, which is no file of the image")
+        raise DamagedError(f"its hard link {path} leads to {link}, which is no file of the image")
     return target
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from toolkit.errors import DockercError
+from toolkit.errors import DamagedError
 from toolkit.limits import MAX_ID, MAX_TARGET
 from toolkit.squashfs.read.blocks import Blocks, little_endian
 from toolkit.squashfs.structs import (
@@ -75,7 +75,7 @@ class NodeReader:
         data, at = self._inodes(place, INODE_HEADER.size)
         kind, mode, uid, gid, mtime, number = INODE_HEADER.unpack(data)
         if not 1 <= kind <= 14 or mode > 0o7777:
-            raise DockercError(f"an inode of its squashfs is of the unknown type {kind}")
+            raise DamagedError(f"an inode of its squashfs is of the unknown type {kind}")
         basic = InodeType((kind - 1) % 7 + 1)
         node = Node(place, basic, mode, self._id(uid), self._id(gid), mtime, number)
         _READERS[basic](self, node, at, kind > 7)
@@ -86,12 +86,12 @@ class NodeReader:
         table = self._blocks.lookup_table(self._superblock.id_table, 4 * self._superblock.ids)
         ids = little_endian("I", table)
         if ids and max(ids) > MAX_ID:
-            raise DockercError(f"its squashfs has an owner {max(ids)}, which nobody can be")
+            raise DamagedError(f"its squashfs has an owner {max(ids)}, which nobody can be")
         return ids
 
     def _id(self, index: int) -> int:
         if index >= len(self._ids):
-            raise DockercError(f"its squashfs has no owner {index}")
+            raise DamagedError(f"its squashfs has no owner {index}")
         return self._ids[index]
 
     def words(self, node: Node) -> Iterator[int]:
@@ -128,10 +128,10 @@ class NodeReader:
         data, at = self._inodes(at, SYMLINK_INODE.size)
         node.nlink, node.size = SYMLINK_INODE.unpack(data)
         if not 0 < node.size <= MAX_TARGET:
-            raise DockercError(f"a symlink of its squashfs claims {node.size} bytes")
+            raise DamagedError(f"a symlink of its squashfs claims {node.size} bytes")
         node.target, at = self._inodes(at, node.size)
         if b"\0" in node.target:
-            raise DockercError("a symlink's target of its squashfs holds a zero byte")
+            raise DamagedError("a symlink's target of its squashfs holds a zero byte")
         self._xattr_index(node, at, extended)
 
     def _device(self, node: Node, at: Place, extended: bool) -> None:

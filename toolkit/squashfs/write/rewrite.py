@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import BinaryIO
 
-from toolkit.errors import DockercError
+from toolkit.errors import AbsentError
 from toolkit.files.copy import copy_range
 from toolkit.squashfs.compress import BlockWriter, Compressor
 from toolkit.squashfs.read.blocks import stored_size
@@ -126,5 +126,5 @@ def _tree(filesystem: Filesystem, kept: _ExistingData, name: bytes) -> tuple[Ino
             parent, _, last = path.rpartition(b"/")
             directories[parent][last] = inode
     if changed is None:
-        raise DockercError(f"its squashfs has no file {name.decode()}")
+        raise AbsentError(f"its squashfs has no file {name.decode()}")
     return inodes[filesystem.root.place], changed
