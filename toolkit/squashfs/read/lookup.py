@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, cast
 
 from PySquashfsImage import SquashFsImage
 
-from toolkit.errors import AbsentError, DamagedError, DockercError, RefusedError
+from toolkit.errors import AbsentError, DamagedError, DockercError, RefusedError, about
 from toolkit.squashfs.read.blocks import Blocks
 from toolkit.squashfs.structs import METADATA_SIZE, Superblock
 
@@ -122,9 +122,8 @@ class SquashfsReader:
 def reading(name: str) -> Iterator[None]:
     """Say of every error of a payload, or of its file, that it is about `name`."""
     try:
-        yield
-    except DockercError as error:
-        raise type(error)(f"{name}: {error}") from None
+        with about(name):
+            yield
     except OSError as error:
         if error.errno is not None:  # the system's word, of the file or of where its parts go
             raise
