@@ -1,10 +1,7 @@
-"""Limits at their value and one beyond; what is synced and what is closed."""
+"""Limits at their value and one beyond: what they let through, and what they refuse."""
 
 from __future__ import annotations
 
-import os
-import stat
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,14 +9,17 @@ from images_support import Layout, on, read_image
 from layout import file, tar_of
 from test_tar import Bytes, read
 
-from toolkit.errors import DamagedError, DockercError, RefusedError
-from toolkit.files.atomic import atomic_file
-from toolkit.files.atomic_directory import atomic_directory
-from toolkit.files.regular import open_regular
+from toolkit.errors import DamagedError, RefusedError
 from toolkit.images.auth import registries_conf
 from toolkit.layers import sparse, tar
 from toolkit.layers.budget import Budget
-from toolkit.layers.sparse import Segment, check_sparse_map, pax_map, pax_map_in_data
+from toolkit.layers.sparse import (
+    Segment,
+    check_sparse_map,
+    old_gnu_map,
+    pax_map,
+    pax_map_in_data,
+)
 from toolkit.squashfs.compress import Compressor
 from toolkit.squashfs.structs import InodeType
 from toolkit.squashfs.tree import Inode, look_up, new_directory
@@ -33,6 +33,8 @@ from toolkit.squashfs.write.xattrs import XattrTable
 def header(kind: str, size: int) -> bytes:
     """A tar header that a `kind` of so many bytes follows."""
     fields = [b"x".ljust(100, b"\0"), b"0000644\0" + b"0000000\0" * 2, b"%011o\0" % size]
+    if size < 0:
+        fields[2] = size.to_bytes(12, "big", signed=True)  # GNU tar's base-256
     whole = b"".join(fields) + b"%011o\0" % 0 + b" " * 8 + kind.encode()
     whole = (whole.ljust(257, b"\0") + b"ustar\x0000").ljust(512, b"\0")
     return whole[:148] + b"%06o\0 " % sum(whole) + whole[156:]
@@ -56,8 +58,11 @@ def test_extended_headers_in_a_row() -> None:
 def test_the_size_of_an_extended_header(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tar, "MAX_EXTENDED_HEADER", 1000)
     assert len(list(read(extended(1000) + header("0", 0) + END))) == 1
+    assert len(list(read(extended(0) + header("0", 0) + END))) == 1
     with pytest.raises(DamagedError, match="claims 1001 bytes"):
         list(read(extended(1001) + header("0", 0) + END))
+    with pytest.raises(DamagedError, match="claims -1 bytes"):
+        list(read(header("g", -1) + header("0", 0) + END))
 
 
 def test_extended_headers_together(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,6 +82,28 @@ def test_the_size_of_an_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [len(data) for _, data in read(tar_of(file("a", bytes(1000))))] == [1000]
     with pytest.raises(RefusedError, match="an entry of 1001 bytes"):
         list(read(tar_of(file("a", bytes(1001)))))
+    with pytest.raises(RefusedError, match="an entry of -1 bytes"):
+        list(read(header("0", -1) + END))
+
+
+def test_the_size_of_a_sparse_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tar, "MAX_FILE_SIZE", 1000)
+
+    def claiming(size: int) -> bytes:
+        records = b"".join(pax(b"GNU.sparse.%b" % name, value) for name, value in (
+            (b"size", b"%d" % size), (b"map", b"0,0")))  # fmt: skip
+        return header("x", len(records)) + records.ljust(512, b"\0") + header("0", 0) + END
+
+    for size in (0, 1, 1000):
+        assert [entry.size for entry, _ in read(claiming(size))] == [size]
+    with pytest.raises(RefusedError, match="a sparse file of 1001 bytes"):
+        list(read(claiming(1001)))
+
+
+def pax(key: bytes, value: bytes) -> bytes:
+    """One PAX record; its length counts itself, here always two digits."""
+    record = b" %b=%b\n" % (key, value)
+    return b"%d%b" % (len(record) + 2, record)
 
 
 # Sparse files
@@ -107,6 +134,29 @@ def test_the_digits_of_a_sparse_map() -> None:
     assert pax_map(b"0," + b"9" * 19) == [Segment(0, int("9" * 19))]
     with pytest.raises(DamagedError):
         pax_map(b"0," + b"9" * 20)
+
+
+def test_a_number_that_the_next_block_goes_on_with() -> None:
+    widths = [16] * 26 + [15] * 3 + [19]
+    values = [b"%0*d" % (width, number // 2 * 2 * (number % 2 == 0))
+              for number, width in enumerate(widths)]  # fmt: skip
+    data = b"\n".join([b"15", *values, b""])
+    assert data[512 - 19 : 513] == values[-1] + b"\n"  # all of its digits, but not its end
+    segments, used = pax_map_in_data(Bytes(data.ljust(1024, b"\0")), 1024)
+    assert (len(segments), used) == (15, 1024)
+
+
+def test_gnu_map_blocks_are_read_until_there_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sparse, "_MAX_SEGMENTS", 4 + 21)
+    pair = b"%011o\0" % 1 * 2
+    first = bytes(386) + pair * 4 + b"\1"
+    more = (pair * 21).ljust(504, b"\0") + b"\1" + bytes(7)
+    last = (pair * 21).ljust(512, b"\0")
+    number = lambda field: int(field.strip(b"\0"), 8)  # noqa: E731
+    assert len(old_gnu_map(first[:482] + b"\0", Bytes(b""), number)) == 4
+    assert len(old_gnu_map(first, Bytes(last), number)) == 25
+    # The one that goes beyond is refused by `check_sparse_map`; none is read behind it.
+    assert len(old_gnu_map(first, Bytes(more * 2), number)) == 46
 
 
 @pytest.mark.parametrize(
@@ -155,6 +205,14 @@ def test_indexes_in_one_another(layout: Layout) -> None:
     assert read_image(layout.write(entry))
     with pytest.raises(RefusedError, match="deeper than 4 levels"):
         read_image(layout.write(layout.index(entry)))
+
+
+def test_manifests_of_one_image(layout: Layout) -> None:
+    image = on(layout.manifest(), "amd64")
+    many = [layout.index({**image, "annotations": {"n": str(n)}}) for n in range(64)]
+    assert read_image(layout.write(*many[:63]))  # and the image's own
+    with pytest.raises(RefusedError, match="more than 64 manifests"):
+        read_image(layout.write(*many))
 
 
 @pytest.mark.usefixtures("home")
@@ -254,81 +312,3 @@ def test_symlinks_and_directories_on_a_path(monkeypatch: pytest.MonkeyPatch) -> 
     assert look_up(new_directory(), b"a/b/c", create=True)
     with pytest.raises(RefusedError, match="more than 4 directories deep"):
         look_up(new_directory(), b"a/b/c/d", create=True)
-
-
-# Files
-
-
-@pytest.fixture
-def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What fsync(2) was called for: "file" or "directory"."""
-    told: list[str] = []
-    fsync = os.fsync
-
-    def record(descriptor: int) -> None:
-        told.append("directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
-        fsync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", record)
-    return told
-
-
-@pytest.mark.parametrize(
-    ("sync", "is_there", "expected"),
-    [
-        (True, False, ["file", "directory"]),
-        (True, True, ["file", "directory"]),
-        (False, True, ["file"]),  # else a crash might leave neither the old file nor the new
-        (False, False, []),
-    ],
-)
-def test_what_is_synced(
-    tmp_path: Path, synced: list[str], sync: bool, is_there: bool, expected: list[str]
-) -> None:
-    target = tmp_path / "target"
-    if is_there:
-        target.write_text("old")
-    with atomic_file(target, 0o644, sync=sync) as out:
-        out.write(b"new")
-    assert synced == expected and target.read_text() == "new"
-
-
-def no_file(path: Path) -> None:
-    with pytest.raises(OSError, match="no regular file"):
-        open_regular(path)
-
-
-def failing_file(path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), atomic_file(path / "new", 0o644):
-        raise ZeroDivisionError
-
-
-def new_file(path: Path) -> None:
-    with atomic_file(path / "file", 0o644) as out:
-        out.write(b"new")
-
-
-def made_directory(path: Path) -> None:
-    with atomic_directory(path / "made") as descriptor:
-        os.fstat(descriptor)
-
-
-def refused_directory(path: Path) -> None:
-    (path / "full").mkdir()
-    (path / "full" / "file").touch()
-    with pytest.raises(DockercError), atomic_directory(path / "full"):
-        raise AssertionError
-
-
-@pytest.mark.parametrize("named", [False, True])
-@pytest.mark.parametrize(
-    "work", [no_file, failing_file, new_file, made_directory, refused_directory]
-)
-def test_no_descriptor_stays_open(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: Callable[[Path], None], named: bool
-) -> None:
-    if named:
-        monkeypatch.delattr(os, "O_TMPFILE")
-    before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208
-    work(tmp_path)
-    assert set(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
