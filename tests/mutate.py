@@ -30,10 +30,10 @@ _PATIENCE = 180
 """Seconds for the tests of one mutant: one that never ends is found, too."""
 
 ROOMS = {
-    "layers": "test_exact_limits test_limits test_packer test_stream test_merge_fuzz test_tar"
-    " test_cache",
-    "squashfs": "test_exact_limits test_limits test_mutants test_writer_fuzz test_inspect"
-    " test_merge_fuzz test_baked",
+    "layers": "test_exact_limits test_limits test_read_back test_packer test_stream"
+    " test_merge_fuzz test_tar test_cache",
+    "squashfs": "test_exact_limits test_limits test_read_back test_mutants test_writer_fuzz"
+    " test_inspect test_merge_fuzz test_baked",
     "images": "test_exact_limits test_limits test_synced_and_closed test_reference test_platforms"
     " test_registries_conf test_docker_archive test_oci test_registry test_registry_login",
     "bundle": "test_bundle test_baked",

@@ -125,7 +125,7 @@ def test_no_modules_import_each_other() -> None:
 @pytest.mark.parametrize(
     ("module", "line", "told"),
     [
-        ("toolkit.files.copy", "from toolkit.squashfs.structs import Place", "above"),
+        ("toolkit.files.copy", "from toolkit.squashfs.structs import MetadataRef", "above"),
         ("toolkit.squashfs.tree", "def f():\n    from toolkit.layers import tar", "above"),
         ("toolkit.layers.tar", "import toolkit.images.source", "ring"),
         ("toolkit.services.build", "from toolkit.commands import build", "above"),

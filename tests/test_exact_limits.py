@@ -98,6 +98,9 @@ def test_the_size_of_a_sparse_file(monkeypatch: pytest.MonkeyPatch) -> None:
         assert [entry.size for entry, _ in read(claiming(size))] == [size]
     with pytest.raises(RefusedError, match="a sparse file of 1001 bytes"):
         list(read(claiming(1001)))
+    unsized = pax(b"GNU.sparse.map", b"0,0")
+    with pytest.raises(RefusedError, match="a sparse file of -1 bytes"):
+        list(read(header("x", len(unsized)) + unsized.ljust(512, b"\0") + header("0", 0) + END))
 
 
 def pax(key: bytes, value: bytes) -> bytes:

@@ -52,14 +52,14 @@ class InodeType(IntEnum):
         return int(self) + 7
 
 
-class Place(NamedTuple):
+class MetadataRef(NamedTuple):
     """A position in a metadata table: a block's start, relative to the table, and an offset."""
 
     block: int
     offset: int
 
     @classmethod
-    def of(cls, reference: int) -> Place:
+    def of(cls, reference: int) -> MetadataRef:
         """The place that a stored reference means: 48 bits of block, 16 of offset."""
         return cls(reference >> 16, reference & 0xFFFF)
 

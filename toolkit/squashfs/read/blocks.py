@@ -20,7 +20,7 @@ from toolkit.squashfs.structs import (
     METADATA_UNCOMPRESSED,
     NO_TABLE,
     SUPERBLOCK_SIZE,
-    Place,
+    MetadataRef,
     Superblock,
 )
 
@@ -63,12 +63,12 @@ class Blocks:
         self._metadata[start] = content, end
         return content, end
 
-    def read(self, table: int, at: Place, size: int) -> tuple[bytes, Place]:
+    def read(self, table: int, at: MetadataRef, size: int) -> tuple[bytes, MetadataRef]:
         """`size` bytes of the metadata table that starts at `table`, and the place after them."""
         content, after = self.metadata(table + at.block)
         end = at.offset + size
         if end <= len(content):
-            return content[at.offset : end], Place(at.block, end)
+            return content[at.offset : end], MetadataRef(at.block, end)
         if at.offset > len(content):
             raise DamagedError("its squashfs points past the end of a metadata block")
         pieces = [content[at.offset :]]
@@ -79,7 +79,7 @@ class Blocks:
             pieces.append(content[:size])
             size -= len(pieces[-1])
             if not size:
-                return b"".join(pieces), Place(block - table, len(pieces[-1]))
+                return b"".join(pieces), MetadataRef(block - table, len(pieces[-1]))
 
     def metadata_table(self, start: int, end: int, limit: int) -> tuple[bytearray, dict[int, int]]:
         """All the blocks of a table: their contents joined, and where each block's content is.
@@ -159,7 +159,7 @@ class Blocks:
             raise DamagedError(f"its squashfs has no fragment {number}")
         block, entry = divmod(number, METADATA_SIZE // FRAGMENT_ENTRY.size)
         (start,) = self.pointers(self.superblock.fragment_table + block * _POINTER, 1)
-        at = Place(start, entry * FRAGMENT_ENTRY.size)
+        at = MetadataRef(start, entry * FRAGMENT_ENTRY.size)
         start, word, _ = FRAGMENT_ENTRY.unpack(self.read(0, at, FRAGMENT_ENTRY.size)[0])
         return start, word
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from toolkit.errors import DamagedError, RefusedError
 from toolkit.limits import MAX_BLOCKS, MAX_ENTRIES
 from toolkit.squashfs.read.inodes import Node
-from toolkit.squashfs.structs import Place
+from toolkit.squashfs.structs import MetadataRef
 
 
 class Census:
@@ -20,7 +20,7 @@ class Census:
         if inodes > MAX_ENTRIES:
             raise DamagedError(f"its squashfs claims {inodes} files")
         self._seen = bytearray(inodes + 1)
-        self._linked: dict[int, Place] = {}
+        self._linked: dict[int, MetadataRef] = {}
         self._blocks = 0
 
     def add(self, node: Node) -> None:

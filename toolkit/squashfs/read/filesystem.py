@@ -31,7 +31,7 @@ from toolkit.squashfs.structs import (
     DIRECTORY_RUN,
     FRAGMENT_ENTRY,
     InodeType,
-    Place,
+    MetadataRef,
     Superblock,
 )
 
@@ -49,7 +49,7 @@ class Entry(NamedTuple):
 
     name: bytes
     kind: InodeType
-    place: Place
+    place: MetadataRef
     number: int
 
 
@@ -78,7 +78,7 @@ class Filesystem:
     @property
     def root(self) -> Node:
         """The bundle's directory."""
-        node = self.node(Place.of(self.superblock.root_inode))
+        node = self.node(MetadataRef.of(self.superblock.root_inode))
         if not node.is_directory:
             raise DamagedError("the root of its squashfs is no directory")
         return node
@@ -110,7 +110,7 @@ class Filesystem:
                     raise DamagedError(f"a directory of its squashfs is damaged at {show(name)}")
                 before = name
                 number = base + difference
-                yield Entry(name, InodeType(kind), Place(block, offset), number)
+                yield Entry(name, InodeType(kind), MetadataRef(block, offset), number)
 
     def walk(
         self, top: Node, damaged: Callable[[bytes, DockercError], None] | None = None

@@ -23,17 +23,17 @@ from toolkit.squashfs.structs import (
     SYMLINK_INODE,
     U32,
     InodeType,
-    Place,
+    MetadataRef,
 )
 
-_NOWHERE = Place(0, 0)
+_NOWHERE = MetadataRef(0, 0)
 
 
 @dataclass(slots=True)
 class Node:
     """An inode. Fields that its kind does not have keep their defaults."""
 
-    place: Place
+    place: MetadataRef
     kind: InodeType
     mode: int
     uid: int
@@ -47,11 +47,11 @@ class Node:
     start: int = 0
     """A file's first block, from the start of the image."""
     blocks: int = 0
-    words: Place = _NOWHERE
+    words: MetadataRef = _NOWHERE
     """Where the blocks' size words are in the inode table."""
     fragment: int = NO_FRAGMENT
     fragment_offset: int = 0
-    listing: Place = _NOWHERE
+    listing: MetadataRef = _NOWHERE
     target: bytes = b""
     device: tuple[int, int] = (0, 0)
 
@@ -70,7 +70,7 @@ class NodeReader:
     def __init__(self, blocks: Blocks) -> None:
         self._blocks, self._superblock = blocks, blocks.superblock
 
-    def node(self, place: Place) -> Node:
+    def node(self, place: MetadataRef) -> Node:
         """The inode at a place of the inode table."""
         data, at = self._inodes(place, INODE_HEADER.size)
         kind, mode, uid, gid, mtime, number = INODE_HEADER.unpack(data)
@@ -102,7 +102,7 @@ class NodeReader:
             left -= len(data) // 4
             yield from little_endian("I", data)
 
-    def _directory(self, node: Node, at: Place, extended: bool) -> None:
+    def _directory(self, node: Node, at: MetadataRef, extended: bool) -> None:
         if extended:
             data, _ = self._inodes(at, EXTENDED_DIRECTORY_INODE.size)
             fields = EXTENDED_DIRECTORY_INODE.unpack(data)
@@ -110,9 +110,9 @@ class NodeReader:
         else:
             data, _ = self._inodes(at, DIRECTORY_INODE.size)
             block, node.nlink, node.size, offset, _ = DIRECTORY_INODE.unpack(data)
-        node.listing = Place(block, offset)
+        node.listing = MetadataRef(block, offset)
 
-    def _file(self, node: Node, at: Place, extended: bool) -> None:
+    def _file(self, node: Node, at: MetadataRef, extended: bool) -> None:
         if extended:
             data, at = self._inodes(at, EXTENDED_FILE_INODE.size)
             fields = EXTENDED_FILE_INODE.unpack(data)
@@ -124,7 +124,7 @@ class NodeReader:
         node.words = at
         node.blocks = block_count(node.size, self._superblock.block_size, node.fragment)
 
-    def _symlink(self, node: Node, at: Place, extended: bool) -> None:
+    def _symlink(self, node: Node, at: MetadataRef, extended: bool) -> None:
         data, at = self._inodes(at, SYMLINK_INODE.size)
         node.nlink, node.size = SYMLINK_INODE.unpack(data)
         if not 0 < node.size <= MAX_TARGET:
@@ -134,27 +134,27 @@ class NodeReader:
             raise DamagedError("a symlink's target of its squashfs holds a zero byte")
         self._xattr_index(node, at, extended)
 
-    def _device(self, node: Node, at: Place, extended: bool) -> None:
+    def _device(self, node: Node, at: MetadataRef, extended: bool) -> None:
         data, at = self._inodes(at, DEVICE_INODE.size)
         node.nlink, number = DEVICE_INODE.unpack(data)
         node.device = (number >> 8 & 0xFFF, number & 0xFF | number >> 12 & 0xFFF00)
         self._xattr_index(node, at, extended)
 
-    def _ipc(self, node: Node, at: Place, extended: bool) -> None:
+    def _ipc(self, node: Node, at: MetadataRef, extended: bool) -> None:
         data, at = self._inodes(at, IPC_INODE.size)
         (node.nlink,) = IPC_INODE.unpack(data)
         self._xattr_index(node, at, extended)
 
-    def _xattr_index(self, node: Node, at: Place, extended: bool) -> None:
+    def _xattr_index(self, node: Node, at: MetadataRef, extended: bool) -> None:
         if extended:
             data, _ = self._inodes(at, U32.size)
             (node.xattr,) = U32.unpack(data)
 
-    def _inodes(self, at: Place, size: int) -> tuple[bytes, Place]:
+    def _inodes(self, at: MetadataRef, size: int) -> tuple[bytes, MetadataRef]:
         return self._blocks.read(self._superblock.inode_table, at, size)
 
 
-_READERS: dict[InodeType, Callable[[NodeReader, Node, Place, bool], None]] = {
+_READERS: dict[InodeType, Callable[[NodeReader, Node, MetadataRef, bool], None]] = {
     InodeType.DIRECTORY: NodeReader._directory,
     InodeType.FILE: NodeReader._file,
     InodeType.SYMLINK: NodeReader._symlink,

@@ -82,15 +82,15 @@ class _Tables:
     holes: int
 
 
-def survey(filesystem: Filesystem) -> Space:
+def space_of(filesystem: Filesystem) -> Space:
     """Raises DockercError when the tables are damaged, or hold more than four million files."""
     try:
-        return _survey(filesystem)
+        return _space_of(filesystem)
     except struct.error:  # of `unpack_from`; to compare each position would take longer
         raise DamagedError("an inode or a directory of its squashfs runs past its table") from None
 
 
-def _survey(filesystem: Filesystem) -> Space:
+def _space_of(filesystem: Filesystem) -> Space:
     superblock = filesystem.superblock
     if superblock.inodes > min(MAX_ENTRIES, superblock.bytes_used):
         raise DamagedError(f"its squashfs claims {superblock.inodes} files")
@@ -115,7 +115,7 @@ def _read_inodes(filesystem: Filesystem, table: bytearray) -> _Tables:
     header_size = INODE_HEADER.size
     read_header, read_file = INODE_HEADER.unpack_from, FILE_INODE.unpack_from
     position, end = 0, len(table)
-    # What is read past the table's end is a struct.error, which `survey` puts into words.
+    # What is read past the table's end is a struct.error, which `space_of` puts into words.
     while position < end:
         kind, _, _, _, _, number = read_header(table, position)
         if not 0 < number <= count:

@@ -15,7 +15,7 @@ from toolkit.squashfs.structs import (
     XATTR_KEY,
     XATTR_PREFIXES,
     XATTR_TABLE,
-    Place,
+    MetadataRef,
 )
 
 _MAX_VALUE = 64 << 10
@@ -53,10 +53,10 @@ class Attributes:
         per_block = METADATA_SIZE // XATTR_ID.size
         list_at = self._blocks.superblock.xattr_table + XATTR_TABLE.size
         (block,) = self._blocks.pointers(list_at + 8 * (node.xattr // per_block), 1)
-        at = Place(block, node.xattr % per_block * XATTR_ID.size)
+        at = MetadataRef(block, node.xattr % per_block * XATTR_ID.size)
         ids, _ = self._blocks.read(0, at, XATTR_ID.size)
         reference, pairs, _ = XATTR_ID.unpack(ids)
-        found, at = [], Place.of(reference)
+        found, at = [], MetadataRef.of(reference)
         size = 0
         for _ in range(pairs):
             (name, value), at = self._xattr(start, at)
@@ -66,7 +66,7 @@ class Attributes:
             found.append((name, value))
         return tuple(found)
 
-    def _xattr(self, start: int, at: Place) -> tuple[tuple[bytes, bytes], Place]:
+    def _xattr(self, start: int, at: MetadataRef) -> tuple[tuple[bytes, bytes], MetadataRef]:
         data, at = self._blocks.read(start, at, XATTR_KEY.size)
         kind, length = XATTR_KEY.unpack(data)
         prefix = _XATTR_PREFIXES.get(kind & ~_XATTR_OUT_OF_LINE)
@@ -79,11 +79,11 @@ class Attributes:
         if kind & _XATTR_OUT_OF_LINE:
             if len(value) != 8:
                 raise DamagedError("an extended attribute of its squashfs points nowhere")
-            place = Place.of(int.from_bytes(value, "little"))
+            place = MetadataRef.of(int.from_bytes(value, "little"))
             value, _ = self._xattr_value(start, place)
         return (prefix + name, value), after
 
-    def _xattr_value(self, start: int, at: Place) -> tuple[bytes, Place]:
+    def _xattr_value(self, start: int, at: MetadataRef) -> tuple[bytes, MetadataRef]:
         data, at = self._blocks.read(start, at, U32.size)
         (length,) = U32.unpack(data)
         if length > _MAX_VALUE:

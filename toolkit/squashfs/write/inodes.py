@@ -34,7 +34,7 @@ from toolkit.squashfs.structs import (
     SYMLINK_INODE,
     U32,
     InodeType,
-    Place,
+    MetadataRef,
 )
 from toolkit.squashfs.tree import Inode
 from toolkit.squashfs.write.metadata import MetadataStream
@@ -55,14 +55,14 @@ class _Record:
 
     number: int
     nlink: int = 0
-    position: Place | None = None
+    position: MetadataRef | None = None
 
 
 @dataclass(slots=True)
 class _Listing:
     """A directory's entries in the directory table: where, how long, and its index."""
 
-    start: Place
+    start: MetadataRef
     size: int = 0
     index: list[bytes] = field(default_factory=list)
 

@@ -18,7 +18,7 @@ from toolkit.squashfs.structs import (
     NO_FRAGMENT,
     SUPERBLOCK_SIZE,
     InodeType,
-    Place,
+    MetadataRef,
     Superblock,
 )
 from toolkit.squashfs.tree import Content, Inode
@@ -106,7 +106,7 @@ def rewrite_file(
 
 def _tree(filesystem: Filesystem, kept: _ExistingData, name: bytes) -> tuple[Inode, Inode]:
     """The tree as the writer wants it, and the file `name` of its root, which has no content."""
-    inodes: dict[Place, Inode] = {}
+    inodes: dict[MetadataRef, Inode] = {}
     directories: dict[bytes, dict[bytes, Inode]] = {}
     changed: Inode | None = None
     for path, node in filesystem.walk(filesystem.root):

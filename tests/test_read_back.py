@@ -1,0 +1,74 @@
+"""What is written is read back: the root's own entry, the depth of a tree, where space goes."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from layout import directory, entry, file, noise, tar_of
+from test_merge_fuzz import write_image
+
+from toolkit.errors import RefusedError
+from toolkit.limits import MAX_DEPTH
+from toolkit.squashfs.read import filesystem as filesystem_module
+from toolkit.squashfs.read import space_usage
+from toolkit.squashfs.read.filesystem import Filesystem
+from toolkit.squashfs.read.space_usage import space_of
+from toolkit.squashfs.structs import SUPERBLOCK_SIZE, Superblock
+
+
+@contextmanager
+def image_of(place: Path, *layers: bytes) -> Iterator[Filesystem]:
+    """The squashfs of these layers, in the directory rootfs."""
+    write_image(list(layers), place / "image")
+    with (place / "image").open("rb") as source:
+        superblock = Superblock.decode(source.read(SUPERBLOCK_SIZE))
+        yield Filesystem(source, 0, superblock)
+
+
+def test_the_root_is_as_the_last_layer_describes_it(tmp_path: Path) -> None:
+    first = tar_of(entry("./", tarfile.DIRTYPE, mode=0o711), file("a", b"a"))
+    last = tar_of(entry("./", tarfile.DIRTYPE, mode=0o700, uid=5, gid=6, mtime=7))
+    with image_of(tmp_path, first, last) as filesystem:
+        root = filesystem.find(b"rootfs")
+        assert root is not None
+        assert (root.mode & 0o7777, root.uid, root.gid, root.mtime) == (0o700, 5, 6, 7)
+
+
+def test_the_deepest_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(space_usage, "MAX_DEPTH", 4)
+    assert MAX_DEPTH + len(["rootfs"]) == filesystem_module._MAX_DEPTH
+    monkeypatch.setattr(filesystem_module, "_MAX_DEPTH", 4 + len(["rootfs"]))
+    for depth, fits in ((4, True), (5, False)):
+        layer = tar_of(directory("/".join("abcdefg"[:depth])))
+        with image_of(tmp_path, layer) as filesystem:
+            for read in (space_of, lambda image: list(image.walk(image.root))):
+                if fits:
+                    read(filesystem)
+                else:
+                    with pytest.raises(RefusedError, match="directories deep"):
+                        read(filesystem)
+
+
+def test_where_space_goes(tmp_path: Path) -> None:
+    block = 1 << 16
+    contents = {
+        "top": noise(10, 1), "a/one": noise(block, 2), "a/b/two": noise(2 * block + 9, 3),
+        "c/hole": bytes(3 * block) + b"x",
+    }  # fmt: skip
+    layer = tar_of(*(file(name, data) for name, data in contents.items()))
+    with image_of(tmp_path, layer) as filesystem:
+        space = space_of(filesystem)
+    sizes = {f"/rootfs/{name}".encode(): len(data) for name, data in contents.items()}
+    assert {share.path: share.size for share in space.largest} == sizes
+    assert (space.total.files, space.total.size) == (4, sum(sizes.values()))
+    assert space.holes == 3 * block
+    assert {share.path: (share.files, share.size) for share in space.directories} == {
+        b"/": (1, 10), b"/rootfs/a": (2, 3 * block + 9), b"/rootfs/c": (1, 3 * block + 1),
+    }  # fmt: skip
+    # Random bytes do not compress: each block is stored as it is.
+    assert block * 3 < sum(share.stored for share in space.directories) == space.total.stored
+    assert space.total.stored < block * 3 + 1000
