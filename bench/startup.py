@@ -36,8 +36,9 @@ BARS = {
 """Our time as a multiple of the contender's, at most."""
 
 
-def bench_startup(images: dict[str, Path], work: Path, dockerc: str) -> None:
-    """Print milliseconds of warm starts, a fresh mount each."""
+def bench_startup(images: dict[str, Path], work: Path, dockerc: str) -> dict[str, dict[str, float]]:
+    """Print milliseconds of warm starts, a fresh mount each; medians, for a picture."""
+    medians = {}
     root, uid = User(None), pwd.getpwnam(str(ORDINARY.name)).pw_uid
     print(f"\nstart-up in ms, by an ordinary user unless said, warm, {ROUNDS} rounds of {BATCH}")
     print(f"{'contender':68} {'median':>8} {'min':>8} {'max':>8} {'ours is':>8} {'bar':>8}")
@@ -61,10 +62,11 @@ def bench_startup(images: dict[str, Path], work: Path, dockerc: str) -> None:
                 _KERNEL: (root, rival.kernel(args)),
                 _OLD_CHAIN: (ORDINARY, rival.old_chain(args)),
             }
-        _compare(name, " ".join(args), contenders)
+        medians[f"{' '.join(args)} ({name})"] = _compare(name, " ".join(args), contenders)
         app.unlink()
         one.unlink()
     shutil.rmtree(work / "large")
+    return medians
 
 
 def with_one_id(app: Path) -> Path:
@@ -81,7 +83,7 @@ def with_one_id(app: Path) -> Path:
 
 def _compare(
     name: str, command_line: str, contenders: dict[str, tuple[User, list[str | Path]]]
-) -> None:
+) -> dict[str, float]:
     times: dict[str, list[float]] = {contender: [] for contender in contenders}
     os.sync()  # what was prepared is not written while somebody starts
     for _ in range(ROUNDS):
@@ -96,3 +98,4 @@ def _compare(
         bar = BARS.get((command_line, contender))
         bound = f"{bar:7.2f}x" if bar else ""
         print(f"{f'{name}: {command_line}: {contender}':68} {figures} {bound}", flush=True)
+    return {contender: statistics.median(values) for contender, values in times.items()}

@@ -15,6 +15,7 @@ import typer
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from toolkit.bundle.run_options import RUN_OPTIONS  # noqa: E402
 from toolkit.cli import application  # noqa: E402
 
 _STATUSES = (
@@ -25,6 +26,14 @@ _STATUSES = (
     ),
     ("2", "The command line is wrong."),
     ("128+N", "Ended by signal N."),
+)
+
+_RUN_STATUSES = (
+    ("125", "The runtime failed."),
+    ("126", "The program cannot be executed."),
+    ("127", "There is no such program."),
+    ("128+N", "The program was ended by signal N."),
+    ("other", "The program's own; 1 and 2 may be of the building, as with \\fBdockerc build\\fR."),
 )
 
 
@@ -66,6 +75,14 @@ def _page(name: str, command: Any, below: list[tuple[str, Any]]) -> str:
             value = "" if option.is_flag else f" \\fI{_escaped(_metavar(option))}\\fR"
             names = ", ".join(f"\\fB{_escaped(opt)}\\fR" for opt in sorted(option.opts, key=len))
             lines += [".TP", names + value, _escaped(option.help)]
+    if name == "dockerc run":
+        lines += [".SH OPTIONS", "Those of the executable, before the image:"]
+        for each in RUN_OPTIONS:
+            names = [f"\\-{each.short}"] if each.short else []
+            names.append(_escaped(f"--{each.name}"))
+            value = f" \\fI{_escaped(each.value)}\\fR" if each.value else ""
+            bold = ", ".join(f"\\fB{one}\\fR" for one in names)
+            lines += [".TP", bold + value, _escaped(each.help or "accepted, without meaning here")]
     if below:
         lines.append(".SH COMMANDS")
         for sub, subcommand in below:
@@ -76,7 +93,7 @@ def _page(name: str, command: Any, below: list[tuple[str, Any]]) -> str:
         for example in examples:
             lines += [".PP", ".nf", _escaped(example), ".fi"]
     lines.append(".SH EXIT STATUS")
-    for status, meaning in _STATUSES:
+    for status, meaning in _RUN_STATUSES if name == "dockerc run" else _STATUSES:
         lines += [".TP", status, meaning]
     if name != "dockerc":
         lines += [".SH SEE ALSO", ".BR dockerc (1)"]

@@ -56,11 +56,11 @@ def libzstd(arch: str, zstd: Path, work: Path, cache: Path, *more: str) -> Path:
 
 
 def launcher(arch: str, work: Path, cache: Path) -> Path:
-    """Build the program that the stub carries in itself (launcher.zig): a kilobyte, no libc."""
+    """Build the program that the stub carries in itself: a kilobyte, without a libc."""
     binary = work / f"launcher-{arch}"
     options = ["-O", "ReleaseSmall", "-fstrip", "-fno-unwind-tables", "--gc-sections"]
     target = ["-target", f"{arch}-linux-none", "-z", "norelro"]
-    source = f"-Mroot={SOURCE / 'launcher.zig'}"
+    source = f"-Mroot={SOURCE / 'launcher' / 'launcher.zig'}"
     zig(["build-exe", f"-femit-bin={binary}", *target, *options, source], cache, work)
     return binary
 

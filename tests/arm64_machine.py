@@ -13,7 +13,7 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-MODULES = ("virtio_pci", "virtio_blk", "ext4", "fuse", "overlay", "squashfs", "loop")
+MODULES = ("virtio_pci", "virtio_blk", "ext4", "fuse", "overlay")
 _INIT = f"""#!/bin/busybox sh
 /bin/busybox --install -s
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev

@@ -105,3 +105,37 @@ def write_layout(
     (path / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [listed]}))
     (path / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
     return path
+
+
+def on_top(base: Path, path: Path, layer: bytes, config: dict[str, Any]) -> Path:
+    """An OCI layout of another's image with one layer more, and other members of its config."""
+    blobs = path / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+
+    def load(descriptor: dict[str, Any]) -> dict[str, Any]:
+        name = descriptor["digest"].partition(":")[2]
+        loaded: dict[str, Any] = json.loads((base / "blobs" / "sha256" / name).read_text())
+        return loaded
+
+    def store(data: bytes, media_type: str) -> dict[str, Any]:
+        digest = hashlib.sha256(data).hexdigest()
+        (blobs / digest).write_bytes(data)
+        return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(data)}
+
+    index = json.loads((base / "index.json").read_text())
+    (listed,) = index["manifests"]
+    manifest = load(listed)
+    image = load(manifest["config"])
+    for below in manifest["layers"]:
+        name = below["digest"].partition(":")[2]
+        (blobs / name).symlink_to((base / "blobs" / "sha256" / name).resolve())
+    image["config"] = {**image.get("config", {}), **config}
+    image["rootfs"]["diff_ids"].append(f"sha256:{hashlib.sha256(layer).hexdigest()}")
+    manifest["layers"].append(
+        store(gzip.compress(layer, 1, mtime=0), "application/vnd.oci.image.layer.v1.tar+gzip")
+    )
+    manifest["config"] = store(json.dumps(image).encode(), manifest["config"]["mediaType"])
+    listed.update(store(json.dumps(manifest).encode(), listed["mediaType"]))
+    (path / "index.json").write_text(json.dumps(index))
+    (path / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    return path

@@ -151,7 +151,7 @@ def _checked(result: int) -> None:
 
 
 def traces() -> set[str]:
-    """What a run could leave behind: processes, mounts, loop devices, temporary files.
+    """What a run could leave behind: processes, mounts, temporary files.
 
     Inside `own_machine` all is the test's; who is not root goes by names.
     """
@@ -161,18 +161,12 @@ def traces() -> set[str]:
     files = [str(path) for place in PLACES for path in Path(place).iterdir()]
     if os.geteuid() != 0:
         mounts, files = ([name for name in names if "dockerc" in name] for names in (mounts, files))
-    loops = []
-    for device in Path("/sys/block").glob("loop*/loop/backing_file"):
-        with contextlib.suppress(OSError):
-            # Of an executable of the tests: they stand in a place with such a name (conftest.py).
-            if "dockerc-test-" in (backing := device.read_text().strip()):
-                loops.append(f"{device}: {backing}")
-    return {*mounts, *loops, *files, *(f"process {pid}" for pid in descendants())}
+    return {*mounts, *files, *(f"process {pid}" for pid in descendants())}
 
 
 @contextlib.contextmanager
 def leaving_nothing() -> Iterator[None]:
-    """Assert that after the block no process, mount, loop device or file is left."""
+    """Assert that after the block no process, mount or file is left."""
     with own_machine():
         before = traces()
         yield

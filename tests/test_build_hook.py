@@ -28,7 +28,7 @@ def sources(tmp_path: Path) -> Path:
 
 
 def test_every_file_of_the_stub_counts(sources: Path) -> None:
-    assert "src/manual.txt" in SOURCES and "src/main.zig" in SOURCES and "build.py" in SOURCES
+    assert "src/cli/manual.txt" in SOURCES and "src/main.zig" in SOURCES and "build.py" in SOURCES
     before = hatch_build._key(sources, "1")
     assert before == hatch_build._key(RUNTIMES, "1")
     seen = {before, hatch_build._key(sources, "2")}

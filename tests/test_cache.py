@@ -212,6 +212,12 @@ class Whole(io.BytesIO):
     def skip(self, size: int) -> None:
         self.read(size)
 
+    def discard(self, size: int) -> None:
+        super().read(size)
+
+    def at_end(self) -> bool:
+        return self.tell() == len(self.getbuffer())
+
     def finish(self) -> None:
         pass
 

@@ -68,6 +68,37 @@ def test_replace_takes_the_runtime_of_the_payload_s_architecture(tmp_path: Path)
         assert whole.startswith(stub)
 
 
+def test_replace_in_place_keeps_mode_owner_and_times(hello: Path, tmp_path: Path) -> None:
+    app = tmp_path / "app"
+    app.write_bytes(hello.read_bytes())
+    (tmp_path / "link").symlink_to(app)
+    for name in ("app", "link"):
+        app.chmod(0o750)
+        if os.geteuid() == 0:
+            os.chown(app, 12, 34)
+        os.utime(app, ns=(1_600_000_000_000_000_001, 1_500_000_000_000_000_001))
+        before = app.stat()
+        dockerc("replace", "--in-place", tmp_path / name)
+        after = app.stat()
+        assert after.st_ino != before.st_ino
+        for member in ("st_mode", "st_uid", "st_gid", "st_mtime_ns"):
+            assert getattr(after, member) == getattr(before, member), member
+    assert (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.parametrize("way", [[], ["--docker-archive"]])
+def test_extract_does_not_destroy_the_executable(
+    hello: Path, tmp_path: Path, way: list[str]
+) -> None:
+    app = tmp_path / "app"
+    app.write_bytes(hello.read_bytes())
+    (tmp_path / "link").symlink_to(app)
+    for name in ("app", "link"):
+        told = failed("extract", app, *way, tmp_path / name, status=2)
+        assert "the executable itself" in told
+    assert app.read_bytes() == hello.read_bytes()
+
+
 def test_replace_in_place(hello: Path, tmp_path: Path) -> None:
     app = tmp_path / "app"
     app.write_bytes(hello.read_bytes())

@@ -82,10 +82,19 @@ def test_man_has_nothing_to_complain_of() -> None:
         assert "EXIT STATUS" in done.stdout
 
 
-def test_the_readme_shows_each_command() -> None:
-    shown = (DOCS.parent / "README.md").read_text()
+def test_the_docs_show_each_command() -> None:
+    shown = (DOCS / "taking-apart.md").read_text()
     assert [c for c in COMMANDS if f"\n    $ dockerc {c} " not in shown] == ["build"]
-    assert "\n    dockerc build --image " in shown
+    readme = (DOCS.parent / "README.md").read_text()
+    assert "\n    dockerc build --image " in readme
+    assert len(readme.splitlines()) < 150
+
+
+def test_no_link_of_the_docs_leads_nowhere() -> None:
+    root = DOCS.parent
+    for page in [*root.glob("*.md"), *DOCS.glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)[^):]*\)", page.read_text()):
+            assert (page.parent / target).exists(), (page.name, target)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -83,7 +83,7 @@ def test_what_the_app_may_do(answers: dict[str, Answer]) -> None:
 
 def test_root_s_start(answers: dict[str, Answer]) -> None:
     told = answers["root"].output
-    assert "payload mounted by the kernel" in told
+    assert "payload mounted by FUSE" in told
     assert "\n12." in told and answers["root"].status == 0
 
 

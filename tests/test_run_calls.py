@@ -11,8 +11,8 @@ from support import TESTS, Runner
 
 CALL = re.compile(r"(?P<task>\d+) +(?P<name>\w+)\(")
 MOST = 450
-"""Calls of a start; 425 when this was written, a hundred of them for what the app must not reach: a
-session, a watchdog and a launcher of its own, docker's masked paths, looks at the root. FUSE
+"""Calls of a start; 425 when this was written, a hundred of them for what the app must not reach:
+a session, a watchdog and a launcher of its own, docker's masked paths, looks at the root. FUSE
 requests make some come and go."""
 
 NOT_IN_EVERY_START = {"faccessat", "futex", "sched_yield", "munmap", "set_tid_address", "exit"}

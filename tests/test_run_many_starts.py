@@ -22,7 +22,7 @@ def held() -> dict[str, int]:
     """Counts of what a run could leave in the kernel; but for the sockets, the whole machine's."""
     memory = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     return {
-        # A namespace may wait in a message for its collection (farewell.zig).
+        # A namespace may wait in a message for its collection (deferred_unmount.zig).
         "unix sockets": len(Path("/proc/thread-self/net/unix").read_text().splitlines()),
         "fuse connections": len(list(Path("/sys/fs/fuse/connections").glob("*"))),
         "open files": int(Path("/proc/sys/fs/file-nr").read_text().split()[0]),

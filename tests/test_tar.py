@@ -34,6 +34,12 @@ class Bytes:
     def skip(self, size: int) -> None:
         self.read(size)
 
+    def discard(self, size: int) -> None:
+        self._file.read(size)
+
+    def at_end(self) -> bool:
+        return self.stored == len(self._file.getbuffer())
+
     @property
     def stored(self) -> int:
         return self._file.tell()
@@ -127,11 +133,24 @@ def test_gnu_tar_and_names_in_latin_1(tmp_path: Path) -> None:
 
 
 def test_an_empty_tar_and_one_cut_short() -> None:
-    assert list(read(bytes(1024))) == []
+    assert list(read(bytes(1024))) == list(read(b"")) == []
     data = tar_of(file("a", b"x" * 1000))
-    for end in range(0, 1536, 100):
+    for end in range(100, 1536, 100):
         with pytest.raises(DockercError):
             list(read(data[:end]))
+
+
+@pytest.mark.parametrize("end", [1512, 1530, 1536, 2048, 2560])
+def test_the_end_of_a_tar_may_be_missing(end: int) -> None:
+    # Without its last padding, a part of that, both blocks of zeros, one of them.
+    data = tar_of(file("a", b"x" * 1000))
+    assert [content for _, content in read(data[:end])] == [b"x" * 1000]
+
+
+def test_what_only_looks_like_an_end_is_none() -> None:
+    data = tar_of(file("a", b"x"))
+    with pytest.raises(DockercError, match="lone block"):
+        list(read(data[:1024] + bytes(512) + data[:1024]))
 
 
 def test_an_empty_pax_value_takes_back_what_was_said() -> None:

@@ -7,7 +7,7 @@ docs/limits.md lists these and the bounds of single formats, with where each is 
 from __future__ import annotations
 
 MAX_CONFIG = 4 << 20
-"""Bytes of config.json; the runtime takes no more (runtimes/src/config.zig), and JSON multiplies in
+"""Bytes of config.json; the runtime takes no more (config/spec.zig), and JSON multiplies in
 memory."""
 MAX_ENTRIES = 4_000_000
 """Names in one layer, and in one tree."""
@@ -34,7 +34,7 @@ MAX_INODE_TABLE = 192 << 20
 MAX_DIRECTORY_TABLE = 192 << 20
 """Bytes of directories, decompressed."""
 MAX_USERS = 1 << 20
-"""Bytes of an image's passwd or group file, as the runtime has it (runtimes/src/users.zig)."""
+"""Bytes of an image's passwd or group file, as the runtime has it (config/users.zig)."""
 MAX_LAYERS = 500
 """Of an image, each of which is an open file while it is built; docker stops at 127."""
 MAX_DOCUMENT = 4 << 20

@@ -1,11 +1,12 @@
 //! --dockerc-doctor: what this machine allows, tried one by one in children, and which way a run
 //! would take.
 const std = @import("std");
-const sys = @import("sys.zig");
-const MountNamespace = @import("mount_namespace.zig").MountNamespace;
-const text = @import("text.zig");
-const userns = @import("userns.zig");
-const workspace = @import("workspace.zig");
+const sys = @import("base/syscalls.zig");
+const errno = @import("base/errno.zig");
+const MountNamespace = @import("namespaces/mount_namespace.zig").MountNamespace;
+const text = @import("base/text.zig");
+const userns = @import("namespaces/userns.zig");
+const workspace = @import("rootfs/workspace.zig");
 
 const Probe = struct { what: []const u8, ask: *const fn (std.mem.Allocator) anyerror!void };
 
@@ -26,9 +27,14 @@ pub fn report(arena: std.mem.Allocator) ![]const u8 {
     for (probes, &works) |probe, *ok| {
         const err = try inChild(arena, probe.ask);
         ok.* = err.len == 0;
-        out = try text.alloc(arena, "{s}{s}: {s}\n", .{ out, probe.what, if (ok.*) "yes" else err });
+        out = try text.alloc(
+            arena,
+            "{s}{s}: {s}\n",
+            .{ out, probe.what, if (ok.*) "yes" else err },
+        );
     }
-    const has_root, const has_namespace, const has_tmpfs, _, const has_overlay, const has_fuse, const has_chroot = works;
+    const has_root, const has_namespace, const has_tmpfs, _, //
+    const has_overlay, const has_fuse, const has_chroot = works;
     const can_mount = (has_root or has_namespace) and has_tmpfs;
     const way = if (!can_mount)
         (if (has_chroot) "unpacked for every run, in a chroot" else "it cannot run here")
@@ -45,11 +51,11 @@ pub fn report(arena: std.mem.Allocator) ![]const u8 {
 fn inChild(arena: std.mem.Allocator, ask: *const fn (std.mem.Allocator) anyerror!void) ![]const u8 {
     const child = try sys.fork();
     if (child == 0) {
-        ask(arena) catch |err| sys.exit(sys.errorNumber(err));
+        ask(arena) catch |err| sys.exit(errno.numberOf(err));
         sys.exit(0);
     }
     const end = try sys.wait(child, 0);
-    return if (end.status == 0) "" else sys.textOfNumber(@truncate(end.status >> 8));
+    return if (end.status == 0) "" else errno.textOf(@truncate(end.status >> 8));
 }
 
 fn mountNamespace(_: std.mem.Allocator) !void {
@@ -83,7 +89,13 @@ fn overlay(arena: std.mem.Allocator) !void {
     const own = try namespace(arena);
     try workspace.make(own);
     for ([_][:0]const u8{ "changes/upper", "changes/work" }) |dir| try sys.mkdir(dir, 0o755);
-    try own.mount("dockerc", "root", "overlay", 0, "lowerdir=lower,upperdir=changes/upper,workdir=changes/work,userxattr");
+    try own.mount(
+        "dockerc",
+        "root",
+        "overlay",
+        0,
+        "lowerdir=lower,upperdir=changes/upper,workdir=changes/work,userxattr",
+    );
 }
 
 fn fuse(arena: std.mem.Allocator) !void {
@@ -93,5 +105,5 @@ fn fuse(arena: std.mem.Allocator) !void {
 
 /// In this child of ours, to where it is.
 fn chroot(_: std.mem.Allocator) !void {
-    try sys.do(.chroot, .{"/"});
+    if (!userns.canChroot()) return error.PERM;
 }

@@ -2,8 +2,8 @@
 //! is given it. Each argument is a set of capabilities in hexadecimal; a filter's length in
 //! instructions, as 4 bytes, stands before it.
 const std = @import("std");
-const seccomp = @import("seccomp.zig");
-const sys = @import("sys.zig");
+const seccomp = @import("container/seccomp/filter.zig");
+const sys = @import("base/syscalls.zig");
 
 pub fn main(init: std.process.Init.Minimal) !void {
     var arena = std.heap.ArenaAllocator.init(std.heap.page_allocator);

@@ -2,12 +2,12 @@
 //! (`make fuzz`). The first byte says what the others are. Where most inputs would be refused at
 //! once they are changes of a whole one: places and values.
 const std = @import("std");
-const config_test = @import("config_test.zig");
-const footer = @import("footer.zig");
+const config_test = @import("text_formats_test.zig");
+const footer = @import("payload/footer.zig");
 const protocol = @import("fuse/protocol.zig");
 const mutation = @import("squashfs/mutation_test.zig");
 const request_test = @import("fuse/request_test.zig");
-const yaml = @import("yaml.zig");
+const yaml = @import("config/yaml.zig");
 const Superblock = @import("squashfs/superblock.zig").Superblock;
 
 var arena_state: std.heap.ArenaAllocator = .init(std.heap.page_allocator);
@@ -43,7 +43,9 @@ fn read(kind: u8, data: []const u8) !void {
         2 => _ = try yaml.parse(arena, data),
         3 => _ = try yaml.parse(arena, try changed(arena, config_test.devices, data)),
         4 => {
-            const payload = try footer.find(footer.Memory{ .bytes = data }, data.len);
+            var compressor: []const u8 = "";
+            const held: footer.Memory = .{ .bytes = data };
+            const payload = try footer.find(held, data.len, &compressor);
             std.debug.assert(payload.offset + payload.superblock.bytes_used <= data.len);
         },
         5 => if (data.len >= Superblock.length) {
@@ -68,12 +70,21 @@ fn serve(data: []const u8) !void {
     const held = try file.holds(image);
     try mount.init(&held, try Superblock.parse(image[0..Superblock.length]));
     defer mount.deinit();
-    const nodes = [_]u64{ protocol.root_id, try mount.lookup("file") orelse 0, try mount.lookup("link") orelse 0, try mount.lookup("dev") orelse 0 };
+    const nodes = [_]u64{
+        protocol.root_id,
+        try mount.lookup("file") orelse 0,
+        try mount.lookup("link") orelse 0,
+        try mount.lookup("dev") orelse 0,
+    };
     for (0..@min(64, data.len / length)) |i| {
         const request = data[i * length ..][0..length];
-        const node = if (request[1] < 128) nodes[request[1] % nodes.len] else std.mem.readInt(u64, request[2..10], .little);
-        const answer = try mount.ask(@fromBackingInt(request[0]), node, request[2..]) orelse continue;
+        const node = if (request[1] < 128)
+            nodes[request[1] % nodes.len]
+        else
+            std.mem.readInt(u64, request[2..10], .little);
+        const answer = try mount.ask(@fromBackingInt(request[0]), node, request[2..]) orelse
+            continue;
         std.debug.assert(answer.err <= 0 and answer.err > -4096);
-        try mount.workAhead();
+        try mount.prefetchAll();
     }
 }

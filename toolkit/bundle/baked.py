@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from toolkit.bundle.run_options import VOLUME_MODES
 from toolkit.errors import UsageError
 
 
@@ -37,7 +38,7 @@ class BakedOptions:
         for text in (*_texts(self.over({})), *self.volumes):
             _check_text(text)
         for volume in self.volumes:
-            _check_volume(volume)
+            check_volume(volume)
 
     def over(self, image: Mapping[str, Any]) -> dict[str, Any]:
         """The image config with these laid over it."""
@@ -114,8 +115,11 @@ def _check_text(text: str) -> None:
         raise UsageError(f"{shown}: a zero byte cannot stand in it")
 
 
-def _check_volume(text: str) -> None:
+def check_volume(text: str) -> tuple[str, str, bool]:
+    """Source, destination and whether it is read-only; raises UsageError for what is no volume."""
     source, _, rest = text.partition(":")
-    destination, _, mode = rest.partition(":")
-    if not source or not destination.startswith("/") or mode not in ("", "ro", "rw"):
+    destination, colon, mode = rest.partition(":")
+    modes = mode.split(",") if colon else []
+    if not source or not destination.startswith("/") or not {*modes} <= {"ro", *VOLUME_MODES}:
         raise UsageError(f"--volume {text}: write SOURCE:/DESTINATION or SOURCE:/DESTINATION:ro")
+    return source, destination, "ro" in modes

@@ -58,6 +58,8 @@ def extract(
 
     from toolkit.executable.executable import open_executable
 
+    if any(way.exists() and app.exists() and way.samefile(app) for way in chosen):
+        raise UsageError(f"{chosen[0]} is the executable itself; name another file")
     with open_executable(app) as executable:
         if output is not None:
             _squashfs(executable, output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -97,13 +98,19 @@ def open_executable(path: Path) -> Iterator[Executable]:
 
 
 def write_executable(
-    path: Path, stub: bytes, write_payload: Callable[[BinaryIO], FooterFields], *, sync: bool = True
+    path: Path,
+    stub: bytes,
+    write_payload: Callable[[BinaryIO], FooterFields],
+    *,
+    sync: bool = True,
+    like: os.stat_result | None = None,
 ) -> Footer:
     """Write stub, payload and footer, atomically, mode 0755 less umask; returns the footer.
 
-    `write_payload` appends the squashfs to the file it is given; `sync` is `atomic_file`'s.
+    `write_payload` appends the squashfs to the file it is given; `sync` and `like` are
+    `atomic_file`'s.
     """
-    with atomic_file(path, _MODE, sync=sync) as file:
+    with atomic_file(path, _MODE, sync=sync, like=like) as file:
         file.write(stub + bytes(-len(stub) % ALIGNMENT))
         offset = file.tell()
         fields = write_payload(file)

@@ -1,10 +1,10 @@
 """The last bytes of an executable: where its squashfs starts, and what it asks of the runtime.
 
 Two generations exist (docs/format.md). The current one is 16 bytes: `offset`, u64 little-endian;
-`require_mapped_uids`, one byte; seven bytes of padding that writers put to zero and readers must
-ignore (the first writer left them undefined). The first generation is the offset alone, a u64
-**big-endian**. Neither has a magic of its own, so a footer is believed only if a squashfs stands
-where it points.
+one byte of flags, of which bit 0 is `require_mapped_uids`; seven bytes of padding. Writers put what
+they do not know to zero, and readers must ignore it (the first writer left it undefined). The first
+generation is the offset alone, a u64 **big-endian**. Neither has a magic of its own, so a footer is
+believed only if a squashfs stands where it points.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from typing import BinaryIO
 from toolkit.errors import DockercError
 from toolkit.squashfs.structs import MAGIC, SUPERBLOCK_SIZE, Superblock
 
-_CURRENT = struct.Struct("<Q?7x")
+_CURRENT = struct.Struct("<QB7x")
+_MAPPED_UIDS = 1
+"""Bit 0 of the flags; the others are padding that a reader ignores."""
 _FIRST = struct.Struct(">Q")
 
 
@@ -35,7 +37,7 @@ class Footer:
 
     def encode(self) -> bytes:
         """The 16 bytes of the current generation, whichever this footer was read from."""
-        return _CURRENT.pack(self.offset, self.require_mapped_uids)
+        return _CURRENT.pack(self.offset, _MAPPED_UIDS if self.require_mapped_uids else 0)
 
 
 def read_footer(file: BinaryIO, name: str) -> tuple[Footer, Superblock]:
@@ -72,7 +74,8 @@ def read_footer(file: BinaryIO, name: str) -> tuple[Footer, Superblock]:
 def _candidates(tail: bytes) -> list[Footer]:
     footers = []
     if len(tail) == _CURRENT.size:
-        footers.append(Footer(*_CURRENT.unpack(tail)))
+        offset, flags = _CURRENT.unpack(tail)
+        footers.append(Footer(offset, bool(flags & _MAPPED_UIDS)))
     if len(tail) >= _FIRST.size:
         footers.append(Footer(_FIRST.unpack(tail[-_FIRST.size :])[0], size=_FIRST.size))
     return footers

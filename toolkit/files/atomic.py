@@ -18,12 +18,15 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path, mode: int, *, sync: bool = True) -> Iterator[BinaryIO]:
+def atomic_file(
+    path: Path, mode: int, *, sync: bool = True, like: os.stat_result | None = None
+) -> Iterator[BinaryIO]:
     """A new file that takes the place of `path` when the block ends well; `mode` less the umask.
 
     On any failure nothing is left and what stood at `path` is untouched. A symlink is followed, as
     by `cp`. With `sync` that holds for a power failure, too; without, a new file is as safe from
     one as `cp` makes it, and what stands there is replaced by what is synced all the same.
+    `like` is a file whose mode, owner and times the new one gets, as by `cp -p`.
     Whoever can rename in that directory gets nothing of ours but this file (CWE-367).
     Raises DockercError when `path` cannot be written, OSError for what fails in between.
     """
@@ -44,6 +47,8 @@ def atomic_file(path: Path, mode: int, *, sync: bool = True) -> Iterator[BinaryI
                     if sync or not is_new:
                         os.fsync(descriptor)
                     _set_mode(location, name, descriptor, mode & ~_umask())
+                    if like is not None:
+                        _set_like(descriptor, like)
                     if name is None:
                         name = give_name(descriptor, location)
                     take_place(descriptor, name, location)  # while its lock is held
@@ -102,6 +107,14 @@ def _set_mode(location: Location, name: str | None, descriptor: int, mode: int) 
         os.fchmod(descriptor, mode)
     elif name is not None:  # a system whose directories others cannot rename in while we do
         (location.directory / name).chmod(mode)
+
+
+def _set_like(descriptor: int, like: os.stat_result) -> None:
+    # Before the mode: a change of owner takes set-id bits away.
+    with contextlib.suppress(PermissionError):
+        os.fchown(descriptor, like.st_uid, like.st_gid)
+    os.fchmod(descriptor, like.st_mode & 0o777)
+    os.utime(descriptor, ns=(like.st_atime_ns, like.st_mtime_ns))
 
 
 def _umask() -> int:

@@ -12,6 +12,11 @@ class ByteStream(Protocol):
 
     def skip(self, size: int) -> None: ...
 
+    def discard(self, size: int) -> None:
+        """Skip so many bytes, or what is left of them before the end."""
+
+    def at_end(self) -> bool: ...
+
     @property
     def stored(self) -> int:
         """Bytes read so far of what the stream is made from, compressed or not."""

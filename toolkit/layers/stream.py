@@ -90,6 +90,19 @@ class LayerStream:
             self._refill()
         self._current = self._current[size:]
 
+    def discard(self, size: int) -> None:
+        """Drop `size` bytes, or what is left of them before the end."""
+        while size > len(self._current) and not self._ended:
+            size -= len(self._current)
+            self._next_chunk()
+        self._current = self._current[size:]
+
+    def at_end(self) -> bool:
+        """Whether nothing is left to read."""
+        while not self._current and not self._ended:
+            self._next_chunk()
+        return not self._current
+
     def finish(self) -> None:
         """Read to the end and compare the digest; what follows the archive is ignored."""
         while not self._ended:

@@ -68,7 +68,8 @@ class TarReader:
     def __iter__(self) -> Iterator[TarEntry]:
         while (entry := self._next()) is not None:
             yield entry
-            self._stream.skip(self._unread + self._padding)
+            self._stream.skip(self._unread)
+            self._stream.discard(self._padding)  # the last entry's may be missing
 
     def blocks(self, entry: TarEntry, size: int) -> Iterator[bytes | int]:
         """The content in blocks of `size` bytes, the last one shorter; a number is so many blocks
@@ -107,12 +108,15 @@ class TarReader:
         return self._stream.read(size)
 
     def _next(self) -> TarEntry | None:
+        # Two blocks of zeros end an archive (POSIX pax). Docker, podman and umoci take the end of
+        # the stream for it, too, after an entry or the first of the two.
+        if self._stream.at_end():
+            return None
         extension = _Extension()
         for _ in range(MAX_HEADERS_IN_A_ROW):
             header = self._stream.read(BLOCK)
             if header == _ZERO_BLOCK:
-                # One block of zeros may be padding; only two end the archive (POSIX pax).
-                if self._stream.read(BLOCK) == _ZERO_BLOCK:
+                if self._stream.at_end() or self._stream.read(BLOCK) == _ZERO_BLOCK:
                     return None
                 raise DamagedError("a lone block of zeros stands amid its tar headers")
             _check_sum(header)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -33,7 +34,8 @@ def replace_stub(
     """Write `new`: the payload of `path` and its footer's demands under another stub.
 
     That is ours of the payload's architecture, of `architecture` (amd64, arm64) when given, or the
-    file `runtime`. Returns what the user should be told. Raises DockercError when the parts of the
+    file `runtime`. `new` may be `path` itself, whose mode, owner and times then stay. Returns what
+    the user should be told. Raises DockercError when the parts of the
     executable are for different architectures and none was given.
     """
     with open_executable(path) as executable:
@@ -52,7 +54,12 @@ def replace_stub(
             copy_payload(executable, file)
             return FooterFields(executable.footer.require_mapped_uids, executable.digest)
 
-        write_executable(new, stub, write_payload, sync=False)  # it can be made again
+        in_place = new.exists() and new.samefile(path)
+        status = os.fstat(executable.file.fileno())
+        # One that nobody may execute, as a download is, gets its mode from us.
+        like = status if in_place and status.st_mode & 0o111 else None
+        # It can be made again.
+        write_executable(new, stub, write_payload, sync=False, like=like)
     return warnings
 
 

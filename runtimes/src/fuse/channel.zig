@@ -1,17 +1,25 @@
 //! One open /dev/fuse: takes a request, sends its answer.
 const std = @import("std");
-const sys = @import("../sys.zig");
-const log = @import("../log.zig");
+const sys = @import("../base/syscalls.zig");
+const log = @import("../base/log.zig");
 const protocol = @import("protocol.zig");
+
+/// Never answered short, for the kernel would take that as the end of the file. It reads no more
+/// than this ahead either.
+pub const read_max = 128 << 10;
 
 pub const Channel = struct {
     device: sys.fd_t,
     /// A request (FUSE_MIN_READ_BUFFER: the kernel insists on room for one) and a small answer.
     request_buffer: []align(4096) u8,
     answer: []u8,
+    /// A page, for holes of files.
+    zeros: []const u8,
 
     const request_max = 16384;
     const answer_max = 128 * 1024;
+    const page = 4096;
+    const memory_len = request_max + answer_max + page;
 
     pub const Request = struct {
         header: *const protocol.InHeader,
@@ -19,13 +27,18 @@ pub const Channel = struct {
     };
 
     pub fn init(device: sys.fd_t) !Channel {
-        const memory = try sys.anonymous(request_max + answer_max);
-        return .{ .device = device, .request_buffer = memory[0..request_max], .answer = memory[request_max..] };
+        const memory = try sys.anonymous(memory_len);
+        return .{
+            .device = device,
+            .request_buffer = memory[0..request_max],
+            .answer = memory[request_max..][0..answer_max],
+            .zeros = memory[request_max + answer_max ..],
+        };
     }
 
     /// What `init` took.
     pub fn deinit(self: *Channel) void {
-        sys.release(self.request_buffer.ptr[0 .. request_max + answer_max]);
+        sys.release(self.request_buffer.ptr[0..memory_len]);
     }
 
     /// Leaves the calling thread no files but this device, `others`, and the log where one is
@@ -33,32 +46,47 @@ pub const Channel = struct {
     /// and other threads' devices. Should the runtime be killed while a thread waits for pages that
     /// a request has locked, the device of who answers it must be closed without that thread: that
     /// is what ends the request, and with it the wait.
-    pub fn standAlone(self: *const Channel, others: [2]sys.fd_t) void {
+    pub fn isolateFdTable(self: *const Channel, others: [2]sys.fd_t) void {
         sys.do(.unshare, .{sys.CLONE.files}) catch return;
-        sys.closeAllBut(&.{ if (log.debugging) 2 else self.device, self.device, others[0], others[1] });
+        sys.closeAllBut(
+            &.{ if (log.debugging) 2 else self.device, self.device, others[0], others[1] },
+        );
     }
 
     pub fn receive(self: *Channel) sys.Error!Request {
         while (true) {
-            const n = sys.call(.read, .{ self.device, self.request_buffer.ptr, self.request_buffer.len }) catch |err| switch (err) {
+            const n = sys.call(
+                .read,
+                .{ self.device, self.request_buffer.ptr, self.request_buffer.len },
+            ) catch |err| switch (err) {
                 // A request that was interrupted before we took it.
                 error.INTR, error.NOENT, error.AGAIN => continue,
                 else => return err,
             };
             if (n < @sizeOf(protocol.InHeader)) continue;
             const header: *const protocol.InHeader = @ptrCast(self.request_buffer.ptr);
-            return .{ .header = header, .body = self.request_buffer[@sizeOf(protocol.InHeader)..n] };
+            return .{
+                .header = header,
+                .body = self.request_buffer[@sizeOf(protocol.InHeader)..n],
+            };
         }
     }
 
     pub fn send(self: *Channel, unique: u64, payload: []const u8) void {
-        var parts = [2]std.posix.iovec_const{ undefined, .{ .base = payload.ptr, .len = payload.len } };
+        var parts = [2]std.posix.iovec_const{
+            undefined,
+            .{ .base = payload.ptr, .len = payload.len },
+        };
         self.sendParts(unique, &parts, payload.len);
     }
 
     /// `parts[0]` is left free for the header.
     pub fn sendParts(self: *Channel, unique: u64, parts: []std.posix.iovec_const, len: usize) void {
-        const header: protocol.OutHeader = .{ .len = @intCast(@sizeOf(protocol.OutHeader) + len), .err = 0, .unique = unique };
+        const header: protocol.OutHeader = .{
+            .len = @intCast(@sizeOf(protocol.OutHeader) + len),
+            .err = 0,
+            .unique = unique,
+        };
         parts[0] = .{ .base = @ptrCast(&header), .len = @sizeOf(protocol.OutHeader) };
         // A failure means that nobody waits for the answer any more.
         _ = sys.raw(.writev, .{ self.device, parts.ptr, parts.len });
@@ -70,7 +98,9 @@ pub const Channel = struct {
     pub fn store(self: *const Channel, nodeid: u64, offset: u64, content: []const u8) bool {
         const head: extern struct { out: protocol.OutHeader, store: protocol.StoreOut } = .{
             .out = .{
-                .len = @intCast(@sizeOf(protocol.OutHeader) + @sizeOf(protocol.StoreOut) + content.len),
+                .len = @intCast(
+                    @sizeOf(protocol.OutHeader) + @sizeOf(protocol.StoreOut) + content.len,
+                ),
                 .err = protocol.notify_store,
                 .unique = 0,
             },
@@ -85,7 +115,11 @@ pub const Channel = struct {
     }
 
     pub fn fail(self: *Channel, unique: u64, errno: std.os.linux.E) void {
-        const header: protocol.OutHeader = .{ .len = @sizeOf(protocol.OutHeader), .err = -@as(i32, @backingInt(errno)), .unique = unique };
+        const header: protocol.OutHeader = .{
+            .len = @sizeOf(protocol.OutHeader),
+            .err = -@as(i32, @backingInt(errno)),
+            .unique = unique,
+        };
         _ = sys.raw(.write, .{ self.device, &header, @sizeOf(protocol.OutHeader) });
     }
 };

@@ -1,14 +1,16 @@
-//! Requests as no kernel would send them, on whole and on damaged images: each is answered once, and
-//! with no more than was asked for. A socket stands for /dev/fuse.
+//! Requests as no kernel would send them, on whole and on damaged images: each is answered once,
+//! and with no more than was asked for. A socket stands for /dev/fuse.
 const std = @import("std");
-const sys = @import("../sys.zig");
-const fuzzing = @import("../fuzzing.zig");
+const sys = @import("../base/syscalls.zig");
+const fuzzing = @import("../base/fuzzing.zig");
 const protocol = @import("protocol.zig");
 const mutation = @import("../squashfs/mutation_test.zig");
-const Ahead = @import("ahead.zig").Ahead;
+const startup = @import("prefetch/startup.zig");
+const Quiesce = @import("../process/quiesce.zig").Quiesce;
+const Prefetcher = @import("prefetch/prefetcher.zig").Prefetcher;
 const Image = @import("../squashfs/image.zig").Image;
-const Listings = @import("listings.zig").Listings;
-const Operations = @import("operations.zig").Operations;
+const ReaddirCache = @import("readdir_cache.zig").ReaddirCache;
+const RequestHandler = @import("requests.zig").RequestHandler;
 const Reader = @import("../squashfs/reader.zig").Reader;
 const Superblock = @import("../squashfs/superblock.zig").Superblock;
 
@@ -19,9 +21,11 @@ pub const Mount = struct {
     kernel: sys.fd_t,
     device: sys.fd_t,
     reader: Reader,
-    listings: Listings = .{},
-    ahead: Ahead = undefined,
-    operations: Operations = undefined,
+    readdir_cache: ReaddirCache = .{},
+    startup_state: startup.State = .{},
+    quiesce: Quiesce = .{},
+    prefetcher: Prefetcher = undefined,
+    handler: RequestHandler = undefined,
     answer: [1 << 18]u8 = undefined,
 
     pub fn init(self: *Mount, image: *const Image, superblock: Superblock) !void {
@@ -31,13 +35,23 @@ pub const Mount = struct {
         try sys.do(.socketpair, .{ unix, sequenced_packets, 0, &pair });
         self.* = .{ .kernel = pair[0], .device = pair[1], .reader = undefined };
         try self.reader.init(image, superblock);
-        self.ahead = .{ .reader = &self.reader, .channel = try .init(self.device), .scout = .{ .reader = &self.reader, .listings = &self.listings, .root = -1 } };
-        self.operations = .{
+        self.prefetcher = .{
+            .reader = &self.reader,
+            .channel = try .init(self.device),
+            .startup_state = &self.startup_state,
+            .quiesce = &self.quiesce,
+            .directories = .{
+                .reader = &self.reader,
+                .readdir_cache = &self.readdir_cache,
+                .root = -1,
+            },
+        };
+        self.handler = .{
             .channel = try .init(self.device),
             .reader = &self.reader,
             .owner = null,
-            .listings = &self.listings,
-            .ahead = &self.ahead,
+            .readdir_cache = &self.readdir_cache,
+            .prefetcher = &self.prefetcher,
             .decoder = try self.reader.newDecoder(),
         };
     }
@@ -48,9 +62,9 @@ pub const Mount = struct {
         sys.release(std.mem.sliceAsBytes(self.reader.metadata.slots));
         sys.release(self.reader.blocks.memory);
         sys.release(std.mem.sliceAsBytes(self.reader.ids));
-        sys.release(self.operations.decoder.memory);
-        self.ahead.channel.deinit();
-        self.operations.channel.deinit();
+        sys.release(self.handler.decoder.memory);
+        self.prefetcher.channel.deinit();
+        self.handler.channel.deinit();
     }
 
     /// The answer's error and its body; null for requests that get none.
@@ -71,9 +85,12 @@ pub const Mount = struct {
             .{ .base = body.ptr, .len = body.len },
         };
         try sys.do(.writev, .{ self.kernel, &parts, parts.len });
-        _ = try self.operations.serveOne();
+        _ = try self.handler.serveOne();
         const dont_wait = 0x40;
-        const n = sys.call(.recvfrom, .{ self.kernel, &self.answer, self.answer.len, dont_wait, 0, 0 }) catch |err| {
+        const n = sys.call(
+            .recvfrom,
+            .{ self.kernel, &self.answer, self.answer.len, dont_wait, 0, 0 },
+        ) catch |err| {
             if (err == error.AGAIN) return null;
             return err;
         };
@@ -84,15 +101,26 @@ pub const Mount = struct {
     }
 
     fn read(self: *Mount, nodeid: u64, offset: u64, size: u32) !?Answer {
-        const in: protocol.ReadIn = .{ .handle = 0, .offset = offset, .size = size, .read_flags = 0, .lock_owner = 0, .flags = 0, .padding = 0 };
+        const in: protocol.ReadIn = .{
+            .handle = 0,
+            .offset = offset,
+            .size = size,
+            .read_flags = 0,
+            .lock_owner = 0,
+            .flags = 0,
+            .padding = 0,
+        };
         return self.ask(.read, nodeid, std.mem.asBytes(&in));
     }
 
-    /// What works ahead does so, and is heard by nobody.
-    pub fn workAhead(self: *Mount) !void {
-        while (self.ahead.step(self.operations.decoder)) {}
+    /// What works prefetcher does so, and is heard by nobody.
+    pub fn prefetchAll(self: *Mount) !void {
+        while (self.prefetcher.step(self.handler.decoder)) {}
         const dont_wait = 0x40;
-        while (sys.call(.recvfrom, .{ self.kernel, &self.answer, self.answer.len, dont_wait, 0, 0 })) |_| {} else |_| {}
+        while (sys.call(
+            .recvfrom,
+            .{ self.kernel, &self.answer, self.answer.len, dont_wait, 0, 0 },
+        )) |_| {} else |_| {}
     }
 
     pub fn lookup(self: *Mount, name: [:0]const u8) !?u64 {
@@ -115,10 +143,28 @@ pub const File = struct {
     }
 };
 
-const interesting = [_]u64{ 0, 1, 2, 3, 4095, 4096, 8192, 8200, 1 << 17, (1 << 32) - 1, 1 << 47, (1 << 63) - 1, 1 << 63, std.math.maxInt(u64) };
+const interesting = [_]u64{
+    0,
+    1,
+    2,
+    3,
+    4095,
+    4096,
+    8192,
+    8200,
+    1 << 17,
+    (1 << 32) - 1,
+    1 << 47,
+    (1 << 63) - 1,
+    1 << 63,
+    std.math.maxInt(u64),
+};
 
 fn anyNumber(random: std.Random) u64 {
-    return if (random.boolean()) interesting[random.uintLessThan(usize, interesting.len)] else random.int(u64) >> random.int(u6);
+    return if (random.boolean())
+        interesting[random.uintLessThan(usize, interesting.len)]
+    else
+        random.int(u64) >> random.int(u6);
 }
 
 test "requests of all kinds, on whole and damaged images" {
@@ -138,24 +184,48 @@ test "requests of all kinds, on whole and damaged images" {
         if (round > 0) mutation.damage(bytes[0..whole.len], random);
         const superblock = Superblock.parse(bytes[0..Superblock.length]) catch continue;
         const image = try file.holds(bytes[0..whole.len]);
-        mount.init(&image, superblock) catch |err| if (err == error.Corrupt) continue else return err;
+        mount.init(&image, superblock) catch |err|
+            if (err == error.Corrupt) continue else return err;
         defer mount.deinit();
-        var nodes = [_]u64{ protocol.root_id, 2, try mount.lookup("file") orelse 0, try mount.lookup("link") orelse 0, try mount.lookup("dev") orelse 0, try mount.lookup("dir") orelse 0, 0 };
+        var nodes = [_]u64{
+            protocol.root_id,
+            2,
+            try mount.lookup("file") orelse 0,
+            try mount.lookup("link") orelse 0,
+            try mount.lookup("dev") orelse 0,
+            try mount.lookup("dir") orelse 0,
+            0,
+        };
         for (0..100) |_| {
             nodes[nodes.len - 1] = anyNumber(random);
             var body: [512]u8 = undefined;
             random.bytes(&body);
             // Where sizes and offsets stand in requests.
-            for ([_]usize{ 0, 8, 16 }) |at| std.mem.writeInt(u64, body[at..][0..8], anyNumber(random), .little);
-            const opcode = if (random.uintLessThan(u8, 16) == 0) @as(protocol.Opcode, @fromBackingInt(random.int(u32))) else opcodes[random.uintLessThan(usize, opcodes.len)];
-            const answer = try mount.ask(opcode, nodes[random.uintLessThan(usize, nodes.len)], body[0..random.uintLessThan(usize, body.len)]) orelse {
-                try std.testing.expect(opcode == .forget or opcode == .batch_forget or opcode == .destroy or opcode == .interrupt);
+            for ([_]usize{ 0, 8, 16 }) |at|
+                std.mem.writeInt(u64, body[at..][0..8], anyNumber(random), .little);
+            const opcode = if (random.uintLessThan(u8, 16) == 0)
+                @as(protocol.Opcode, @fromBackingInt(random.int(u32)))
+            else
+                opcodes[random.uintLessThan(usize, opcodes.len)];
+            const answer = try mount.ask(opcode, nodes[
+                random.uintLessThan(
+                    usize,
+                    nodes.len,
+                )
+            ], body[0..random.uintLessThan(usize, body.len)]) orelse {
+                try std.testing.expect(opcode == .forget or
+                    opcode == .batch_forget or opcode == .destroy or opcode == .interrupt);
                 continue;
             };
             try std.testing.expect(answer.err <= 0 and answer.err > -4096);
-            if (opcode == .read and answer.err == 0) try std.testing.expect(answer.body.len <= std.mem.readInt(u32, body[16..20], .little));
-            if (random.uintLessThan(u8, 8) == 0) try mount.workAhead();
-            mount.ahead.scout.go(mount.operations.decoder, nodes[random.uintLessThan(usize, nodes.len)] -| Operations.first_id) catch {};
+            if (opcode == .read and answer.err == 0) try std.testing.expect(
+                answer.body.len <= std.mem.readInt(u32, body[16..20], .little),
+            );
+            if (random.uintLessThan(u8, 8) == 0) try mount.prefetchAll();
+            mount.prefetcher.directories.go(
+                mount.handler.decoder,
+                nodes[random.uintLessThan(usize, nodes.len)] -| (protocol.root_id + 1),
+            ) catch {};
         }
     }
 }
@@ -183,7 +253,10 @@ test "a corrupt block is an error for its reader, and for nobody else" {
         const hole = (try mount.read(node, 0, block)).?;
         try std.testing.expectEqual(0, hole.err);
         try std.testing.expectEqualSlices(u8, &(@as([block]u8, @splat(0))), hole.body);
-        try std.testing.expectEqualStrings("fragment", (try mount.read(node, 2 * block, block)).?.body);
-        try mount.workAhead();
+        try std.testing.expectEqualStrings(
+            "fragment",
+            (try mount.read(node, 2 * block, block)).?.body,
+        );
+        try mount.prefetchAll();
     }
 }

@@ -2,8 +2,9 @@
 //! for a block that another thread is decoding waits, and no longer than until the part that he
 //! wants is there.
 const std = @import("std");
-const sys = @import("../sys.zig");
-const zstd = @import("../zstd.zig");
+const sys = @import("../base/syscalls.zig");
+const futex = @import("../base/futex.zig");
+const zstd = @import("../base/zstd.zig");
 const Decoder = zstd.Decoder;
 const Image = @import("image.zig").Image;
 const metadata = @import("metadata.zig");
@@ -55,14 +56,14 @@ pub const Slot = struct {
     // accesses are in one order.
     fn publish(self: *Slot, word: u32) void {
         self.progress.store(word, .seq_cst);
-        if (self.waiting.load(.seq_cst) > 0) sys.futexWake(&self.progress, std.math.maxInt(i32));
+        if (self.waiting.load(.seq_cst) > 0) futex.wake(&self.progress, std.math.maxInt(i32));
     }
 
     fn wait(self: *Slot, need: u32) void {
         _ = self.waiting.fetchAdd(1, .seq_cst);
         defer _ = self.waiting.fetchSub(1, .seq_cst);
         const word = self.progress.load(.seq_cst);
-        if (word & (left | whole | corrupt) == 0 and word < need) sys.futexWait(&self.progress, word);
+        if (word & (left | whole | corrupt) == 0 and word < need) futex.wait(&self.progress, word);
     }
 };
 
@@ -75,7 +76,7 @@ const everything = std.math.maxInt(u32);
 
 pub const Blocks = struct {
     image: *const Image,
-    mutex: sys.Mutex = .{},
+    mutex: futex.Mutex = .{},
     clock: u64 = 0,
     slots: [slots_max]Slot = undefined,
     count: usize,
@@ -83,8 +84,13 @@ pub const Blocks = struct {
 
     pub fn init(image: *const Image, block_size: usize) !Blocks {
         const count = std.math.clamp(memory_bound / block_size, slots_min, slots_max);
-        var self: Blocks = .{ .image = image, .count = count, .memory = try sys.anonymous(count * block_size) };
-        for (self.slots[0..count], 0..) |*slot, i| slot.* = .{ .memory = self.memory[i * block_size ..][0..block_size] };
+        var self: Blocks = .{
+            .image = image,
+            .count = count,
+            .memory = try sys.anonymous(count * block_size),
+        };
+        for (self.slots[0..count], 0..) |*slot, i|
+            slot.* = .{ .memory = self.memory[i * block_size ..][0..block_size] };
         return self;
     }
 
@@ -161,7 +167,13 @@ pub const Blocks = struct {
         return best.?;
     }
 
-    fn load(self: *Blocks, decoder: Decoder, slot: *Slot, stored: Stored, need: u32) metadata.Error!Held {
+    fn load(
+        self: *Blocks,
+        decoder: Decoder,
+        slot: *Slot,
+        stored: Stored,
+        need: u32,
+    ) metadata.Error!Held {
         const size = stored.len();
         if (size == 0 or size > slot.memory.len) return error.Corrupt;
         const into = if (stored.isPlain()) slot.memory else decoder.input;
@@ -183,7 +195,7 @@ pub const Blocks = struct {
                 return false;
             }
             slot.publish(@intCast(slot.frame.produced));
-            if (decoder.gives_way) |so| if (so.load(.monotonic)) {
+            if (decoder.yields_while) |so| if (so.load(.monotonic)) {
                 _ = sys.raw(.sched_yield, .{});
             };
         }
@@ -208,8 +220,10 @@ pub const Blocks = struct {
 };
 
 test "a block that is damaged behind what its readers want" {
-    // RFC 8878: a frame with a window of 128 KiB, a raw block of 8 bytes, one of a type that there is not.
-    const frame = [_]u8{ 0x28, 0xb5, 0x2f, 0xfd, 0, 0x38 } ++ [_]u8{ 8 << 3, 0, 0 } ++ "is there".* ++ [_]u8{ 3 << 1, 0, 0 };
+    // RFC 8878: a frame with a window of 128 KiB, a raw block of 8 bytes, one of a type that there
+    // is not.
+    const frame = [_]u8{ 0x28, 0xb5, 0x2f, 0xfd, 0, 0x38 } ++
+        [_]u8{ 8 << 3, 0, 0 } ++ "is there".* ++ [_]u8{ 3 << 1, 0, 0 };
     const fd: sys.fd_t = @intCast(try sys.call(.memfd_create, .{ "image", 0 }));
     defer sys.close(fd);
     try sys.do(.pwrite64, .{ fd, &frame, frame.len, 0 });

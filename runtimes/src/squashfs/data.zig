@@ -1,8 +1,8 @@
 //! File data: whole blocks by a list of sizes that follows the inode, the tail perhaps in a
 //! fragment block that it shares with other files.
 const std = @import("std");
-const bytes = @import("../bytes.zig");
-const Decoder = @import("../zstd.zig").Decoder;
+const bytes = @import("../base/bytes.zig");
+const Decoder = @import("../base/zstd.zig").Decoder;
 const inode = @import("inode.zig");
 const metadata = @import("metadata.zig");
 const Reader = @import("reader.zig").Reader;
@@ -57,7 +57,12 @@ pub fn extent(
     if (block == whole and body.fragment != inode.none) {
         const stored = try reader.fragment(decoder, body.fragment);
         if (@as(u64, body.fragment_offset) + tail > block_size) return error.Corrupt;
-        return .{ .stored = stored, .fragment = body.fragment, .start = body.fragment_offset, .len = tail };
+        return .{
+            .stored = stored,
+            .fragment = body.fragment,
+            .start = body.fragment_offset,
+            .len = tail,
+        };
     }
 
     if (position.reference != reference or position.block > block) position.* = .{

@@ -1,8 +1,8 @@
 //! Directory listings: runs of entries, each run with a header that names the inode block and
 //! number its entries count from. Names are sorted; large directories have an index of runs.
 const std = @import("std");
-const bytes = @import("../bytes.zig");
-const Decoder = @import("../zstd.zig").Decoder;
+const bytes = @import("../base/bytes.zig");
+const Decoder = @import("../base/zstd.zig").Decoder;
 const inode = @import("inode.zig");
 const metadata = @import("metadata.zig");
 const Reader = @import("reader.zig").Reader;
@@ -33,7 +33,8 @@ pub const Mark = struct {
 
 /// What may stand in a listing. Others would lead elsewhere, or to the directory itself for ever.
 fn isName(name: []const u8) bool {
-    return std.mem.findAny(u8, name, "/\x00") == null and !std.mem.eql(u8, name, ".") and !std.mem.eql(u8, name, "..");
+    return std.mem.findAny(u8, name, "/\x00") == null and
+        !std.mem.eql(u8, name, ".") and !std.mem.eql(u8, name, "..");
 }
 
 /// Walks a listing. Reads ahead by a bufferful, for a metadata block is found, locked and copied
@@ -51,13 +52,21 @@ pub const Iterator = struct {
         if (dir.kind != .directory) return error.Corrupt;
         const body = dir.body.directory;
         return .{
-            .cursor = .{ .block = reader.superblock.directory_table + body.block, .offset = body.offset },
+            .cursor = .{
+                .block = reader.superblock.directory_table + body.block,
+                .offset = body.offset,
+            },
             .len = dir.size -| 3,
         };
     }
 
     /// The next entry; its name lies in `name`.
-    pub fn next(self: *Iterator, reader: *const Reader, decoder: Decoder, name: *[name_max]u8) metadata.Error!?Entry {
+    pub fn next(
+        self: *Iterator,
+        reader: *const Reader,
+        decoder: Decoder,
+        name: *[name_max]u8,
+    ) metadata.Error!?Entry {
         const mark = &self.mark;
         try self.fill(reader, decoder, header_len + fixed_len + name_max);
         if (mark.run_left == 0) {
@@ -90,7 +99,12 @@ pub const Iterator = struct {
     }
 
     /// Has `count` bytes in the buffer, or all that there are.
-    fn fill(self: *Iterator, reader: *const Reader, decoder: Decoder, count: usize) metadata.Error!void {
+    fn fill(
+        self: *Iterator,
+        reader: *const Reader,
+        decoder: Decoder,
+        count: usize,
+    ) metadata.Error!void {
         const want: usize = @intCast(@min(count, self.len - self.mark.position));
         if (self.end - self.start >= want) return;
         std.mem.copyForwards(u8, &self.buffer, self.buffer[self.start..self.end]);
@@ -99,7 +113,11 @@ pub const Iterator = struct {
         while (self.end < want) {
             // What follows the listing may be the end of the table.
             const room: usize = @intCast(@min(self.buffer.len, self.len - self.mark.position));
-            self.end += (try reader.metadata.readSome(decoder, &self.cursor, self.buffer[self.end..room])).len;
+            self.end += (try reader.metadata.readSome(
+                decoder,
+                &self.cursor,
+                self.buffer[self.end..room],
+            )).len;
         }
     }
 
@@ -111,7 +129,13 @@ pub const Iterator = struct {
     }
 
     /// Jumps to the last run of the index that starts at or before `name`.
-    fn seek(self: *Iterator, reader: *const Reader, decoder: Decoder, dir: *const Inode, name: []const u8) metadata.Error!void {
+    fn seek(
+        self: *Iterator,
+        reader: *const Reader,
+        decoder: Decoder,
+        dir: *const Inode,
+        name: []const u8,
+    ) metadata.Error!void {
         const start = self.cursor;
         var cursor = dir.body.directory.index;
         for (0..dir.body.directory.index_count) |_| {
@@ -135,7 +159,12 @@ pub const Iterator = struct {
     }
 };
 
-pub fn lookup(reader: *const Reader, decoder: Decoder, dir: *const Inode, name: []const u8) metadata.Error!?Entry {
+pub fn lookup(
+    reader: *const Reader,
+    decoder: Decoder,
+    dir: *const Inode,
+    name: []const u8,
+) metadata.Error!?Entry {
     var it = try Iterator.init(reader, dir);
     if (dir.body.directory.index_count > 0) try it.seek(reader, decoder, dir, name);
     var buf: [name_max]u8 = undefined;
@@ -143,7 +172,12 @@ pub fn lookup(reader: *const Reader, decoder: Decoder, dir: *const Inode, name: 
         switch (std.mem.order(u8, entry.name, name)) {
             .lt => {},
             // The name is the caller's own, which outlives this frame.
-            .eq => return .{ .reference = entry.reference, .number = entry.number, .kind = entry.kind, .name = name },
+            .eq => return .{
+                .reference = entry.reference,
+                .number = entry.number,
+                .kind = entry.kind,
+                .name = name,
+            },
             .gt => return null,
         }
     }

@@ -1,8 +1,8 @@
 //! What an ELF file names that is loaded with it: its interpreter and the libraries it needs
 //! (elf(5)). Only asked so that they can be decoded beforehand; what makes no sense is left out.
 const std = @import("std");
-const bytes = @import("../bytes.zig");
-const Decoder = @import("../zstd.zig").Decoder;
+const bytes = @import("../base/bytes.zig");
+const Decoder = @import("../base/zstd.zig").Decoder;
 const Reader = @import("reader.zig").Reader;
 const data = @import("data.zig");
 const path = @import("path.zig");
@@ -34,26 +34,52 @@ pub const Elf = struct {
         if (!std.mem.eql(u8, head[0..6], "\x7fELF\x02\x01")) return null;
         if (bytes.u16At(&head, 54) != program_header_len) return null;
         const count: usize = @min(bytes.u16At(&head, 56), program_headers_max);
-        self.header_count = try read(reader, decoder, file, bytes.u64At(&head, 32), self.headers[0 .. count * program_header_len]) / program_header_len;
+        self.header_count = try read(
+            reader,
+            decoder,
+            file,
+            bytes.u64At(&head, 32),
+            self.headers[0 .. count * program_header_len],
+        ) / program_header_len;
         const dynamic = self.segment(PT.dynamic) orelse return self;
-        self.dynamic_len = try read(reader, decoder, file, dynamic.offset, self.dynamic[0..@intCast(@min(dynamic.len, self.dynamic.len))]);
+        self.dynamic_len = try read(reader, decoder, file, dynamic.offset, self.dynamic[0..@intCast(
+            @min(dynamic.len, self.dynamic.len),
+        )]);
         const strtab = 5;
         for (0..self.dynamic_len / 16) |i| {
-            if (bytes.u64At(&self.dynamic, i * 16) == strtab) self.names = self.offsetOf(bytes.u64At(&self.dynamic, i * 16 + 8)) orelse 0;
+            if (bytes.u64At(&self.dynamic, i * 16) == strtab)
+                self.names = self.offsetOf(bytes.u64At(&self.dynamic, i * 16 + 8)) orelse 0;
         }
         return self;
     }
 
-    pub fn interpreter(self: *const Elf, reader: *Reader, decoder: Decoder, buf: []u8) !?[]const u8 {
+    pub fn interpreter(
+        self: *const Elf,
+        reader: *Reader,
+        decoder: Decoder,
+        buf: []u8,
+    ) !?[]const u8 {
         const found = self.segment(PT.interp) orelse return null;
         return text(buf[0..try read(reader, decoder, self.file, found.offset, buf)]);
     }
 
     /// The name of the library that the entry `index` of the dynamic section asks for.
-    pub fn needed(self: *const Elf, reader: *Reader, decoder: Decoder, index: usize, buf: []u8) !?[]const u8 {
+    pub fn needed(
+        self: *const Elf,
+        reader: *Reader,
+        decoder: Decoder,
+        index: usize,
+        buf: []u8,
+    ) !?[]const u8 {
         const dt_needed = 1;
         if (self.names == 0 or bytes.u64At(&self.dynamic, index * 16) != dt_needed) return null;
-        return text(buf[0..try read(reader, decoder, self.file, self.names +| bytes.u64At(&self.dynamic, index * 16 + 8), buf)]);
+        return text(buf[0..try read(
+            reader,
+            decoder,
+            self.file,
+            self.names +| bytes.u64At(&self.dynamic, index * 16 + 8),
+            buf,
+        )]);
     }
 
     fn text(buf: []const u8) ?[]const u8 {
@@ -67,7 +93,8 @@ pub const Elf = struct {
     fn segment(self: *const Elf, kind: u32) ?struct { offset: u64, len: u64 } {
         for (0..self.header_count) |i| {
             const h = self.header(i);
-            if (bytes.u32At(h, 0) == kind) return .{ .offset = bytes.u64At(h, 8), .len = bytes.u64At(h, 32) };
+            if (bytes.u32At(h, 0) == kind)
+                return .{ .offset = bytes.u64At(h, 8), .len = bytes.u64At(h, 32) };
         }
         return null;
     }
@@ -78,7 +105,8 @@ pub const Elf = struct {
             const h = self.header(i);
             if (bytes.u32At(h, 0) != PT.load) continue;
             const start = bytes.u64At(h, 16);
-            if (address >= start and address - start < bytes.u64At(h, 32)) return bytes.u64At(h, 8) +| (address - start);
+            if (address >= start and address - start < bytes.u64At(h, 32))
+                return bytes.u64At(h, 8) +| (address - start);
         }
         return null;
     }
@@ -90,7 +118,14 @@ pub fn read(reader: *Reader, decoder: Decoder, file: path.Found, offset: u64, bu
     var position: data.Position = .{};
     while (done < buf.len and offset +| done < file.inode.size) {
         const at = offset + done;
-        const extent = try data.extent(reader, decoder, file.reference, &file.inode, at >> reader.superblock.block_log, &position);
+        const extent = try data.extent(
+            reader,
+            decoder,
+            file.reference,
+            &file.inode,
+            at >> reader.superblock.block_log,
+            &position,
+        );
         const skip: usize = @intCast(at & (reader.superblock.blockSize() - 1));
         const n = @min(buf.len - done, extent.len - skip);
         if (extent.stored != null) {

@@ -1,6 +1,6 @@
 //! The bytes of the payload inside the executable. Read, not mapped: a mapping would count every
 //! page touched as the stub's own memory, and turn a read error into a SIGBUS.
-const sys = @import("../sys.zig");
+const sys = @import("../base/syscalls.zig");
 
 pub const Image = struct {
     fd: sys.fd_t,

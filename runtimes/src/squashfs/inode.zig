@@ -1,8 +1,8 @@
 //! Inodes: a 16-byte head (type, mode, owner, time, number) and a body by type; types 8-14 are the
 //! extended forms of 1-7, with link counts, extended attributes and 64-bit sizes.
 const std = @import("std");
-const bytes = @import("../bytes.zig");
-const Decoder = @import("../zstd.zig").Decoder;
+const bytes = @import("../base/bytes.zig");
+const Decoder = @import("../base/zstd.zig").Decoder;
 const metadata = @import("metadata.zig");
 const Reader = @import("reader.zig").Reader;
 
@@ -26,13 +26,22 @@ pub const Inode = struct {
     rdev: u32 = 0,
     body: union {
         none: void,
-        directory: struct { block: u32, offset: u16, parent: u32, index_count: u16, index: metadata.Cursor },
+        directory: struct {
+            block: u32,
+            offset: u16,
+            parent: u32,
+            index_count: u16,
+            index: metadata.Cursor,
+        },
         file: struct { start: u64, fragment: u32, fragment_offset: u32, sizes: metadata.Cursor },
         symlink: metadata.Cursor,
     } = .{ .none = {} },
 
     pub fn mode(self: *const Inode) u32 {
-        const kinds = [_]u32{ 0, 0o040000, 0o100000, 0o120000, 0o060000, 0o020000, 0o010000, 0o140000 };
+        const kinds = [_]u32{
+            0,        0o040000, 0o100000, 0o120000, 0o060000, 0o020000, 0o010000,
+            0o140000,
+        };
         return kinds[@backingInt(self.kind)] | self.permissions;
     }
 };
@@ -62,53 +71,11 @@ pub fn read(reader: *const Reader, decoder: Decoder, reference: Reference) metad
     try reader.metadata.read(decoder, &cursor, body);
 
     switch (self.kind) {
-        .directory => {
-            // A directory's size counts three bytes that are not there ("." and ".." of old).
-            const at: struct { nlink: u8, block: u8, parent: u8, offset: u8 } = if (extended)
-                .{ .nlink = 0, .block = 8, .parent = 12, .offset = 18 }
-            else
-                .{ .nlink = 4, .block = 0, .parent = 12, .offset = 10 };
-            self.nlink = bytes.u32At(body, at.nlink);
-            self.size = if (extended) bytes.u32At(body, 4) else bytes.u16At(body, 8);
-            if (extended) self.xattr = bytes.u32At(body, 20);
-            self.body = .{ .directory = .{
-                .block = bytes.u32At(body, at.block),
-                .offset = bytes.u16At(body, at.offset),
-                .parent = bytes.u32At(body, at.parent),
-                .index_count = if (extended) bytes.u16At(body, 16) else 0,
-                .index = cursor,
-            } };
-        },
-        .file => {
-            const at: struct { fragment: u8, fragment_offset: u8 } = if (extended)
-                .{ .fragment = 28, .fragment_offset = 32 }
-            else
-                .{ .fragment = 4, .fragment_offset = 8 };
-            if (extended) {
-                self.size = bytes.u64At(body, 8);
-                self.nlink = bytes.u32At(body, 24);
-                self.xattr = bytes.u32At(body, 36);
-            } else self.size = bytes.u32At(body, 12);
-            // No file of a sane image is larger than what its block list could describe.
-            if (self.size >= 1 << 56) return error.Corrupt;
-            self.body = .{ .file = .{
-                .start = if (extended) bytes.u64At(body, 0) else bytes.u32At(body, 0),
-                .fragment = bytes.u32At(body, at.fragment),
-                .fragment_offset = bytes.u32At(body, at.fragment_offset),
-                .sizes = cursor,
-            } };
-        },
+        .directory => readDirectory(&self, body, extended, cursor),
+        .file => try readFile(&self, body, extended, cursor),
         .symlink => {
-            self.nlink = bytes.u32At(body, 0);
-            self.size = bytes.u32At(body, 4);
-            if (self.size > std.posix.PATH_MAX) return error.Corrupt;
-            self.body = .{ .symlink = cursor };
-            if (extended) {
-                try reader.metadata.skip(decoder, &cursor, self.size);
-                var xattr: [4]u8 = undefined;
-                try reader.metadata.read(decoder, &cursor, &xattr);
-                self.xattr = bytes.u32At(&xattr, 0);
-            }
+            try readSymlink(&self, body, cursor);
+            if (extended) self.xattr = try xattrBehind(reader, decoder, &self);
         },
         .block_device, .char_device => {
             self.nlink = bytes.u32At(body, 0);
@@ -123,9 +90,72 @@ pub fn read(reader: *const Reader, decoder: Decoder, reference: Reference) metad
     return self;
 }
 
-/// Where the inode behind a file's, a link's or a directory's stands; null where that is not known. Those of a
-/// directory's files follow each other in the order of their names.
-pub fn behind(reader: *const Reader, decoder: Decoder, self: *const Inode) metadata.Error!?Reference {
+fn readDirectory(self: *Inode, body: []const u8, extended: bool, index: metadata.Cursor) void {
+    // A directory's size counts three bytes that are not there ("." and ".." of old).
+    const at: struct { nlink: u8, block: u8, parent: u8, offset: u8 } = if (extended)
+        .{ .nlink = 0, .block = 8, .parent = 12, .offset = 18 }
+    else
+        .{ .nlink = 4, .block = 0, .parent = 12, .offset = 10 };
+    self.nlink = bytes.u32At(body, at.nlink);
+    self.size = if (extended) bytes.u32At(body, 4) else bytes.u16At(body, 8);
+    if (extended) self.xattr = bytes.u32At(body, 20);
+    self.body = .{ .directory = .{
+        .block = bytes.u32At(body, at.block),
+        .offset = bytes.u16At(body, at.offset),
+        .parent = bytes.u32At(body, at.parent),
+        .index_count = if (extended) bytes.u16At(body, 16) else 0,
+        .index = index,
+    } };
+}
+
+fn readFile(
+    self: *Inode,
+    body: []const u8,
+    extended: bool,
+    sizes: metadata.Cursor,
+) error{Corrupt}!void {
+    const at: struct { fragment: u8, fragment_offset: u8 } = if (extended)
+        .{ .fragment = 28, .fragment_offset = 32 }
+    else
+        .{ .fragment = 4, .fragment_offset = 8 };
+    if (extended) {
+        self.size = bytes.u64At(body, 8);
+        self.nlink = bytes.u32At(body, 24);
+        self.xattr = bytes.u32At(body, 36);
+    } else self.size = bytes.u32At(body, 12);
+    // No file of a sane image is larger than what its block list could describe.
+    if (self.size >= 1 << 56) return error.Corrupt;
+    self.body = .{ .file = .{
+        .start = if (extended) bytes.u64At(body, 0) else bytes.u32At(body, 0),
+        .fragment = bytes.u32At(body, at.fragment),
+        .fragment_offset = bytes.u32At(body, at.fragment_offset),
+        .sizes = sizes,
+    } };
+}
+
+fn readSymlink(self: *Inode, body: []const u8, target: metadata.Cursor) error{Corrupt}!void {
+    self.nlink = bytes.u32At(body, 0);
+    self.size = bytes.u32At(body, 4);
+    if (self.size > std.posix.PATH_MAX) return error.Corrupt;
+    self.body = .{ .symlink = target };
+}
+
+/// An extended link has it behind its target.
+fn xattrBehind(reader: *const Reader, decoder: Decoder, link: *const Inode) metadata.Error!u32 {
+    var cursor = link.body.symlink;
+    try reader.metadata.skip(decoder, &cursor, link.size);
+    var xattr: [4]u8 = undefined;
+    try reader.metadata.read(decoder, &cursor, &xattr);
+    return bytes.u32At(&xattr, 0);
+}
+
+/// Where the inode behind a file's, a link's or a directory's stands; null where that is not known.
+/// Those of a directory's files follow each other in the order of their names.
+pub fn behind(
+    reader: *const Reader,
+    decoder: Decoder,
+    self: *const Inode,
+) metadata.Error!?Reference {
     const sb = &reader.superblock;
     var cursor: metadata.Cursor = undefined;
     var rest: u64 = undefined;

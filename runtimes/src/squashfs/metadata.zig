@@ -2,9 +2,10 @@
 //! header: its stored size, and bit 15 for "stored as it is". Decoded blocks are cached in a
 //! fixed number of slots; a reader copies out what it wants under the slot's lock, so that a slot
 //! can be reused at any time.
-const sys = @import("../sys.zig");
-const bytes = @import("../bytes.zig");
-const Decoder = @import("../zstd.zig").Decoder;
+const sys = @import("../base/syscalls.zig");
+const futex = @import("../base/futex.zig");
+const bytes = @import("../base/bytes.zig");
+const Decoder = @import("../base/zstd.zig").Decoder;
 const Image = @import("image.zig").Image;
 
 pub const block_size = 8192;
@@ -12,7 +13,7 @@ const slot_bits = 9;
 const slot_count = 1 << slot_bits;
 
 const Slot = struct {
-    mutex: sys.Mutex,
+    mutex: futex.Mutex,
     /// Where the block stands in the image, plus one; 0 is an empty slot.
     tag: u64,
     next: u64,
@@ -55,7 +56,12 @@ pub const Metadata = struct {
     }
 
     /// As much of `out` as the block of the cursor has, but never nothing; moves the cursor.
-    pub fn readSome(self: *const Metadata, decoder: Decoder, cursor: *Cursor, out: []u8) Error![]u8 {
+    pub fn readSome(
+        self: *const Metadata,
+        decoder: Decoder,
+        cursor: *Cursor,
+        out: []u8,
+    ) Error![]u8 {
         const slot = self.slotOf(cursor.block);
         slot.mutex.lock();
         defer slot.mutex.unlock();
@@ -101,7 +107,8 @@ pub const Metadata = struct {
         if (got.len < 2) return error.Corrupt;
         const header = bytes.u16At(got, 0);
         const stored = header & 0x7fff;
-        if (stored == 0 or stored > block_size or got.len < 2 + @as(usize, stored)) return error.Corrupt;
+        if (stored == 0 or stored > block_size or got.len < 2 + @as(usize, stored))
+            return error.Corrupt;
         const data = got[2..][0..stored];
         if (header & 0x8000 != 0) {
             @memcpy(slot.data[0..data.len], data);

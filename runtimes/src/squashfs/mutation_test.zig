@@ -1,13 +1,13 @@
 //! A small image, made here, is read whole, and then again with bytes of it changed at random:
 //! a reader of damaged images may fail, but never crash, hang or read out of bounds.
 const std = @import("std");
-const sys = @import("../sys.zig");
+const sys = @import("../base/syscalls.zig");
 const data = @import("data.zig");
 const directory = @import("directory.zig");
 const inode = @import("inode.zig");
 const xattr = @import("xattr.zig");
-const fuzzing = @import("../fuzzing.zig");
-const Decoder = @import("../zstd.zig").Decoder;
+const fuzzing = @import("../base/fuzzing.zig");
+const Decoder = @import("../base/zstd.zig").Decoder;
 const Image = @import("image.zig").Image;
 const Reader = @import("reader.zig").Reader;
 const Superblock = @import("superblock.zig").Superblock;
@@ -41,7 +41,8 @@ const Builder = struct {
     }
 
     fn entry(self: *Builder, offset: usize, delta: u16, kind: u16, name: []const u8) void {
-        for ([_]u16{ @intCast(offset), delta, kind, @intCast(name.len - 1) }) |value| self.int(u16, value);
+        for ([_]u16{ @intCast(offset), delta, kind, @intCast(name.len - 1) }) |value|
+            self.int(u16, value);
         self.bytes.appendSliceAssumeCapacity(name);
     }
 
@@ -50,18 +51,11 @@ const Builder = struct {
     }
 };
 
-/// A root with a file of a hole, a block and a fragment, a link, a device, an empty directory and an
-/// attribute.
-pub fn example(buf: []u8) []u8 {
-    var b: Builder = .{ .bytes = .initBuffer(buf) };
-    b.bytes.appendSliceAssumeCapacity(&Superblock.example);
-    const block = b.at();
-    b.bytes.appendNTimesAssumeCapacity('b', block_size);
-    const fragment = b.at();
-    b.bytes.appendSliceAssumeCapacity("fragment");
+/// Where inodes stand in their block.
+const Places = struct { file: u64, link: u64, empty: u64, device: u64, root: u64 };
 
-    const inodes = b.at();
-    var start = b.begin();
+fn addInodes(b: *Builder, block: u64) Places {
+    const start = b.begin();
     const file = b.at() - start;
     b.head(9, 2);
     for ([_]u64{ block, 2 * block_size + 8, 0 }) |value| b.int(u64, value);
@@ -87,40 +81,13 @@ pub fn example(buf: []u8) []u8 {
     for ([_]u32{ 0, 0, 2 }) |value| b.int(u32, value);
     b.bytes.appendSliceAssumeCapacity("dev");
     b.end(start);
+    return .{ .file = file, .link = link, .empty = empty, .device = device, .root = root };
+}
 
-    const directories = b.at();
-    start = b.begin();
-    for ([_]u32{ 3, 0, 1 }) |value| b.int(u32, value);
-    b.entry(device, 4, 5, "dev");
-    b.entry(empty, 3, 1, "dir");
-    b.entry(file, 1, 2, "file");
-    b.entry(link, 2, 3, "link");
-    b.end(start);
-
-    const fragments = b.at();
-    start = b.begin();
-    b.int(u64, fragment);
-    for ([_]u32{ 8 | 1 << 24, 0 }) |value| b.int(u32, value);
-    b.end(start);
-    const fragment_table = b.at();
-    b.int(u64, fragments);
-
-    const references = b.at();
-    start = b.begin();
-    for ([_]u64{ root, file, link, empty, device }) |value| b.int(u64, value);
-    b.end(start);
-    const export_table = b.at();
-    b.int(u64, references);
-
-    const ids = b.at();
-    start = b.begin();
-    b.int(u32, 7);
-    b.end(start);
-    const id_table = b.at();
-    b.int(u64, ids);
-
+/// The place of their table.
+fn addAttributes(b: *Builder) u64 {
     const pairs = b.at();
-    start = b.begin();
+    var start = b.begin();
     for ([_]u16{ 0, 1 }) |value| b.int(u16, value);
     b.bytes.appendSliceAssumeCapacity("k");
     b.int(u32, 5);
@@ -135,13 +102,64 @@ pub fn example(buf: []u8) []u8 {
     b.int(u64, pairs);
     for ([_]u32{ 1, 0 }) |value| b.int(u32, value);
     b.int(u64, attributes);
+    return xattr_table;
+}
+
+/// A root with a file of a hole, a block and a fragment, a link, a device, an empty directory and
+/// an attribute.
+pub fn example(buf: []u8) []u8 {
+    var b: Builder = .{ .bytes = .initBuffer(buf) };
+    b.bytes.appendSliceAssumeCapacity(&Superblock.example);
+    const block = b.at();
+    b.bytes.appendNTimesAssumeCapacity('b', block_size);
+    const fragment = b.at();
+    b.bytes.appendSliceAssumeCapacity("fragment");
+
+    const inodes = b.at();
+    const at = addInodes(&b, block);
+
+    const directories = b.at();
+    var start = b.begin();
+    for ([_]u32{ 3, 0, 1 }) |value| b.int(u32, value);
+    b.entry(at.device, 4, 5, "dev");
+    b.entry(at.empty, 3, 1, "dir");
+    b.entry(at.file, 1, 2, "file");
+    b.entry(at.link, 2, 3, "link");
+    b.end(start);
+
+    const fragments = b.at();
+    start = b.begin();
+    b.int(u64, fragment);
+    for ([_]u32{ 8 | 1 << 24, 0 }) |value| b.int(u32, value);
+    b.end(start);
+    const fragment_table = b.at();
+    b.int(u64, fragments);
+
+    const references = b.at();
+    start = b.begin();
+    for ([_]u64{ at.root, at.file, at.link, at.empty, at.device }) |value| b.int(u64, value);
+    b.end(start);
+    const export_table = b.at();
+    b.int(u64, references);
+
+    const ids = b.at();
+    start = b.begin();
+    b.int(u32, 7);
+    b.end(start);
+    const id_table = b.at();
+    b.int(u64, ids);
+
+    const xattr_table = addAttributes(&b);
 
     const out = b.bytes.items;
     std.mem.writeInt(u32, out[4..8], 5, .little);
     std.mem.writeInt(u32, out[12..16], block_size, .little);
     std.mem.writeInt(u32, out[16..20], 1, .little);
     std.mem.writeInt(u16, out[22..24], 12, .little);
-    for ([_]u64{ root, out.len, id_table, xattr_table, inodes, directories, fragment_table, export_table }, 4..) |value, i|
+    for ([_]u64{
+        at.root,      out.len, id_table, xattr_table, inodes, directories, fragment_table,
+        export_table,
+    }, 4..) |value, i|
         std.mem.writeInt(u64, out[i * 8 ..][0..8], value, .little);
     return out;
 }
@@ -151,14 +169,31 @@ pub fn damage(image: []u8, random: std.Random) void {
     for (0..random.uintLessThan(usize, 4) + 1) |_| {
         const at = random.uintLessThan(usize, image.len - block_size);
         const values = [_]u8{ 0, 1, 0x7f, 0x80, 0xff, random.int(u8) };
-        image[if (at < Superblock.length) at else at + block_size] = values[random.uintLessThan(usize, values.len)];
+        image[if (at < Superblock.length) at else at + block_size] = values[
+            random.uintLessThan(
+                usize,
+                values.len,
+            )
+        ];
     }
 }
 
-const Seen = struct { entries: usize = 0, bytes: u64 = 0, attributes: usize = 0, neighbours: usize = 0, numbered: usize = 0 };
+const Seen = struct {
+    entries: usize = 0,
+    bytes: u64 = 0,
+    attributes: usize = 0,
+    neighbours: usize = 0,
+    numbered: usize = 0,
+};
 
 /// Reads all that there is to read; directories no deeper than an honest image has them.
-fn walk(reader: *Reader, decoder: Decoder, reference: inode.Reference, depth: usize, seen: *Seen) anyerror!void {
+fn walk(
+    reader: *Reader,
+    decoder: Decoder,
+    reference: inode.Reference,
+    depth: usize,
+    seen: *Seen,
+) anyerror!void {
     const node = try inode.read(reader, decoder, reference);
     var attributes = try xattr.Iterator.init(reader, decoder, node.xattr);
     while (try attributes.next(reader, decoder)) |attribute| {
@@ -167,7 +202,8 @@ fn walk(reader: *Reader, decoder: Decoder, reference: inode.Reference, depth: us
         seen.attributes += 1;
     }
     if (try inode.behind(reader, decoder, &node)) |next| {
-        if ((try inode.read(reader, decoder, next)).number == node.number +% 1) seen.neighbours += 1;
+        if ((try inode.read(reader, decoder, next)).number == node.number +% 1)
+            seen.neighbours += 1;
     }
     if ((reader.numbered(decoder, node.number) catch 0) == reference) seen.numbered += 1;
     switch (node.kind) {
@@ -177,7 +213,8 @@ fn walk(reader: *Reader, decoder: Decoder, reference: inode.Reference, depth: us
             while (try it.next(reader, decoder, &name)) |entry| {
                 seen.entries += 1;
                 _ = try directory.lookup(reader, decoder, &node, entry.name);
-                if (depth > 0 and seen.entries < 100) walk(reader, decoder, entry.reference, depth - 1, seen) catch {};
+                if (depth > 0 and seen.entries < 100)
+                    walk(reader, decoder, entry.reference, depth - 1, seen) catch {};
             }
         },
         .file => {
@@ -226,7 +263,8 @@ test "an image, whole and damaged" {
     const fd: sys.fd_t = @intCast(try sys.call(.memfd_create, .{ "image", 0 }));
     defer sys.close(fd);
     const seen = try readWhole(whole, fd);
-    try std.testing.expectEqual(Seen{ .entries = 4, .bytes = 2 * block_size + 8, .attributes = 1, .neighbours = 3, .numbered = 5 }, seen);
+    try std.testing.expectEqual(Seen{ .entries = 4, .bytes = 2 * block_size +
+        8, .attributes = 1, .neighbours = 3, .numbered = 5 }, seen);
 
     var prng = std.Random.DefaultPrng.init(fuzzing.seed());
     var damaged: [16384]u8 = undefined;

@@ -1,7 +1,7 @@
 //! Paths in the image, symbolic links followed as the app will see them: from a directory that is
 //! its root.
 const std = @import("std");
-const Decoder = @import("../zstd.zig").Decoder;
+const Decoder = @import("../base/zstd.zig").Decoder;
 const Reader = @import("reader.zig").Reader;
 const directory = @import("directory.zig");
 const inode = @import("inode.zig");
@@ -18,12 +18,23 @@ pub const Found = struct {
 };
 
 /// What is at `path` under the directory `root`; null when there is nothing.
-pub fn find(reader: *const Reader, decoder: Decoder, root: inode.Reference, path: []const u8) !?Found {
+pub fn find(
+    reader: *const Reader,
+    decoder: Decoder,
+    root: inode.Reference,
+    path: []const u8,
+) !?Found {
     return findFrom(reader, decoder, root, root, path);
 }
 
 /// The same, seen from the directory `from`.
-pub fn findFrom(reader: *const Reader, decoder: Decoder, root: inode.Reference, from: inode.Reference, path: []const u8) !?Found {
+pub fn findFrom(
+    reader: *const Reader,
+    decoder: Decoder,
+    root: inode.Reference,
+    from: inode.Reference,
+    path: []const u8,
+) !?Found {
     // What is still to be walked; a link's target is put in front of it, by turns in one of two.
     var texts: [2][std.posix.PATH_MAX]u8 = undefined;
     var turn: usize = 0;
@@ -61,9 +72,16 @@ pub fn findFrom(reader: *const Reader, decoder: Decoder, root: inode.Reference, 
                 rest = text[0 .. target.len + 1 + rest.len];
                 turn = 1 - turn;
             },
-            else => return if (rest.len == 0) .{ .reference = entry.reference, .inode = node, .directory = stack[depth - 1] } else null,
+            else => return if (rest.len == 0)
+                .{ .reference = entry.reference, .inode = node, .directory = stack[depth - 1] }
+            else
+                null,
         }
     }
     const here = stack[depth - 1];
-    return .{ .reference = here, .inode = try inode.read(reader, decoder, here), .directory = here };
+    return .{
+        .reference = here,
+        .inode = try inode.read(reader, decoder, here),
+        .directory = here,
+    };
 }

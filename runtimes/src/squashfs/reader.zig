@@ -1,9 +1,9 @@
 //! A squashfs image, read: tables, lookups, whole small files. Everything in it is untrusted;
 //! what does not add up is error.Corrupt for the one who asked.
 const std = @import("std");
-const sys = @import("../sys.zig");
-const bytes = @import("../bytes.zig");
-const Decoder = @import("../zstd.zig").Decoder;
+const sys = @import("../base/syscalls.zig");
+const bytes = @import("../base/bytes.zig");
+const Decoder = @import("../base/zstd.zig").Decoder;
 const Blocks = @import("blocks.zig").Blocks;
 const Slot = @import("blocks.zig").Slot;
 const Image = @import("image.zig").Image;
@@ -35,7 +35,10 @@ pub const Reader = struct {
             .metadata = try metadata.Metadata.init(image),
             .blocks = try Blocks.init(image, superblock.blockSize()),
             .id_blocks = undefined,
-            .ids = @as([*]std.atomic.Value(u64), @ptrCast((try sys.anonymous(ids_kept * 8)).ptr))[0..ids_kept],
+            .ids = @as(
+                [*]std.atomic.Value(u64),
+                @ptrCast((try sys.anonymous(ids_kept * 8)).ptr),
+            )[0..ids_kept],
         };
         const count = (@as(usize, superblock.id_count) + ids_per_block - 1) / ids_per_block;
         var buf: [32 * 8]u8 = undefined;
@@ -58,7 +61,10 @@ pub const Reader = struct {
         if (index >= self.superblock.id_count) return error.Corrupt;
         const known = if (index < self.ids.len) self.ids[index].load(.monotonic) else 0;
         if (known != 0) return @truncate(known);
-        var cursor: metadata.Cursor = .{ .block = self.id_blocks[index / ids_per_block], .offset = @as(u32, index % ids_per_block) * 4 };
+        var cursor: metadata.Cursor = .{
+            .block = self.id_blocks[index / ids_per_block],
+            .offset = @as(u32, index % ids_per_block) * 4,
+        };
         var buf: [4]u8 = undefined;
         try self.metadata.read(decoder, &cursor, &buf);
         const value = bytes.u32At(&buf, 0);
@@ -68,28 +74,51 @@ pub const Reader = struct {
 
     pub fn fragment(self: *const Reader, decoder: Decoder, index: u32) metadata.Error!data.Stored {
         if (index >= self.superblock.fragment_count) return error.Corrupt;
-        var cursor = try self.tableEntry(self.superblock.fragment_table, index, fragments_per_block, 16);
+        var cursor = try self.tableEntry(
+            self.superblock.fragment_table,
+            index,
+            fragments_per_block,
+            16,
+        );
         var buf: [16]u8 = undefined;
         try self.metadata.read(decoder, &cursor, &buf);
         return .{ .at = try self.position(bytes.u64At(&buf, 0)), .word = bytes.u32At(&buf, 8) };
     }
 
     /// Where the inode of a number stands, in an image that tells.
-    pub fn numbered(self: *const Reader, decoder: Decoder, number: u32) metadata.Error!inode.Reference {
+    pub fn numbered(
+        self: *const Reader,
+        decoder: Decoder,
+        number: u32,
+    ) metadata.Error!inode.Reference {
         if (self.superblock.export_table == Superblock.absent) return error.NOENT;
         if (number == 0 or number > self.superblock.inode_count) return error.Corrupt;
-        var cursor = try self.tableEntry(self.superblock.export_table, number - 1, references_per_block, 8);
+        var cursor = try self.tableEntry(
+            self.superblock.export_table,
+            number - 1,
+            references_per_block,
+            8,
+        );
         var buf: [8]u8 = undefined;
         try self.metadata.read(decoder, &cursor, &buf);
         return bytes.u64At(&buf, 0);
     }
 
     /// A table is a list of positions of metadata blocks, which hold so many entries each.
-    pub fn tableEntry(self: *const Reader, table: u64, index: u32, per_block: u32, size: u32) metadata.Error!metadata.Cursor {
+    pub fn tableEntry(
+        self: *const Reader,
+        table: u64,
+        index: u32,
+        per_block: u32,
+        size: u32,
+    ) metadata.Error!metadata.Cursor {
         var buf: [8]u8 = undefined;
         const got = try self.image.read(&buf, table + @as(u64, index / per_block) * 8);
         if (got.len != buf.len) return error.Corrupt;
-        return .{ .block = try self.position(bytes.u64At(got, 0)), .offset = index % per_block * size };
+        return .{
+            .block = try self.position(bytes.u64At(got, 0)),
+            .offset = index % per_block * size,
+        };
     }
 
     /// The block that a stored extent is in, as far as that goes, pinned. The rest of a fragment,
@@ -97,7 +126,10 @@ pub const Reader = struct {
     pub fn load(self: *Reader, decoder: Decoder, extent: data.Extent) metadata.Error!*Slot {
         const held = try self.blocks.begin(decoder, extent.stored.?, extent.start + extent.len);
         if (held.unfinished) {
-            if (extent.fragment == null) self.blocks.finish(decoder, held.slot) else self.blocks.leave(held.slot);
+            if (extent.fragment == null)
+                self.blocks.finish(decoder, held.slot)
+            else
+                self.blocks.leave(held.slot);
         }
         if (held.slot.data().len < extent.start + extent.len) {
             self.blocks.release(held.slot);
@@ -106,7 +138,12 @@ pub const Reader = struct {
         return held.slot;
     }
 
-    pub fn readlink(self: *const Reader, decoder: Decoder, link: *const inode.Inode, buf: []u8) metadata.Error![]u8 {
+    pub fn readlink(
+        self: *const Reader,
+        decoder: Decoder,
+        link: *const inode.Inode,
+        buf: []u8,
+    ) metadata.Error![]u8 {
         if (link.kind != .symlink or link.size > buf.len) return error.Corrupt;
         var cursor = link.body.symlink;
         const target = buf[0..@intCast(link.size)];
@@ -128,7 +165,13 @@ pub const Reader = struct {
     }
 
     /// The whole of a small file in the root directory; null when there is none of that name.
-    pub fn readRootFile(self: *Reader, decoder: Decoder, allocator: std.mem.Allocator, name: []const u8, size_max: usize) !?[]u8 {
+    pub fn readRootFile(
+        self: *Reader,
+        decoder: Decoder,
+        allocator: std.mem.Allocator,
+        name: []const u8,
+        size_max: usize,
+    ) !?[]u8 {
         const root = try inode.read(self, decoder, self.superblock.root_inode);
         if (root.kind != .directory) return error.Corrupt;
         const entry = try directory.lookup(self, decoder, &root, name) orelse return null;
@@ -137,14 +180,27 @@ pub const Reader = struct {
     }
 
     /// The whole of a small file.
-    pub fn readFile(self: *Reader, decoder: Decoder, allocator: std.mem.Allocator, file: *const inode.Inode, size_max: usize) ![]u8 {
+    pub fn readFile(
+        self: *Reader,
+        decoder: Decoder,
+        allocator: std.mem.Allocator,
+        file: *const inode.Inode,
+        size_max: usize,
+    ) ![]u8 {
         if (file.kind != .file) return error.Corrupt;
         if (file.size > size_max) return error.TooLarge;
         const out = try allocator.alloc(u8, @intCast(file.size));
         var done: usize = 0;
         var at: data.Position = .{};
         while (done < out.len) {
-            const extent = try data.extent(self, decoder, 0, file, done >> self.superblock.block_log, &at);
+            const extent = try data.extent(
+                self,
+                decoder,
+                0,
+                file,
+                done >> self.superblock.block_log,
+                &at,
+            );
             const part = out[done..][0..extent.len];
             if (extent.stored != null) {
                 const slot = try self.load(decoder, extent);

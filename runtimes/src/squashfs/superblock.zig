@@ -2,9 +2,9 @@
 //! (the kernel's Documentation/filesystems/squashfs.rst and fs/squashfs/squashfs_fs.h).
 const std = @import("std");
 
-const u32At = @import("../bytes.zig").u32At;
-const u16At = @import("../bytes.zig").u16At;
-const u64At = @import("../bytes.zig").u64At;
+const u32At = @import("../base/bytes.zig").u32At;
+const u16At = @import("../base/bytes.zig").u16At;
+const u64At = @import("../base/bytes.zig").u64At;
 
 pub const Superblock = struct {
     inode_count: u32,
@@ -27,11 +27,14 @@ pub const Superblock = struct {
     const compressors = [_][]const u8{ "none", "gzip", "lzma", "lzo", "xz", "lz4", "zstd" };
     const zstd = 6;
 
-    /// The compressor of the last superblock refused, to say so.
-    pub var refused_compressor: []const u8 = "";
-
     pub fn hasMagic(bytes: *const [length]u8) bool {
         return std.mem.eql(u8, bytes[0..4], "hsqs");
+    }
+
+    /// Of one that `parse` refuses for it.
+    pub fn compressorName(bytes: *const [length]u8) []const u8 {
+        const number = u16At(bytes, 20);
+        return if (number < compressors.len) compressors[number] else "an unknown format";
     }
 
     pub fn blockSize(self: Superblock) u32 {
@@ -40,13 +43,10 @@ pub const Superblock = struct {
 
     pub fn parse(bytes: *const [length]u8) error{ Corrupt, Compressor }!Superblock {
         if (u16At(bytes, 28) != 4 or u16At(bytes, 30) != 0) return error.Corrupt;
-        const compressor = u16At(bytes, 20);
-        if (compressor != zstd) {
-            refused_compressor = if (compressor < compressors.len) compressors[compressor] else "an unknown format";
-            return error.Compressor;
-        }
+        if (u16At(bytes, 20) != zstd) return error.Compressor;
         const log = u16At(bytes, 22);
-        if (log < 12 or log > 20 or u32At(bytes, 12) != @as(u32, 1) << @intCast(log)) return error.Corrupt;
+        if (log < 12 or log > 20 or u32At(bytes, 12) != @as(u32, 1) << @intCast(log))
+            return error.Corrupt;
         const self: Superblock = .{
             .inode_count = u32At(bytes, 4),
             .block_log = @intCast(log),
@@ -64,10 +64,13 @@ pub const Superblock = struct {
         // Tables stand in this order; positions are kept below 2^48, as the format's own
         // references are, so that sums of them cannot overflow.
         if (self.bytes_used >= 1 << 48) return error.Corrupt;
-        if (self.inode_table >= self.directory_table or self.directory_table >= self.bytes_used) return error.Corrupt;
+        if (self.inode_table >= self.directory_table or self.directory_table >= self.bytes_used)
+            return error.Corrupt;
         if (self.id_table >= self.bytes_used or self.id_count == 0) return error.Corrupt;
-        if (self.fragment_count != 0 and self.fragment_table >= self.bytes_used) return error.Corrupt;
-        for ([_]u64{ self.xattr_table, self.export_table }) |table| if (table != absent and table >= self.bytes_used) return error.Corrupt;
+        if (self.fragment_count != 0 and self.fragment_table >= self.bytes_used)
+            return error.Corrupt;
+        for ([_]u64{ self.xattr_table, self.export_table }) |table|
+            if (table != absent and table >= self.bytes_used) return error.Corrupt;
         return self;
     }
 
@@ -96,5 +99,5 @@ test "a superblock is checked" {
     bytes = Superblock.example;
     bytes[20] = 1;
     try std.testing.expectError(error.Compressor, Superblock.parse(&bytes));
-    try std.testing.expectEqualStrings("gzip", Superblock.refused_compressor);
+    try std.testing.expectEqualStrings("gzip", Superblock.compressorName(&bytes));
 }

@@ -1,8 +1,8 @@
 //! Extended attributes: an inode names an entry of a table, which names a run of (key, value)
 //! pairs; keys carry their namespace as a number, values may stand elsewhere.
 const std = @import("std");
-const bytes = @import("../bytes.zig");
-const Decoder = @import("../zstd.zig").Decoder;
+const bytes = @import("../base/bytes.zig");
+const Decoder = @import("../base/zstd.zig").Decoder;
 const inode = @import("inode.zig");
 const metadata = @import("metadata.zig");
 const Reader = @import("reader.zig").Reader;
@@ -33,7 +33,8 @@ pub const Iterator = struct {
 
     pub fn init(reader: *const Reader, decoder: Decoder, index: u32) metadata.Error!Iterator {
         const table = reader.superblock.xattr_table;
-        if (index == inode.none or table == Superblock.absent) return .{ .cursor = undefined, .start = 0, .left = 0 };
+        if (index == inode.none or table == Superblock.absent)
+            return .{ .cursor = undefined, .start = 0, .left = 0 };
         var buf: [16]u8 = undefined;
         const head = try reader.image.read(&buf, table);
         if (head.len != buf.len or index >= bytes.u32At(head, 8)) return error.Corrupt;
@@ -41,7 +42,10 @@ pub const Iterator = struct {
         if (start >= reader.superblock.bytes_used) return error.Corrupt;
         var cursor = try reader.tableEntry(table + 16, index, entries_per_block, 16);
         try reader.metadata.read(decoder, &cursor, &buf);
-        return .{ .cursor = try at(start, bytes.u64At(&buf, 0)), .start = start, .left = bytes.u32At(&buf, 8) };
+        return .{ .cursor = try at(start, bytes.u64At(
+            &buf,
+            0,
+        )), .start = start, .left = bytes.u32At(&buf, 8) };
     }
 
     fn at(start: u64, reference: u64) error{Corrupt}!metadata.Cursor {
@@ -50,7 +54,11 @@ pub const Iterator = struct {
     }
 
     /// The next attribute that is to be seen; its name is good until the next call.
-    pub fn next(self: *Iterator, reader: *const Reader, decoder: Decoder) metadata.Error!?Attribute {
+    pub fn next(
+        self: *Iterator,
+        reader: *const Reader,
+        decoder: Decoder,
+    ) metadata.Error!?Attribute {
         while (self.left > 0) {
             self.left -= 1;
             var buf: [4]u8 = undefined;
@@ -76,7 +84,13 @@ pub const Iterator = struct {
     }
 
     /// The value into `buf`; only its length when `buf` is empty.
-    pub fn value(self: *const Iterator, reader: *const Reader, decoder: Decoder, attribute: Attribute, buf: []u8) (metadata.Error || error{RANGE})!usize {
+    pub fn value(
+        self: *const Iterator,
+        reader: *const Reader,
+        decoder: Decoder,
+        attribute: Attribute,
+        buf: []u8,
+    ) (metadata.Error || error{RANGE})!usize {
         var cursor = attribute.value;
         var fixed: [8]u8 = undefined;
         try reader.metadata.read(decoder, &cursor, fixed[0..4]);

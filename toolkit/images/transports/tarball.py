@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from toolkit.errors import AbsentError, DamagedError, DockercError, RefusedError, about
 from toolkit.files.anonymous_file import temporary_file
-from toolkit.layers.tar import BLOCK, HARD_LINK, REGULAR, SYMLINK, TarReader
+from toolkit.layers.tar import HARD_LINK, REGULAR, SYMLINK, TarReader
 from toolkit.limits import MAX_DOCUMENT
 
 if TYPE_CHECKING:
@@ -74,9 +74,7 @@ class _Stream:
         file.seek(0)
 
     def read(self, size: int) -> bytes:
-        """Exactly so many bytes; zeros where the archive's end goes without its two blocks."""
-        if 0 < self.position == self._size and size == BLOCK:
-            return bytes(BLOCK)
+        """Exactly so many bytes."""
         self._file.seek(self.position)
         data = self._file.read(size)
         if len(data) != size:
@@ -92,6 +90,12 @@ class _Stream:
     def skip(self, size: int) -> None:
         """Go on behind so many bytes."""
         self.position = min(self.position + size, self._size)
+
+    discard = skip
+
+    def at_end(self) -> bool:
+        """Whether nothing is left; an empty file is no archive."""
+        return 0 < self.position == self._size
 
 
 class Tarball:

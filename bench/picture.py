@@ -1,0 +1,37 @@
+"""A picture of start-up times for the README: bars of one benchmark's medians, as SVG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+WIDTH, BAR, GAP, LABELS = 720, 16, 6, 300
+OURS, OTHERS = "#2563eb", "#9ca3af"
+
+
+def draw(groups: dict[str, dict[str, float]], file: Path) -> None:
+    """Write one group of bars for each command: milliseconds of each contender, the first ours."""
+    parts, y = [], 10
+    for title, times in groups.items():
+        y += 22
+        parts.append(_text(10, y, title, "bold"))
+        y += 8
+        longest = max(times.values())
+        for contender, milliseconds in times.items():
+            length = max(2.0, (WIDTH - LABELS - 80) * milliseconds / longest)
+            color = OURS if contender.startswith("dockerc") else OTHERS
+            parts.append(_text(20, y + BAR - 4, contender))
+            parts.append(
+                f'<rect x="{LABELS}" y="{y}" width="{length:.1f}" height="{BAR}" fill="{color}"/>'
+            )
+            parts.append(_text(LABELS + length + 6, y + BAR - 4, f"{milliseconds:.1f} ms"))
+            y += BAR + GAP
+    size = f'width="{WIDTH}" height="{y + 10}" viewBox="0 0 {WIDTH} {y + 10}"'
+    background = f'<rect width="{WIDTH}" height="{y + 10}" fill="#ffffff"/>'
+    body = "\n".join([background, *parts])
+    file.write_text(f'<svg xmlns="http://www.w3.org/2000/svg" {size}>\n{body}\n</svg>\n')
+
+
+def _text(x: float, y: float, text: str, weight: str = "normal") -> str:
+    font = f'font-family="sans-serif" font-size="13" font-weight="{weight}"'
+    return f'<text x="{x:.1f}" y="{y}" {font} fill="#111827">{escape(text)}</text>'

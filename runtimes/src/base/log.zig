@@ -1,0 +1,68 @@
+//! What the runtime says to people, on standard error: failures and notes in one sentence each,
+//! and the steps of a start when DOCKERC_LOG=debug asks for them.
+const std = @import("std");
+const linux = std.os.linux;
+const sys = @import("syscalls.zig");
+const text = @import("text.zig");
+
+/// File-level, and not passed about, for a panic handler has no argument to find it by. Set once,
+/// before there are threads.
+pub var debugging = false;
+/// Microseconds of the monotonic clock.
+var started: i64 = 0;
+
+/// The exit status of the runtime's own failures, docker's.
+pub const failed = 125;
+
+pub fn enableDebug() void {
+    debugging = true;
+    started = now();
+}
+
+fn now() i64 {
+    var ts: linux.timespec = undefined;
+    const monotonic = 1;
+    _ = sys.raw(.clock_gettime, .{ monotonic, &ts });
+    return @intCast(ts.sec * 1_000_000 + @divTrunc(ts.nsec, 1000));
+}
+
+noinline fn print(format: []const u8, words: []const text.Word) void {
+    var buf: [4096]u8 = undefined;
+    // A sentence too long for the buffer is cut, not lost.
+    const line = text.printWords(&buf, format, words);
+    // Words of the payload are in it, and must not steer the terminal.
+    for (line[0..line.len -| 1]) |*byte| {
+        if (byte.* < ' ' or byte.* == 0x7f) byte.* = '?';
+    }
+    _ = sys.raw(.write, .{ 2, line.ptr, line.len });
+}
+
+pub fn debug(comptime format: []const u8, args: anytype) void {
+    if (debugging) {
+        @branchHint(.cold);
+        const t = now() - started;
+        const line = "dockerc: [{d} us] " ++ format ++ "\n";
+        print(line, &text.words(line, .{t} ++ args));
+    }
+}
+
+pub fn note(comptime format: []const u8, args: anytype) void {
+    const line = "dockerc: " ++ format ++ "\n";
+    print(line, &text.words(line, args));
+}
+
+pub fn die(comptime format: []const u8, args: anytype) noreturn {
+    @branchHint(.cold);
+    dieWith(failed, format, args);
+}
+
+pub fn dieWith(status: u8, comptime format: []const u8, args: anytype) noreturn {
+    @branchHint(.cold);
+    note(format, args);
+    sys.exit(status);
+}
+
+/// The last word of a safety check: a bug of ours, but still one sentence and a status.
+pub fn panic(message: []const u8, _: ?usize) noreturn {
+    dieWith(failed, "internal error: {s}; please report it", .{message});
+}

@@ -1,0 +1,82 @@
+//! Removing a directory with all that is in it (unlinkat(2)).
+const sys = @import("syscalls.zig");
+const text = @import("text.zig");
+const DirIterator = @import("dir_iter.zig").DirIterator;
+
+const at_removedir = 0x200;
+
+pub fn directory(dir: sys.fd_t, name: [*:0]const u8) sys.Error!void {
+    return sys.do(.unlinkat, .{ dir, name, at_removedir });
+}
+
+/// What somebody has mounted on it or in it stays, and with it the directories above.
+pub fn tree(dir: sys.fd_t, name: [*:0]const u8) sys.Error!void {
+    return level(dir, name, null, (try sys.stat(dir, "")).mnt_id);
+}
+
+/// A directory in `dir`, which is `top`, the tree's own, unless it is the tree itself. What is
+/// deeper is moved up first: descending to it could take more descriptors and memory than there
+/// are. Only what is on the same mount is listed, as the open directory tells: a bind mount may be
+/// of the same file system.
+fn level(dir: sys.fd_t, name: [*:0]const u8, top: ?sys.fd_t, mount: u64) sys.Error!void {
+    if (directory(dir, name)) |_| return else |err| switch (err) {
+        error.NOENT => return,
+        error.NOTDIR => return sys.do(.unlinkat, .{ dir, name, 0 }),
+        error.NOTEMPTY, error.EXIST => {},
+        else => return err,
+    }
+    const fd = sys.openat(
+        dir,
+        name,
+        .{ .DIRECTORY = true, .NOFOLLOW = true, .CLOEXEC = true },
+        0,
+    ) catch |err| blk: {
+        if (err != error.ACCES) return err;
+        if ((try sys.lstat(dir, name)).mnt_id != mount) return error.XDEV;
+        try sys.do(.fchmodat, .{ dir, name, 0o700 });
+        break :blk try sys.openat(
+            dir,
+            name,
+            .{ .DIRECTORY = true, .NOFOLLOW = true, .CLOEXEC = true },
+            0,
+        );
+    };
+    defer sys.close(fd);
+    if ((try sys.stat(fd, "")).mnt_id != mount) return error.XDEV;
+    // Removing what was listed does not disturb the listing, but one pass may not see all.
+    while (try pass(fd, top, mount)) {}
+    return directory(dir, name);
+}
+
+fn pass(fd: sys.fd_t, top: ?sys.fd_t, mount: u64) sys.Error!bool {
+    var list: DirIterator = .{ .fd = fd };
+    try sys.do(.lseek, .{ fd, 0, 0 });
+    var any = false;
+    while (try list.next()) |name| {
+        sys.do(.unlinkat, .{ fd, name, 0 }) catch |err| switch (err) {
+            // The second one is what unlink(2) says of a directory on some file systems.
+            error.ISDIR, error.PERM => if (top) |t|
+                try raise(fd, name, t)
+            else
+                try level(fd, name, fd, mount),
+            else => return err,
+        };
+        any = true;
+    }
+    return any;
+}
+
+fn raise(dir: sys.fd_t, name: [*:0]const u8, top: sys.fd_t) sys.Error!void {
+    if (directory(dir, name)) |_|
+        return
+    else |err| if (err != error.NOTEMPTY and err != error.EXIST) return err;
+    var number: u32 = 0;
+    while (true) : (number += 1) {
+        var free: [16]u8 = undefined;
+        free[text.print(&free, "{d}", .{number}).len] = 0;
+        return sys.do(.renameat, .{ dir, name, top, &free }) catch |err| switch (err) {
+            error.NOTEMPTY, error.EXIST, error.NOTDIR => continue,
+            else => err,
+        };
+    }
+}

@@ -1,0 +1,300 @@
+//! The thin layer over Linux system calls: arguments of any integer or pointer type go in, an
+//! error named after the errno comes out. Only calls that exist on every architecture are used
+//! (openat and not open, say).
+const std = @import("std");
+const linux = std.os.linux;
+const errno = @import("errno.zig");
+
+pub const SYS = linux.SYS;
+pub const fd_t = i32;
+pub const at_fdcwd: fd_t = -100;
+pub const Error = errno.Error;
+
+fn word(arg: anytype) usize {
+    return switch (@typeInfo(@TypeOf(arg))) {
+        .comptime_int => if (arg < 0) @bitCast(@as(isize, arg)) else arg,
+        .int => |int| if (int.signedness == .signed) @bitCast(@as(isize, arg)) else arg,
+        .pointer => @intFromPtr(arg),
+        .optional => if (arg) |a| @intFromPtr(a) else 0,
+        .null => 0,
+        else => @compileError("not a system call argument: " ++ @typeName(@TypeOf(arg))),
+    };
+}
+
+/// The system call as it is; the result is the kernel's.
+pub fn raw(comptime nr: SYS, args: anytype) usize {
+    return switch (args.len) {
+        0 => linux.syscall0(nr),
+        1 => linux.syscall1(nr, word(args[0])),
+        2 => linux.syscall2(nr, word(args[0]), word(args[1])),
+        3 => linux.syscall3(nr, word(args[0]), word(args[1]), word(args[2])),
+        4 => linux.syscall4(nr, word(args[0]), word(args[1]), word(args[2]), word(args[3])),
+        5 => linux.syscall5(
+            nr,
+            word(args[0]),
+            word(args[1]),
+            word(args[2]),
+            word(args[3]),
+            word(args[4]),
+        ),
+        6 => linux.syscall6(
+            nr,
+            word(args[0]),
+            word(args[1]),
+            word(args[2]),
+            word(args[3]),
+            word(args[4]),
+            word(args[5]),
+        ),
+        else => @compileError("a system call has at most six arguments"),
+    };
+}
+
+pub fn call(comptime nr: SYS, args: anytype) Error!usize {
+    const rc = raw(nr, args);
+    const code = linux.errno(rc);
+    if (code == .SUCCESS) return rc;
+    return errno.of(code);
+}
+
+/// For calls whose result is of no interest.
+pub fn do(comptime nr: SYS, args: anytype) Error!void {
+    _ = try call(nr, args);
+}
+
+pub const O = linux.O;
+
+pub fn openat(dir: fd_t, path: [*:0]const u8, flags: O, mode: u32) Error!fd_t {
+    return @intCast(try call(.openat, .{ dir, path, @as(u32, @bitCast(flags)), mode }));
+}
+
+pub fn close(fd: fd_t) void {
+    _ = raw(.close, .{fd});
+}
+
+/// Both ends included; the last one may be beyond all that are open.
+pub noinline fn closeRange(first: fd_t, last: fd_t) void {
+    do(.close_range, .{ first, last, 0 }) catch {
+        // Before Linux 5.9.
+        for (@intCast(first)..@intCast(@min(last, 4095) + 1)) |fd| close(@intCast(fd));
+    };
+}
+
+/// Leaves four descriptors open at most, which may be the same.
+pub noinline fn closeAllBut(kept: *const [4]fd_t) void {
+    var from: fd_t = 0;
+    while (true) {
+        var next: fd_t = std.math.maxInt(fd_t);
+        for (kept) |fd| if (fd >= from) {
+            next = @min(next, fd);
+        };
+        if (next == std.math.maxInt(fd_t)) break;
+        if (from < next) closeRange(from, next - 1);
+        from = next + 1;
+    }
+    closeRange(from, std.math.maxInt(fd_t));
+}
+
+/// Whatever else holds the app's standard streams open keeps their other ends from seeing it end.
+pub fn closeStandard() void {
+    for (0..3) |fd| close(@intCast(fd));
+}
+
+/// Fills `buf` from `offset` on as far as the file goes.
+pub fn preadAll(fd: fd_t, buf: []u8, offset: u64) Error!usize {
+    var done: usize = 0;
+    while (done < buf.len) {
+        const n = call(
+            .pread64,
+            .{ fd, buf.ptr + done, buf.len - done, offset + done },
+        ) catch |err| {
+            if (err == error.INTR) continue;
+            return err;
+        };
+        if (n == 0) break;
+        done += n;
+    }
+    return done;
+}
+
+/// Reads a file whole; FBIG where it does not fit.
+pub noinline fn readFile(dir: fd_t, path: [*:0]const u8, buf: []u8) Error![]u8 {
+    const fd = try openat(dir, path, .{ .CLOEXEC = true }, 0);
+    defer close(fd);
+    const got = try readAll(fd, buf);
+    var more: [1]u8 = undefined;
+    if (got.len == buf.len and (try readAll(fd, &more)).len > 0) return error.FBIG;
+    return got;
+}
+
+/// As much of a file as fits, for files of which the beginning is enough.
+pub fn readStart(dir: fd_t, path: [*:0]const u8, buf: []u8) Error![]u8 {
+    const fd = try openat(dir, path, .{ .CLOEXEC = true }, 0);
+    defer close(fd);
+    return readAll(fd, buf);
+}
+
+/// Fills `buf` as far as the file goes.
+pub fn readAll(fd: fd_t, buf: []u8) Error![]u8 {
+    var done: usize = 0;
+    while (done < buf.len) {
+        const n = call(.read, .{ fd, buf.ptr + done, buf.len - done }) catch |err| {
+            if (err == error.INTR) continue;
+            return err;
+        };
+        if (n == 0) break;
+        done += n;
+    }
+    return buf[0..done];
+}
+
+/// Reads a file of at most `max` bytes whole, into pages that cost nothing as long as nothing is in
+/// them; memory of an allocator would be filled first, as Zig's safe modes do.
+pub fn readLarge(dir: fd_t, path: [*:0]const u8, max: usize) Error![]u8 {
+    return readFile(dir, path, try anonymous(max));
+}
+
+/// The whole, or an error.
+pub fn writeAll(fd: fd_t, content: []const u8) Error!void {
+    var rest = content;
+    while (rest.len > 0) {
+        const n = call(.write, .{ fd, rest.ptr, rest.len }) catch |err| {
+            if (err == error.INTR) continue;
+            return err;
+        };
+        rest = rest[n..];
+    }
+}
+
+pub fn writeFile(dir: fd_t, path: [*:0]const u8, content: []const u8) Error!void {
+    const fd = try openat(dir, path, .{ .ACCMODE = .WRONLY, .CLOEXEC = true }, 0);
+    defer close(fd);
+    if (try call(.write, .{ fd, content.ptr, content.len }) != content.len) return error.IO;
+}
+
+pub fn fileSize(fd: fd_t) Error!u64 {
+    return call(.lseek, .{ fd, 0, 2 });
+}
+
+/// The mode bits, file type included.
+pub fn fdMode(fd: fd_t) Error!u32 {
+    return (try stat(fd, "")).mode;
+}
+
+/// statx(2), of the open file itself where the path is empty.
+pub fn stat(dir: fd_t, path: [*:0]const u8) Error!linux.Statx {
+    const at_empty_path: u32 = 0x1000;
+    return statx(dir, path, if (path[0] == 0) at_empty_path else 0);
+}
+
+/// The same, of a symbolic link itself.
+pub fn lstat(dir: fd_t, path: [*:0]const u8) Error!linux.Statx {
+    const at_symlink_nofollow = 0x100;
+    return statx(dir, path, at_symlink_nofollow);
+}
+
+noinline fn statx(dir: fd_t, path: [*:0]const u8, flags: u32) Error!linux.Statx {
+    const basic_and_mount = 0x7ff | 0x1000;
+    // Emulators leave fields out that the kernel gives.
+    var st = std.mem.zeroes(linux.Statx);
+    try do(.statx, .{ dir, path, flags, basic_and_mount, &st });
+    return st;
+}
+
+/// The name of an open file in /proc of the machine.
+pub fn fdPath(buf: *[32:0]u8, fd: fd_t) [*:0]const u8 {
+    const path = @import("text.zig").print(buf, "/proc/self/fd/{d}", .{fd});
+    buf[path.len] = 0;
+    return buf;
+}
+
+pub fn isDirectory(bits: u32) bool {
+    return bits & 0o170000 == 0o040000;
+}
+
+pub const MS = struct {
+    pub const rdonly = 1;
+    pub const nosuid = 2;
+    pub const nodev = 4;
+    pub const noexec = 8;
+    pub const remount = 32;
+    pub const bind = 4096;
+    pub const move = 8192;
+    pub const rec = 16384;
+    pub const private = 1 << 18;
+};
+
+/// An advisory lock on the open file, held until its last descriptor is closed.
+pub const Lock = enum(u8) { shared = 1, exclusive = 2 };
+
+pub fn tryLock(fd: fd_t, lock: Lock) Error!void {
+    const nonblocking = 4;
+    return do(.flock, .{ fd, @backingInt(lock) | nonblocking });
+}
+
+pub fn mkdir(path: [*:0]const u8, bits: u32) Error!void {
+    return do(.mkdirat, .{ at_fdcwd, path, bits });
+}
+
+/// Anonymous memory: zeroed, and only resident where it is touched.
+pub fn anonymous(len: usize) Error![]align(4096) u8 {
+    const read_write = 3;
+    const private_anonymous_noreserve = 0x2 | 0x20 | 0x4000;
+    const addr = try call(.mmap, .{ 0, len, read_write, private_anonymous_noreserve, -1, 0 });
+    return @as([*]align(4096) u8, @ptrFromInt(addr))[0..len];
+}
+
+pub fn release(memory: []const u8) void {
+    _ = raw(.munmap, .{ memory.ptr, memory.len });
+}
+
+// linux/sched.h
+pub const CLONE = struct {
+    pub const fs: u32 = 0x200;
+    pub const parent: u32 = 0x8000;
+    pub const files: u32 = 0x400;
+    pub const newns: u32 = 0x0002_0000;
+    pub const newcgroup: u32 = 0x0200_0000;
+    pub const newuts: u32 = 0x0400_0000;
+    pub const newipc: u32 = 0x0800_0000;
+    pub const newuser: u32 = 0x1000_0000;
+    pub const newpid: u32 = 0x2000_0000;
+    pub const newnet: u32 = 0x4000_0000;
+};
+
+/// A child that goes on from here; 0 in the child.
+pub fn fork() Error!i32 {
+    return clone(0);
+}
+
+/// In namespaces of its own, or sharing something with us.
+pub fn clone(flags: u32) Error!i32 {
+    const sigchld = 17;
+    return @intCast(try call(.clone, .{ sigchld | flags, 0, 0, 0, 0 }));
+}
+
+/// Waits for one child and gives its raw wait status.
+pub fn wait(pid: i32, options: u32) Error!struct { pid: i32, status: u32 } {
+    var status: u32 = 0;
+    while (true) {
+        const got = call(.wait4, .{ pid, &status, options, 0 }) catch |err| {
+            if (err == error.INTR) continue;
+            return err;
+        };
+        return .{ .pid = @intCast(got), .status = status };
+    }
+}
+
+pub fn exit(status: u8) noreturn {
+    _ = raw(.exit_group, .{status});
+    unreachable;
+}
+
+/// How many processors we may run on.
+pub fn processors() usize {
+    var set: [128]u8 align(8) = undefined;
+    const len = call(.sched_getaffinity, .{ 0, set.len, &set }) catch return 1;
+    var count: usize = 0;
+    for (set[0..len]) |byte| count += @popCount(byte);
+    return count;
+}

@@ -1,0 +1,218 @@
+//! The options laid over config.json: what `docker run` would have put there. Everything behind
+//! this reads one configuration only.
+const std = @import("std");
+const cdi = @import("cdi.zig");
+const config = @import("spec.zig");
+const capabilities = @import("../base/capabilities.zig");
+const log = @import("../base/log.zig");
+const errno = @import("../base/errno.zig");
+const quantity = @import("../cli/quantity.zig");
+const sys = @import("../base/syscalls.zig");
+const text = @import("../base/text.zig");
+const rlimits = @import("rlimits.zig");
+const throttles = @import("throttles.zig");
+const users = @import("users.zig");
+const Options = @import("../cli/options.zig").Options;
+
+/// What config.json has no place for.
+pub const HostAccess = struct {
+    /// No system call filter.
+    unconfined: bool = false,
+    /// The machine's devices, all of them.
+    all_devices: bool = false,
+};
+
+pub fn apply(
+    arena: std.mem.Allocator,
+    spec: *config.Spec,
+    options: *const Options,
+    image: users.Image,
+) !HostAccess {
+    var host_access: HostAccess = .{};
+    const process = &spec.process;
+    if (options.last(.user)) |wanted| try setUser(arena, process, wanted, image);
+    if (options.last(.workdir)) |path| {
+        if (path.len == 0 or path[0] != '/')
+            log.die("--workdir {s}: write an absolute path", .{path});
+        process.cwd = path;
+    }
+    if (options.has(.read_only)) spec.root.readonly = true;
+    if (options.last(.hostname)) |name| {
+        if (name.len == 0 or name.len > 64)
+            log.die("--hostname {s}: a name has 1 to 64 letters", .{name});
+        spec.hostname = name;
+        try addNamespace(arena, spec, "uts");
+    }
+    if (spec.linux.maskedPaths.len > 0) try throttles.hide(arena, spec);
+    try network(arena, spec, options);
+    for (try options.all(arena, .tmpfs)) |given| try tmpfs(arena, spec, given);
+    for (try options.all(arena, .ulimit)) |given| try limit(arena, process, given);
+    if (options.has(.privileged)) {
+        privileged(spec);
+        host_access = .{ .unconfined = true, .all_devices = true };
+    }
+    try setCapabilities(arena, process, options);
+    for (try options.all(arena, .security_opt)) |given|
+        try security(arena, spec, &host_access, given);
+    try cdi.apply(arena, spec, options);
+    return host_access;
+}
+
+fn setUser(
+    arena: std.mem.Allocator,
+    process: *config.Process,
+    wanted: []const u8,
+    image: users.Image,
+) !void {
+    const old_home = image.home(process.user.uid);
+    const root_before = process.user.uid == 0;
+    const umask = process.user.umask;
+    process.user, const home = try image.resolve(wanted);
+    process.user.umask = umask;
+    // The home directory in the environment is the builder's doing if it is the old user's.
+    var env: std.ArrayList([]const u8) = .empty;
+    for (process.env) |word| {
+        const value = std.mem.cutPrefix(u8, word, "HOME=");
+        if (value == null or !std.mem.eql(u8, value.?, old_home)) try env.append(arena, word);
+    }
+    try env.append(arena, try text.alloc(arena, "HOME={s}", .{home}));
+    process.env = env.items;
+    // Root holds what it may have, others only get it from programs that carry it.
+    if (process.capabilities) |*sets| if (root_before != (process.user.uid == 0)) {
+        const held: []const []const u8 = if (root_before) &.{} else sets.bounding;
+        sets.* = .{ .bounding = sets.bounding, .permitted = held, .effective = held };
+    };
+}
+
+fn addNamespace(arena: std.mem.Allocator, spec: *config.Spec, kind: []const u8) !void {
+    if (spec.linux.hasNamespace(kind)) return;
+    spec.linux.namespaces = try std.mem.concat(arena, config.Namespace, &.{
+        spec.linux.namespaces,
+        &.{.{ .type = kind }},
+    });
+}
+
+/// The machine's, unless there is to be none: config.json of the old tool's payloads may list a
+/// network namespace, which it never used.
+fn network(arena: std.mem.Allocator, spec: *config.Spec, options: *const Options) !void {
+    var kept: std.ArrayList(config.Namespace) = .empty;
+    for (spec.linux.namespaces) |namespace|
+        if (!std.mem.eql(u8, namespace.type, "network")) try kept.append(arena, namespace);
+    spec.linux.namespaces = kept.items;
+    const none = if (options.last(.network)) |name| std.mem.eql(u8, name, "none") else false;
+    if (options.last(.network)) |name| if (!none and !std.mem.eql(u8, name, "host"))
+        log.die("--network {s}: there is the machine's network (host), or none", .{name});
+    if (none) try addNamespace(arena, spec, "network");
+    if (options.last(.publish)) |port| {
+        if (none)
+            log.die("--publish {s}: with --network none there is nothing to publish", .{port});
+        log.note("--publish {s} is not needed: the network is the machine's, and the app's " ++
+            "ports are open on it as they are", .{port});
+    }
+}
+
+fn tmpfs(arena: std.mem.Allocator, spec: *config.Spec, given: []const u8) !void {
+    const path, const words = std.mem.cutScalar(u8, given, ':') orelse .{ given, "" };
+    if (path.len == 0 or path[0] != '/')
+        log.die("--tmpfs {s}: write /PATH or /PATH:OPTIONS", .{given});
+    var list: std.ArrayList([]const u8) = .empty;
+    // Docker's defaults, which what is given may take back.
+    try list.appendSlice(arena, &.{ "nosuid", "nodev", "noexec", "mode=1777" });
+    var each = std.mem.tokenizeScalar(u8, words, ',');
+    while (each.next()) |word| try list.append(arena, word);
+    spec.mounts = try std.mem.concat(arena, config.Mount, &.{ spec.mounts, &.{
+        .{ .destination = path, .type = "tmpfs", .source = "tmpfs", .options = list.items },
+    } });
+}
+
+fn limit(arena: std.mem.Allocator, process: *config.Process, given: []const u8) !void {
+    const name, const values = std.mem.cutScalar(u8, given, '=') orelse
+        log.die("--ulimit {s}: write NAME=SOFT[:HARD]", .{given});
+    const soft, const hard = std.mem.cutScalar(u8, values, ':') orelse .{ values, values };
+    const kind = try std.ascii.allocUpperString(arena, name);
+    if (!rlimits.isKnown(kind)) log.die("--ulimit {s}: there is no such limit", .{given});
+    const rlimit: config.Rlimit = .{
+        .type = kind,
+        .soft = quantity.limit(soft) orelse
+            log.die("--ulimit {s}: write NAME=SOFT[:HARD]", .{given}),
+        .hard = quantity.limit(hard) orelse
+            log.die("--ulimit {s}: write NAME=SOFT[:HARD]", .{given}),
+    };
+    if (rlimit.soft > rlimit.hard)
+        log.die("--ulimit {s}: the soft limit is above the hard one", .{given});
+    process.rlimits = try std.mem.concat(arena, config.Rlimit, &.{ process.rlimits, &.{rlimit} });
+}
+
+/// All that the caller could give: nothing more than the caller has, for an ordinary user.
+fn privileged(spec: *config.Spec) void {
+    const every = &capabilities.names;
+    spec.process.capabilities = .{ .bounding = every, .permitted = every, .effective = every };
+    if (spec.process.user.uid != 0) spec.process.capabilities = .{ .bounding = every };
+    spec.process.noNewPrivileges = false;
+    spec.linux.maskedPaths = &.{};
+    spec.linux.readonlyPaths = &.{};
+}
+
+fn setCapabilities(
+    arena: std.mem.Allocator,
+    process: *config.Process,
+    options: *const Options,
+) !void {
+    const dropped = try options.all(arena, .cap_drop);
+    const added = try options.all(arena, .cap_add);
+    if (dropped.len + added.len == 0) return;
+    const before = if (process.capabilities) |sets| capabilities.setOf(sets.bounding) else 0;
+    // Docker's rule: what is added counts even where all is dropped.
+    const minus = try named(arena, "--cap-drop", dropped);
+    const plus = try named(arena, "--cap-add", added);
+    const list = try capabilities.namesOf(arena, (before & ~minus) | plus);
+    const held: []const []const u8 = if (process.user.uid == 0) list else &.{};
+    process.capabilities = .{ .bounding = list, .permitted = held, .effective = held };
+}
+
+fn named(arena: std.mem.Allocator, option: []const u8, list: []const []const u8) !u64 {
+    var set: u64 = 0;
+    for (list) |given| {
+        const name = try std.ascii.allocUpperString(arena, given);
+        const one = if (std.mem.eql(u8, name, "ALL"))
+            capabilities.setOf(&capabilities.names)
+        else
+            capabilities.setOf(&.{name});
+        if (one == 0) log.die("{s} {s}: there is no such capability", .{ option, given });
+        set |= one;
+    }
+    return set;
+}
+
+fn security(
+    arena: std.mem.Allocator,
+    spec: *config.Spec,
+    host_access: *HostAccess,
+    given: []const u8,
+) !void {
+    const at = std.mem.findAny(u8, given, "=:") orelse given.len;
+    const key = given[0..at];
+    const value = if (at == given.len) "true" else given[at + 1 ..];
+    if (std.mem.eql(u8, key, "no-new-privileges")) {
+        spec.process.noNewPrivileges = !std.mem.eql(u8, value, "false");
+    } else if (!std.mem.eql(u8, key, "seccomp")) {
+        log.die(
+            "--security-opt {s}: seccomp=FILE, seccomp=unconfined and no-new-privileges are known",
+            .{given},
+        );
+    } else if (std.mem.eql(u8, value, "unconfined")) {
+        host_access.unconfined = true;
+    } else {
+        host_access.unconfined = false;
+        const content = sys.readLarge(
+            sys.at_fdcwd,
+            try arena.dupeSentinel(u8, value, 0),
+            config.size_max,
+        ) catch |err|
+            log.die("--security-opt {s}: {s}", .{ given, errno.text(err) });
+        spec.linux.seccomp = @import("json.zig").parse(arena, content) catch |err| switch (err) {
+            error.OutOfMemory => |e| return e,
+            error.Json => log.die("--security-opt {s}: the file is not JSON", .{given}),
+        };
+    }
+}

@@ -1,0 +1,55 @@
+//! Options of mounts, as config.json and fstab(5) write them: flags of mount(2), and the file
+//! system's own.
+const std = @import("std");
+const MS = @import("../base/syscalls.zig").MS;
+
+pub const Parsed = struct { flags: usize = 0, bind: bool = false, data: []const u8 };
+
+const option_flags = [_]struct { name: []const u8, set: usize, clear: usize = 0 }{
+    .{ .name = "ro", .set = MS.rdonly },
+    .{ .name = "rw", .set = 0, .clear = MS.rdonly },
+    .{ .name = "nosuid", .set = MS.nosuid },
+    .{ .name = "nodev", .set = MS.nodev },
+    .{ .name = "noexec", .set = MS.noexec },
+    .{ .name = "noatime", .set = 1024 },
+    .{ .name = "nodiratime", .set = 2048 },
+    .{ .name = "relatime", .set = 1 << 21 },
+    .{ .name = "strictatime", .set = 1 << 24 },
+    .{ .name = "sync", .set = 16 },
+    .{ .name = "bind", .set = MS.bind },
+    .{ .name = "rbind", .set = MS.bind | MS.rec },
+    .{ .name = "defaults", .set = 0 },
+    .{ .name = "suid", .set = 0, .clear = MS.nosuid },
+    .{ .name = "dev", .set = 0, .clear = MS.nodev },
+    .{ .name = "exec", .set = 0, .clear = MS.noexec },
+};
+/// Options that say how mounts spread, which ours do not, or that other runtimes invented.
+const without_meaning = [_][]const u8{
+    "private",   "rprivate", "slave", "rslave", "shared", "rshared", "unbindable", "runbindable",
+    "tmpcopyup",
+};
+
+pub fn parse(arena: std.mem.Allocator, options: []const []const u8) !Parsed {
+    var out: Parsed = .{ .data = "" };
+    var data: std.ArrayList([]const u8) = .empty;
+    next: for (options) |option| {
+        for (option_flags) |known| if (std.mem.eql(u8, option, known.name)) {
+            out.flags = (out.flags & ~known.clear) | known.set;
+            continue :next;
+        };
+        for (without_meaning) |word| if (std.mem.eql(u8, option, word)) continue :next;
+        try data.append(arena, option);
+    }
+    out.bind = out.flags & MS.bind != 0;
+    out.data = try std.mem.join(arena, ",", data.items);
+    return out;
+}
+
+test "mount options" {
+    var arena = std.heap.ArenaAllocator.init(std.testing.allocator);
+    defer arena.deinit();
+    const given = [_][]const u8{ "nosuid", "ro", "rw", "mode=755", "rprivate", "size=64k" };
+    const parsed = try parse(arena.allocator(), &given);
+    try std.testing.expectEqual(MS.nosuid, parsed.flags);
+    try std.testing.expectEqualStrings("mode=755,size=64k", parsed.data);
+}

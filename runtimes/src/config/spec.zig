@@ -1,0 +1,180 @@
+//! config.json of the bundle: the part of the OCI runtime specification that is acted upon, and
+//! the annotations in which the builder keeps what the specification has no place for.
+const std = @import("std");
+const json = @import("json.zig");
+const log = @import("../base/log.zig");
+const Reader = @import("../squashfs/reader.zig").Reader;
+
+pub const size_max = 4 << 20;
+
+pub const Spec = struct {
+    process: Process = .{},
+    root: Root = .{},
+    hostname: ?[]const u8 = null,
+    mounts: []const Mount = &.{},
+    annotations: json.Value = .null,
+    linux: Linux = .{},
+
+    pub fn annotation(self: *const Spec, name: []const u8) ?[]const u8 {
+        return (self.annotations.get(name) orelse return null).text() catch null;
+    }
+
+    /// Whether it was built for the machine's root alone.
+    pub fn isRootfull(self: *const Spec) bool {
+        return std.mem.eql(u8, self.annotation("dev.dockerc.rootfull") orelse return false, "true");
+    }
+};
+
+pub const Root = struct {
+    path: []const u8 = "rootfs",
+    readonly: bool = false,
+};
+
+pub const Process = struct {
+    user: User = .{},
+    args: ?[]const []const u8 = null,
+    env: []const []const u8 = &.{},
+    cwd: []const u8 = "/",
+    capabilities: ?Capabilities = null,
+    rlimits: []const Rlimit = &.{},
+    noNewPrivileges: bool = false,
+    oomScoreAdj: ?i32 = null,
+};
+
+pub const User = struct {
+    uid: u32 = 0,
+    gid: u32 = 0,
+    umask: ?u32 = null,
+    additionalGids: []const u32 = &.{},
+};
+
+pub const Capabilities = struct {
+    bounding: []const []const u8 = &.{},
+    effective: []const []const u8 = &.{},
+    inheritable: []const []const u8 = &.{},
+    permitted: []const []const u8 = &.{},
+    ambient: []const []const u8 = &.{},
+};
+
+pub const Rlimit = struct { type: []const u8, soft: u64, hard: u64 };
+
+pub const Mount = struct {
+    destination: []const u8,
+    type: []const u8 = "",
+    source: []const u8 = "",
+    options: []const []const u8 = &.{},
+};
+
+pub const Linux = struct {
+    namespaces: []const Namespace = &.{},
+    maskedPaths: []const []const u8 = &.{},
+    readonlyPaths: []const []const u8 = &.{},
+    seccomp: json.Value = .null,
+
+    pub fn hasNamespace(self: *const Linux, kind: []const u8) bool {
+        for (self.namespaces) |namespace| if (std.mem.eql(u8, namespace.type, kind)) return true;
+        return false;
+    }
+};
+
+pub const Namespace = struct { type: []const u8 };
+
+/// The bundle's config.json, as text.
+pub fn readText(arena: std.mem.Allocator, reader: *Reader) ![]const u8 {
+    return reader.readRootFile(
+        try reader.newDecoder(),
+        arena,
+        "config.json",
+        size_max,
+    ) catch |err| switch (err) {
+        error.OutOfMemory => |e| return e,
+        error.TooLarge => log.die(
+            "the payload's config.json is larger than {d} bytes",
+            .{size_max},
+        ),
+        else => log.die("the payload is damaged: config.json cannot be read", .{}),
+    } orelse log.die("the payload holds no config.json", .{});
+}
+
+pub fn parse(arena: std.mem.Allocator, text: []const u8) json.Error!Spec {
+    return (try json.parse(arena, text)).decode(Spec, arena);
+}
+
+/// The command: docker's rule is that arguments given take the place of the image's Cmd. The two
+/// are told apart by annotations; a payload of the old tool has none, and arguments are appended
+/// as it did.
+pub fn command(
+    arena: std.mem.Allocator,
+    spec: *const Spec,
+    instead: ?[]const u8,
+    given: []const []const u8,
+) ![]const []const u8 {
+    // Docker's rule for another entrypoint: the image's Cmd was meant for the image's.
+    if (instead) |program| return std.mem.concat(arena, []const u8, &.{
+        if (program.len > 0) &.{program} else &.{},
+        given,
+    });
+    const entrypoint = try list(arena, spec, "dev.dockerc.entrypoint");
+    const cmd = try list(arena, spec, "dev.dockerc.cmd");
+    if (entrypoint == null and cmd == null) {
+        const args = spec.process.args orelse &.{};
+        return std.mem.concat(arena, []const u8, &.{ args, given });
+    }
+    const rest = if (given.len > 0) given else cmd orelse &.{};
+    return std.mem.concat(arena, []const u8, &.{ entrypoint orelse &.{}, rest });
+}
+
+/// An annotation that holds a list of words.
+pub fn list(
+    arena: std.mem.Allocator,
+    spec: *const Spec,
+    name: []const u8,
+) json.Error!?[]const []const u8 {
+    return try json.parseTexts(arena, spec.annotation(name) orelse return null);
+}
+
+test "arguments replace cmd, or are appended" {
+    var arena_state = std.heap.ArenaAllocator.init(std.testing.allocator);
+    defer arena_state.deinit();
+    const arena = arena_state.allocator();
+    const ours = try parse(arena,
+        \\{"ociVersion":"1.0.0","process":{"args":["/e","c"],
+        \\ "user":{"uid":5,"gid":6,"additionalGids":[7]},"cwd":"/w"},
+        \\ "annotations":{"dev.dockerc.entrypoint":"[\"/e\"]","dev.dockerc.cmd":"[\"c\"]"},
+        \\ "linux":{"namespaces":[{"type":"pid"},{"type":"mount","path":""}],
+        \\ "unknown":[1,{"x":null}]}}
+    );
+    try std.testing.expectEqual(5, ours.process.user.uid);
+    try std.testing.expect(ours.linux.hasNamespace("pid") and !ours.linux.hasNamespace("network"));
+    try std.testing.expectEqualDeep(
+        @as([]const []const u8, &.{ "/e", "c" }),
+        try command(arena, &ours, null, &.{}),
+    );
+    try std.testing.expectEqualDeep(
+        @as([]const []const u8, &.{ "/e", "x" }),
+        try command(arena, &ours, null, &.{"x"}),
+    );
+
+    try std.testing.expectEqualDeep(
+        @as([]const []const u8, &.{ "/f", "x" }),
+        try command(arena, &ours, "/f", &.{"x"}),
+    );
+    try std.testing.expectEqualDeep(@as([]const []const u8, &.{
+        "x",
+    }), try command(arena, &ours, "", &.{"x"}));
+
+    const theirs = try parse(arena, "{\"process\":{\"args\":[\"sh\"]}}");
+    try std.testing.expectEqualDeep(
+        @as([]const []const u8, &.{ "sh", "-c" }),
+        try command(arena, &theirs, null, &.{"-c"}),
+    );
+}
+
+test "what is not a config" {
+    var arena_state = std.heap.ArenaAllocator.init(std.testing.allocator);
+    defer arena_state.deinit();
+    const arena = arena_state.allocator();
+    try std.testing.expect(std.meta.isError(parse(arena, "")));
+    try std.testing.expect(std.meta.isError(parse(arena, "[]")));
+    try std.testing.expect(std.meta.isError(parse(arena, "{\"mounts\":[{\"type\":\"proc\"}]}")));
+}

@@ -1,0 +1,197 @@
+//! What of the machine is shown in the container: volumes baked in at build and given by the
+//! caller, devices, and the binds that config.json lists.
+const std = @import("std");
+const sys = @import("../base/syscalls.zig");
+const errno = @import("../base/errno.zig");
+const log = @import("../base/log.zig");
+const cdi = @import("cdi.zig");
+const config = @import("spec.zig");
+const mount_options = @import("mount_options.zig");
+const sources = @import("source.zig");
+const text = @import("../base/text.zig");
+const Options = @import("../cli/options.zig").Options;
+
+pub const Machine = struct {
+    volumes: []const sources.Volume,
+    sources: []const ?sources.Source,
+};
+
+/// Opened before mounts of ours hide it, and as the caller, whose directory relative paths mean.
+pub fn open(arena: std.mem.Allocator, spec: *config.Spec, options: *const Options) !Machine {
+    var volumes: std.ArrayList(sources.Volume) = .empty;
+    const baked = config.list(arena, spec, "dev.dockerc.run.volumes") catch |err| switch (err) {
+        error.OutOfMemory => |e| return e,
+        error.Json => log.die("the payload's dev.dockerc.run.volumes is not a list of words", .{}),
+    };
+    for (baked orelse &.{}) |given| try volumes.append(arena, try openVolume(arena, given));
+    for (options.given) |given| switch (given.flag) {
+        .volume => try volumes.append(arena, try openVolume(arena, given.value)),
+        .mount => try openMount(arena, spec, &volumes, given.value),
+        .device => if (!cdi.isName(given.value)) try volumes.append(
+            arena,
+            try openDevice(arena, given.value),
+        ),
+        else => {},
+    };
+    const binds = try arena.alloc(?sources.Source, spec.mounts.len);
+    for (binds, spec.mounts) |*source, mount| source.* = try openSource(arena, mount);
+    return .{ .volumes = volumes.items, .sources = binds };
+}
+
+/// Binds that config.json lists are the machine's files that a container is given (the old tool's
+/// payloads list /etc/resolv.conf and /sys). Null for what this machine has not, and for mounts
+/// that are no binds.
+fn openSource(arena: std.mem.Allocator, mount: config.Mount) !?sources.Source {
+    const options = try mount_options.parse(arena, mount.options);
+    if (!options.bind) return null;
+    return sources.Source.open(try arena.dupeSentinel(u8, mount.source, 0)) catch |err| {
+        log.debug("no {s} to bind: {s}", .{ mount.source, errno.text(err) });
+        return null;
+    };
+}
+
+const Volume = struct { source: []const u8, destination: []const u8, readonly: bool };
+
+fn openVolume(arena: std.mem.Allocator, given: []const u8) !sources.Volume {
+    const volume = parseVolume(given) orelse
+        log.die("not a volume: {s}; write SOURCE:/TARGET or SOURCE:/TARGET:ro", .{given});
+    return .{
+        .source = try openOrMake(arena, volume.source),
+        .destination = volume.destination,
+        .readonly = volume.readonly,
+    };
+}
+
+fn parseVolume(given: []const u8) ?Volume {
+    const source, const rest = std.mem.cutScalar(u8, given, ':') orelse return null;
+    const destination, const mode = std.mem.cutScalar(u8, rest, ':') orelse .{ rest, "rw" };
+    if (source.len == 0 or destination.len == 0 or destination[0] != '/') return null;
+    var readonly = false;
+    var modes = std.mem.splitScalar(u8, mode, ',');
+    next: while (modes.next()) |m| {
+        if (std.mem.eql(u8, m, "ro")) {
+            readonly = true;
+            continue;
+        }
+        // Labels of SELinux, caches of macOS and propagation have no meaning here.
+        for ([_][]const u8{
+            "rw",      "z",      "Z",     "cached",  "delegated", "consistent", "rprivate",
+            "private", "rslave", "slave", "rshared", "shared",    "nocopy",
+        }) |known|
+            if (std.mem.eql(u8, m, known)) continue :next;
+        return null;
+    }
+    return .{ .source = source, .destination = destination, .readonly = readonly };
+}
+
+/// A source that is not there is made, as docker does.
+fn openOrMake(arena: std.mem.Allocator, path: []const u8) !sources.Source {
+    const name = try arena.dupeSentinel(u8, path, 0);
+    if (sources.Source.open(name)) |source| return source else |err| {
+        if (err != error.NOENT)
+            log.die("cannot use {s} as a volume: {s}", .{ path, errno.text(err) });
+    }
+    var end: usize = 0;
+    while (end < path.len) {
+        end = std.mem.findScalarPos(u8, path, end + 1, '/') orelse path.len;
+        const part = try arena.dupeSentinel(u8, path[0..end], 0);
+        sys.mkdir(part, 0o755) catch |err| if (err != error.EXIST)
+            log.die(
+                "the volume {s} is not there and cannot be made: {s}",
+                .{ path, errno.text(err) },
+            );
+    }
+    return openThere(arena, path);
+}
+
+fn openThere(arena: std.mem.Allocator, path: []const u8) !sources.Source {
+    return sources.Source.open(try arena.dupeSentinel(u8, path, 0)) catch |err|
+        log.die("cannot use {s}: {s}", .{ path, errno.text(err) });
+}
+
+/// --mount type=bind|tmpfs,source=…,target=…,readonly: its source has to be there (docker's rule).
+fn openMount(
+    arena: std.mem.Allocator,
+    spec: *config.Spec,
+    volumes: *std.ArrayList(sources.Volume),
+    given: []const u8,
+) !void {
+    var kind: []const u8 = "volume";
+    var source: []const u8 = "";
+    var target: []const u8 = "";
+    var readonly = false;
+    var data: std.ArrayList([]const u8) = .empty;
+    var fields = std.mem.tokenizeScalar(u8, given, ',');
+    while (fields.next()) |field| {
+        const key, const value = std.mem.cutScalar(u8, field, '=') orelse .{ field, "true" };
+        if (isOneOf(key, &.{"type"})) {
+            kind = value;
+        } else if (isOneOf(key, &.{ "source", "src" })) {
+            source = value;
+        } else if (isOneOf(key, &.{ "target", "destination", "dst" })) {
+            target = value;
+        } else if (isOneOf(key, &.{ "readonly", "ro" })) {
+            readonly = !isOneOf(value, &.{ "false", "0" });
+        } else if (isOneOf(key, &.{ "tmpfs-size", "tmpfs-mode" })) {
+            try data.append(
+                arena,
+                try text.alloc(arena, "{s}={s}", .{ key["tmpfs-".len..], value }),
+            );
+        } else if (!isOneOf(
+            key,
+            &.{ "bind-propagation", "consistency" },
+        )) log.die("--mount {s}: {s} is not known", .{ given, key });
+    }
+    if (target.len == 0 or target[0] != '/')
+        log.die("--mount {s}: target=/PATH is missing", .{given});
+    if (isOneOf(kind, &.{"tmpfs"})) {
+        try data.appendSlice(arena, &.{ "nosuid", "nodev", "noexec" });
+        if (readonly) try data.append(arena, "ro");
+        spec.mounts = try std.mem.concat(arena, config.Mount, &.{ spec.mounts, &.{
+            .{ .destination = target, .type = "tmpfs", .options = data.items },
+        } });
+    } else if (isOneOf(kind, &.{"bind"})) {
+        if (source.len == 0) log.die("--mount {s}: source=PATH is missing", .{given});
+        try volumes.append(arena, .{
+            .source = try openThere(arena, source),
+            .destination = target,
+            .readonly = readonly,
+        });
+    } else log.die("--mount {s}: type=bind and type=tmpfs are known; there is no engine that " ++
+        "would keep named volumes", .{given});
+}
+
+fn isOneOf(word: []const u8, list: []const []const u8) bool {
+    for (list) |known| if (std.mem.eql(u8, word, known)) return true;
+    return false;
+}
+
+/// --device PATH[:PATH IN THE CONTAINER][:rwm]; what may be done with it is for the device's own
+/// mode to say.
+fn openDevice(arena: std.mem.Allocator, given: []const u8) !sources.Volume {
+    var parts = std.mem.splitScalar(u8, given, ':');
+    const source = parts.first();
+    var destination = source;
+    if (parts.next()) |second| {
+        if (second.len > 0 and second[0] == '/') destination = second;
+    }
+    if (source.len == 0 or source[0] != '/') log.die("--device {s}: write /dev/NAME", .{given});
+    return .{
+        .source = try openThere(arena, source),
+        .destination = destination,
+        .readonly = false,
+    };
+}
+
+test "volumes" {
+    try std.testing.expectEqualDeep(
+        Volume{ .source = "./x", .destination = "/data", .readonly = true },
+        parseVolume("./x:/data:z,ro").?,
+    );
+    try std.testing.expectEqualDeep(
+        Volume{ .source = ".", .destination = "/y", .readonly = false },
+        parseVolume(".:/y").?,
+    );
+    for ([_][]const u8{ "/a", "/a:b", "/a:/b:rx", ":/b" }) |wrong|
+        try std.testing.expect(parseVolume(wrong) == null);
+}

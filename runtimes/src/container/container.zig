@@ -1,0 +1,391 @@
+//! The container, set up from inside by the process that becomes the app.
+const std = @import("std");
+const sys = @import("../base/syscalls.zig");
+const errno = @import("../base/errno.zig");
+const text = @import("../base/text.zig");
+const log = @import("../base/log.zig");
+const config = @import("../config/spec.zig");
+const credentials = @import("credentials.zig");
+const devices = @import("devices.zig");
+const Affinity = @import("../process/cpu_policy.zig").Affinity;
+const Identity = @import("../namespaces/mount_namespace.zig").Identity;
+const MountNamespace = @import("../namespaces/mount_namespace.zig").MountNamespace;
+const path_in_root = @import("path_in_root.zig");
+const landlock = @import("landlock.zig");
+const mounts = @import("mounts.zig");
+const sources = @import("../config/source.zig");
+const etc_files = @import("etc_files.zig");
+const own_process = @import("../process/own_process.zig");
+const ChildProcess = own_process.ChildProcess;
+const OwnRoot = own_process.OwnRoot;
+const Process = own_process.Process;
+const exec = @import("exec.zig");
+const rootfs = @import("../rootfs/rootfs.zig");
+const seccomp = @import("seccomp/filter.zig");
+const Program = @import("seccomp/program.zig").Program;
+const apply_options = @import("../config/apply_options.zig");
+const signals = @import("../process/signals.zig");
+const socket = @import("../base/socket.zig");
+const Terminal = @import("../process/terminal.zig").Terminal;
+const volumes = @import("../config/volumes.zig");
+const watchdog = @import("../process/watchdog.zig");
+const Environment = @import("../cli/environment.zig").Environment;
+const Options = @import("../cli/options.zig").Options;
+const Ids = @import("../namespaces/userns.zig").Ids;
+
+/// What the child cannot know when it is made.
+pub const Prepared = extern struct { ids: Ids, rootfs: rootfs.Kind };
+
+/// How the runtime and the app's process talk until that is the app: the root file system is there,
+/// and our working directory in it; the app's terminal; what is executed, and why it was not.
+pub const Lifeline = struct {
+    ours: sys.fd_t,
+    theirs: sys.fd_t,
+
+    pub fn open() !Lifeline {
+        const ends = try socket.pair();
+        return .{ .ours = ends[0], .theirs = ends[1] };
+    }
+
+    pub fn goOn(self: Lifeline, prepared: Prepared) void {
+        socket.send(self.ours, std.mem.asBytes(&prepared), &.{}) catch {};
+        sys.close(self.theirs);
+    }
+};
+
+pub const Container = struct {
+    arena: std.mem.Allocator,
+    spec: *const config.Spec,
+    options: *const Options,
+    args: []const []const u8,
+    env: Environment,
+    machine: volumes.Machine,
+    /// The mask that the caller had, which is the app's.
+    signal_mask: signals.Set,
+    host_access: apply_options.HostAccess,
+    /// Null where all system calls are allowed.
+    filter: ?Program,
+    /// Directories that the image wants to be there (its volumes).
+    wanted: []const []const u8,
+    /// Whether a small first process starts the app and reaps what it leaves.
+    init: bool,
+    /// Where the app may run: until it is executed all is bound to one processor.
+    caller_mask: Affinity,
+    mounts: ?MountNamespace,
+    /// The caller's, where there is one to keep from the app.
+    terminal: ?*const Terminal,
+    lifeline: Lifeline,
+    ids: Ids = .none,
+    rootfs: rootfs.Kind = .directory,
+    /// The machine's files that every container is shown, where it has them.
+    shown: []const sources.Volume = &.{},
+    process: ChildProcess = undefined,
+    /// Whether we are of the caller's session still.
+    late: bool = false,
+    /// Our own root directory, which no mount may cover.
+    root: Identity = undefined,
+    /// The machine's root is still there, below ours: it cannot be unmounted.
+    covers_machine: bool = false,
+
+    /// What config.json wants, and what is enough where there are no cgroup namespaces.
+    pub fn namespaces(self: *const Container) [2]u32 {
+        const wants = &self.spec.linux;
+        const pid = if (wants.hasNamespace("pid")) sys.CLONE.newpid else 0;
+        return .{ pid | (if (wants.hasNamespace("cgroup")) sys.CLONE.newcgroup else 0), pid };
+    }
+
+    /// The process that becomes the app is cloned from the watchdog, who was forked early and has
+    /// few pages and no threads: to copy a page for every write of a thread after the fork takes
+    /// longer than all of it.
+    pub fn role(self: *Container) watchdog.Role {
+        return .{ .context = self, .run = runCloned };
+    }
+
+    fn runCloned(context: *anyopaque, process: ChildProcess) noreturn {
+        const self: *Container = @ptrCast(@alignCast(context));
+        self.run(process);
+    }
+
+    /// Makes it when the root file system is there, where that cannot be done early (by qemu-user).
+    /// After that no thread can be made. It leads a session that has no terminal.
+    pub fn forkLate(self: *Container) !Process {
+        const wanted = self.namespaces();
+        if (self.mounts != null) sys.do(.unshare, .{wanted[0]}) catch
+            try sys.do(.unshare, .{wanted[1]});
+        self.late = true;
+        self.terminal = null;
+        switch (try own_process.clone(0)) {
+            .parent => |process| return process,
+            .child => |process| self.run(process),
+        }
+    }
+
+    fn run(self: *Container, process: ChildProcess) noreturn {
+        self.process = process;
+        sys.close(self.lifeline.ours);
+        // First thing: from here on nothing of us outlives the stub.
+        self.dieWithRuntime() catch |err| fatal("tie the app to its runtime", err);
+        self.separate() catch |err| fatal("leave the caller's process group", err);
+        self.wait() catch |err| fatal("follow the runtime", err);
+        self.enter() catch |err| fatal("set up the file system", err);
+        self.tree() catch |err| fatal("set up the container's mounts", err);
+        self.setupProcess() catch |err| fatal("set up the app's process", err);
+    }
+
+    /// Signals to our own process group (kill(2), pid 0) are no business of the caller's.
+    fn separate(self: *const Container) !void {
+        if (self.late) return sys.do(.setsid, .{});
+        try sys.do(.setpgid, .{ 0, 0 });
+        if (self.terminal) |own| if (own.whole) own.setForeground(@intCast(sys.raw(.getpid, .{})));
+    }
+
+    fn fatal(what: []const u8, err: anyerror) noreturn {
+        log.die("cannot {s}: {s}", .{ what, errno.text(err) });
+    }
+
+    /// Until the stub has prepared the root file system, where our working directory then is.
+    fn wait(self: *Container) !void {
+        var prepared: Prepared = undefined;
+        // Nothing: the stub is gone, and has said why.
+        const got = try socket.receive(self.lifeline.theirs, std.mem.asBytes(&prepared), true);
+        if (got.bytes.len != @sizeOf(Prepared)) sys.exit(log.failed);
+        self.ids = prepared.ids;
+        self.rootfs = prepared.rootfs;
+        // Not the caller's: what is made on the way to a mount is for the app's user to pass, too.
+        _ = sys.raw(.umask, .{0o022});
+    }
+
+    /// What was mounted becomes the root; the machine's stays our working directory.
+    fn enter(self: *Container) !void {
+        // A process that was forked late has its own already.
+        const own_root = try self.process.ownRoot();
+        self.shown = try etc_files.make(self.arena, self.spec, self.options);
+        const machine = try sys.openat(
+            sys.at_fdcwd,
+            "/",
+            .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true },
+            0,
+        );
+        if (self.rootfs == .mounted) try sys.do(.chdir, .{"root"});
+        self.root = try Identity.of(".");
+        if (self.rootfs == .mounted) try self.pivot(own_root) else try own_root.chroot();
+        try self.checkRoot("/");
+        try sys.do(.fchdir, .{machine});
+    }
+
+    fn pivot(self: *Container, own_root: OwnRoot) !void {
+        const namespace = self.mounts orelse return error.PERM;
+        namespace.pivotRoot() catch |err| {
+            if (err != error.INVAL) return err;
+            // An initramfs cannot be pivoted away from: cover it, as switch_root(8) does.
+            try namespace.mount(".", "/", null, sys.MS.move, null);
+            try own_root.chroot();
+            self.covers_machine = true;
+        };
+    }
+
+    /// That the root is what this run has made, whatever pivot_root(2) or chroot(2) said.
+    fn checkRoot(self: *const Container, path: [*:0]const u8) !void {
+        if (!(try Identity.of(path)).is(self.root))
+            log.die("the container's root is not the image's: refusing to start the app", .{});
+    }
+
+    fn tree(self: *Container) !void {
+        const arena = self.arena;
+        if (self.mounts) |namespace| {
+            try self.mount(namespace);
+        } else {
+            if (self.machine.volumes.len > 0) log.die("volumes cannot be mounted here: this " ++
+                "container may neither mount nor make a user namespace", .{});
+            try devices.make(arena, null, self.ids);
+            for (self.spec.mounts, self.machine.sources) |each, source|
+                if (source) |s| self.copy(s, each.destination);
+            for (self.shown) |file| self.copy(file.source, file.destination);
+        }
+        for (self.wanted) |path| _ = path_in_root.resolve(arena, path, .directory) catch |err|
+            log.debug("no {s}: {s}", .{ path, errno.text(err) });
+        try self.makeCwd();
+        try exec.setHome(arena, &self.env, self.spec.process.user.uid);
+        if (self.mounts) |namespace| {
+            if (self.spec.root.readonly) try namespace.mount(null, "/", null, sys.MS.remount |
+                sys.MS.bind | sys.MS.rdonly | sys.MS.nodev, null);
+            if (!self.covers_machine) try namespace.unmountWorkingDirectory();
+        }
+        try sys.do(.chdir, .{"/"});
+        // A mount over the root would not be seen but here: through it `/..` leads to what is
+        // below.
+        for ([_][:0]const u8{ "/", "/..", "/../.." }) |path| try self.checkRoot(path);
+        log.debug("root is the container's", .{});
+    }
+
+    /// The app's user may open it again.
+    fn takeTerminal(self: *Container, own: *const Terminal) !void {
+        if (self.ids != .single) sys.do(
+            .fchown,
+            .{ own.slave, self.spec.process.user.uid, -1 },
+        ) catch |err| log.debug("terminal: {s}", .{errno.text(err)});
+        try own.replaceStreams();
+    }
+
+    /// No stream leads to a directory of the machine. A /dev/null of the machine's is the
+    /// container's from here on: what root's app does to its mode is done to nobody else's.
+    fn checkStreams(_: *const Container) !void {
+        for ([_]sys.fd_t{ 0, 1, 2 }) |fd| {
+            const st = sys.stat(fd, "") catch continue;
+            if (sys.isDirectory(st.mode)) log.die("standard stream {d} is a directory: the app " ++
+                "would leave its root by it", .{fd});
+            const null_device = st.mode & 0o170000 == 0o020000 and
+                st.rdev_major == 1 and st.rdev_minor == 3;
+            if (!null_device) continue;
+            const get_flags = 3;
+            const access: u2 = @truncate(try sys.call(.fcntl, .{ fd, get_flags, 0 }));
+            const own = sys.openat(sys.at_fdcwd, "/dev/null", @bitCast(@as(u32, access)), 0) catch
+                continue;
+            try sys.do(.dup3, .{ own, fd, 0 });
+            sys.close(own);
+        }
+    }
+
+    fn copy(self: *Container, source: sources.Source, destination: []const u8) void {
+        mounts.copy(self.arena, source, destination) catch |err|
+            log.debug("no {s}: {s}", .{ destination, errno.text(err) });
+    }
+
+    fn mount(self: *Container, namespace: MountNamespace) !void {
+        const arena = self.arena;
+        const maker: mounts.Maker = .{
+            .arena = arena,
+            .namespace = namespace,
+            .ids = self.ids,
+            .cgroup_namespace = self.spec.linux.hasNamespace("cgroup"),
+            .devpts = if (self.terminal) |own| own.devpts else null,
+        };
+        for (self.spec.mounts, self.machine.sources) |each, source|
+            maker.make(each, source) catch |err| log.die(
+                "cannot mount {s} on {s}: {s}",
+                .{ each.type, each.destination, errno.text(err) },
+            );
+        try devices.make(arena, namespace, self.ids);
+        if (self.host_access.all_devices) try devices.showAll(arena, namespace);
+        for (self.shown) |file|
+            mounts.bind(arena, namespace, file.source, file.destination, file.flags()) catch |err|
+                log.debug("no {s}: {s}", .{ file.destination, errno.text(err) });
+        for (self.machine.volumes) |volume| mounts.bind(
+            arena,
+            namespace,
+            volume.source,
+            volume.destination,
+            volume.flags(),
+        ) catch |err|
+            // The target is there by now; a working directory that was removed could be opened.
+            log.die("cannot mount a volume on {s}: {s}", .{
+                volume.destination,
+                if (err == error.NOENT) "its source has been removed" else errno.text(err),
+            });
+        for (self.spec.linux.readonlyPaths) |path| try mounts.protect(arena, namespace, path);
+        for (self.spec.linux.maskedPaths) |path| try mounts.mask(arena, namespace, path);
+    }
+
+    /// Docker makes it when the image has not, as the app's user.
+    fn makeCwd(self: *Container) !void {
+        const cwd = self.spec.process.cwd;
+        const user = self.spec.process.user;
+        if (path_in_root.resolve(self.arena, cwd, .nothing)) |_| return else |_| {}
+        const path = try path_in_root.resolve(self.arena, cwd, .directory);
+        if (self.ids != .single)
+            try sys.do(.fchownat, .{ sys.at_fdcwd, path.ptr, user.uid, user.gid, 0 });
+    }
+
+    fn setupProcess(self: *Container) !noreturn {
+        const process = &self.spec.process;
+        if (self.spec.linux.hasNamespace("network")) etc_files.raiseLoopback();
+        if (self.spec.linux.hasNamespace("uts")) if (self.spec.hostname) |name|
+            sys.do(.sethostname, .{ name.ptr, name.len }) catch |err|
+                log.die("cannot take the hostname {s}: {s}", .{ name, errno.text(err) });
+        if (process.oomScoreAdj) |score| self.setOomScore(score) catch |err|
+            log.debug("oom score: {s}", .{errno.text(err)});
+        credentials.setLimits(process.rlimits);
+        if (process.user.umask) |umask| _ = sys.raw(.umask, .{umask});
+        try signals.restore(&self.signal_mask);
+
+        if (self.terminal) |own| try self.takeTerminal(own);
+        try self.checkStreams();
+        try self.closeDescriptors();
+        if (!self.late) try exec.prepareLauncher();
+        if (process.noNewPrivileges) try credentials.noNewPrivileges();
+        if (!self.host_access.unconfined)
+            if (self.mounts != null) landlock.scope() else landlock.confine();
+        // A filter needs either no_new_privs or a privilege that is about to go.
+        if (!process.noNewPrivileges) self.filterCalls();
+        credentials.setIds(process.user, self.ids) catch |err|
+            log.die(
+                "cannot become user {d} and group {d}: {s}",
+                .{ process.user.uid, process.user.gid, errno.text(err) },
+            );
+        // As the app's user, whose directory it may be.
+        const cwd = try self.arena.dupeSentinel(u8, process.cwd, 0);
+        sys.do(.chdir, .{cwd.ptr}) catch |err|
+            log.die("cannot enter {s}: {s}", .{ cwd, errno.text(err) });
+        // getcwd(2) tells a directory outside of the root by a name without a slash in front.
+        var where: [std.posix.PATH_MAX]u8 = undefined;
+        const inside = if (sys.call(.getcwd, .{ &where, where.len })) |_|
+            where[0] == '/'
+        else |_|
+            false;
+        if (!inside) log.die("cannot enter {s}: it leads out of the container", .{cwd});
+        try credentials.setCapabilities(process.capabilities, if (self.mounts == null and
+            !self.host_access.unconfined) credentials.out_of_chroot else 0);
+        if (process.noNewPrivileges) self.filterCalls();
+        // A change of ids makes the kernel forget it.
+        try self.dieWithRuntime();
+        self.caller_mask.set();
+        const path = try exec.locate(self.arena, self.args[0], &self.env);
+        try exec.start(
+            self.arena,
+            path,
+            self.args,
+            &self.env,
+            if (self.late) .emulated else if (self.init) .with_init else .plain,
+            self.lifeline.theirs,
+        );
+    }
+
+    /// Not the runtime's descriptors, and not those that the caller happened to have open: a
+    /// working directory or program of /proc/self/fd/N must not lead to the machine's files (as it
+    /// did in runc, CVE-2024-21626). Only the lifeline stays, as the first one, until the exec.
+    fn closeDescriptors(self: *Container) !void {
+        const first = exec.lifeline_fd;
+        if (self.lifeline.theirs != first) {
+            const cloexec: u32 = @bitCast(sys.O{ .CLOEXEC = true });
+            try sys.do(.dup3, .{ self.lifeline.theirs, first, cloexec });
+            self.lifeline.theirs = first;
+        }
+        sys.closeRange(first + 1, std.math.maxInt(sys.fd_t));
+    }
+
+    fn filterCalls(self: *const Container) void {
+        if (self.filter) |*filter| seccomp.install(filter);
+    }
+
+    fn setOomScore(self: *Container, score: i32) !void {
+        try sys.writeFile(
+            sys.at_fdcwd,
+            "/proc/self/oom_score_adj",
+            try text.alloc(self.arena, "{d}", .{score}),
+        );
+    }
+
+    /// SIGKILL when the runtime dies; if it died before that was in force, now. The app may take
+    /// that back, and then the watchdog ends it.
+    fn dieWithRuntime(self: *const Container) !void {
+        const set_pdeathsig = 1;
+        const sigkill = 9;
+        try sys.do(.prctl, .{ set_pdeathsig, sigkill, 0, 0, 0 });
+        const hung_up = std.os.linux.POLL.HUP;
+        var poll: std.os.linux.pollfd = .{ .fd = self.lifeline.theirs, .events = 0, .revents = 0 };
+        var at_once: std.os.linux.timespec = .{ .sec = 0, .nsec = 0 };
+        // The kernel writes the time that was left back.
+        _ = try sys.call(.ppoll, .{ &poll, 1, &at_once, 0, 0 });
+        if (poll.revents & hung_up != 0) sys.exit(log.failed);
+    }
+};

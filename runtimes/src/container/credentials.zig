@@ -1,0 +1,89 @@
+//! What the app may do: resource limits, ids, capabilities (capabilities(7)), no_new_privs.
+const std = @import("std");
+const sys = @import("../base/syscalls.zig");
+const errno = @import("../base/errno.zig");
+const log = @import("../base/log.zig");
+const capabilities = @import("../base/capabilities.zig");
+const config = @import("../config/spec.zig");
+const rlimits = @import("../config/rlimits.zig");
+const Ids = @import("../namespaces/userns.zig").Ids;
+
+const PR = struct {
+    const capbset_read = 23;
+    const capbset_drop = 24;
+    const set_keepcaps = 8;
+    const set_no_new_privs = 38;
+    const cap_ambient = 47;
+    const cap_ambient_raise = 2;
+};
+
+pub fn setLimits(limits: []const config.Rlimit) void {
+    for (limits) |limit| {
+        const name = std.mem.cutPrefix(u8, limit.type, "RLIMIT_") orelse limit.type;
+        const number = for (rlimits.names, 0..) |known, i| {
+            if (std.mem.eql(u8, name, known)) break i;
+        } else {
+            log.debug("unknown limit {s}", .{limit.type});
+            continue;
+        };
+        var wanted = [2]u64{ limit.soft, limit.hard };
+        if (sys.do(.prlimit64, .{ 0, number, &wanted, 0 })) |_| continue else |_| {}
+        // Without privilege a hard limit can only be lowered: come as near as is allowed.
+        var now: [2]u64 = undefined;
+        sys.do(.prlimit64, .{ 0, number, 0, &now }) catch continue;
+        wanted = .{ @min(limit.soft, now[1]), @min(limit.hard, now[1]) };
+        sys.do(.prlimit64, .{ 0, number, &wanted, 0 }) catch |err|
+            log.debug("limit {s}: {s}", .{ limit.type, errno.text(err) });
+    }
+}
+
+pub fn setIds(user: config.User, ids: Ids) sys.Error!void {
+    // It would change nothing (setresuid(2)).
+    const none = std.math.maxInt(u32);
+    if (user.uid == none or user.gid == none) return error.INVAL;
+    // With a single id no other group exists, and setgroups is denied for good.
+    if (ids != .single)
+        try sys.do(.setgroups, .{ user.additionalGids.len, user.additionalGids.ptr });
+    try sys.do(.setresgid, .{ user.gid, user.gid, user.gid });
+    // Capabilities are set by `setCapabilities`, not lost on the way there.
+    try sys.do(.prctl, .{ PR.set_keepcaps, 1, 0, 0, 0 });
+    try sys.do(.setresuid, .{ user.uid, user.uid, user.uid });
+}
+
+/// With these a root directory of chroot(2) alone is left, or the machine's devices are opened.
+pub const out_of_chroot = capabilities.setOf(&.{
+    "DAC_READ_SEARCH", "SYS_MODULE", "SYS_RAWIO",          "SYS_CHROOT", "SYS_PTRACE", "SYS_ADMIN",
+    "MKNOD",           "BPF",        "CHECKPOINT_RESTORE",
+});
+
+/// Exactly what config.json says, but for the capabilities in `without`, as far as we have it
+/// ourselves; nothing when it says nothing.
+pub fn setCapabilities(wanted: ?config.Capabilities, without: u64) sys.Error!void {
+    const sets = wanted orelse config.Capabilities{};
+    const bounding = capabilities.setOf(sets.bounding) & ~without;
+    const own = try capabilities.held();
+    // A change from root to another user has cleared the effective set, keepcaps or not
+    // (capabilities(7)); dropping from the bounding set needs CAP_SETPCAP in it.
+    try capabilities.set(own, own, 0);
+    // Up to the last capability that this kernel knows.
+    for (0..64) |i| {
+        if (bounding & @as(u64, 1) << @intCast(i) != 0) continue;
+        sys.do(.prctl, .{ PR.capbset_drop, i, 0, 0, 0 }) catch |err| {
+            if (err == error.INVAL) break;
+            return err;
+        };
+    }
+    const permitted = capabilities.setOf(sets.permitted) & own & ~without;
+    const effective = capabilities.setOf(sets.effective) & permitted;
+    const inheritable = capabilities.setOf(sets.inheritable) & ~without;
+    try capabilities.set(effective, permitted, inheritable);
+    const ambient = capabilities.setOf(sets.ambient) & permitted & inheritable;
+    for (0..capabilities.names.len) |i| {
+        if (ambient & @as(u64, 1) << @intCast(i) == 0) continue;
+        try sys.do(.prctl, .{ PR.cap_ambient, PR.cap_ambient_raise, i, 0, 0 });
+    }
+}
+
+pub fn noNewPrivileges() sys.Error!void {
+    return sys.do(.prctl, .{ PR.set_no_new_privs, 1, 0, 0, 0 });
+}

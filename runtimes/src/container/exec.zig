@@ -1,0 +1,202 @@
+//! The app's program: its environment, where it is, and starting it.
+const std = @import("std");
+const sys = @import("../base/syscalls.zig");
+const errno = @import("../base/errno.zig");
+const log = @import("../base/log.zig");
+const config = @import("../config/spec.zig");
+const path_in_root = @import("path_in_root.zig");
+const exit_status = @import("../process/exit_status.zig");
+const passwd = @import("../config/passwd.zig");
+const socket = @import("../base/socket.zig");
+const Options = @import("../cli/options.zig").Options;
+const Environment = @import("../cli/environment.zig").Environment;
+
+/// The image's words, then the caller's; a name alone takes the caller's value.
+pub fn environment(
+    arena: std.mem.Allocator,
+    process: *const config.Process,
+    options: *const Options,
+    callers: *const Environment,
+) !Environment {
+    var env: Environment = .{};
+    for (process.env) |word| try env.put(arena, word);
+    for (options.given) |given| if (given.flag == .env_file) {
+        const content = sys.readLarge(
+            sys.at_fdcwd,
+            try arena.dupeSentinel(u8, given.value, 0),
+            1 << 20,
+        ) catch |err|
+            log.die("--env-file {s}: {s}", .{ given.value, errno.text(err) });
+        var lines = std.mem.tokenizeAny(u8, content, "\r\n");
+        while (lines.next()) |line| {
+            const word = std.mem.trimStart(u8, line, " \t");
+            if (word.len > 0 and word[0] != '#') try set(arena, &env, word, callers);
+        }
+    };
+    // Docker's order: files first, whatever the order they were given in.
+    for (options.given) |given| if (given.flag == .env) try set(arena, &env, given.value, callers);
+    // The app's terminal is the caller's.
+    if (env.get("TERM") == null) if (callers.get("TERM")) |term| if (@import(
+        "../process/terminal.zig",
+    ).isTerminal(0)) try env.set(arena, "TERM", term);
+    return env;
+}
+
+fn set(
+    arena: std.mem.Allocator,
+    env: *Environment,
+    word: []const u8,
+    callers: *const Environment,
+) !void {
+    if (word.len == 0 or word[0] == '=')
+        log.die("not a variable: {s}; write NAME=VALUE or NAME", .{word});
+    if (std.mem.findScalar(u8, word, '=') != null) return env.put(arena, word);
+    if (callers.get(word)) |value| try env.set(arena, word, value);
+}
+
+/// In the container: HOME as its passwd(5) has it.
+pub fn setHome(arena: std.mem.Allocator, env: *Environment, uid: u32) !void {
+    if (env.get("HOME") != null) return;
+    const home = blk: {
+        const path = path_in_root.resolve(arena, "/etc/passwd", .nothing) catch break :blk "/";
+        // A pipe of the image would keep us waiting.
+        if ((sys.stat(sys.at_fdcwd, path) catch break :blk "/").mode & 0o170000 != 0o100000)
+            break :blk "/";
+        const text = sys.readLarge(sys.at_fdcwd, path, 1 << 20) catch break :blk "/";
+        break :blk (passwd.find(text, .{ .id = uid }) orelse break :blk "/").home;
+    };
+    try env.set(arena, "HOME", home);
+}
+
+/// The app's file, in the container. What can be told of it beforehand is told here.
+pub fn locate(arena: std.mem.Allocator, name: []const u8, env: *const Environment) ![:0]const u8 {
+    if (name.len == 0) log.dieWith(exit_status.not_found, "the command is an empty word", .{});
+    if (std.mem.findScalar(u8, name, '/') == null) return env.findProgram(arena, name) orelse
+        missing(arena, name, env);
+    const path = try arena.dupeSentinel(u8, name, 0);
+    const st = sys.stat(sys.at_fdcwd, path) catch |err|
+        log.dieWith(
+            if (err == error.NOENT or err == error.NOTDIR)
+                exit_status.not_found
+            else
+                exit_status.not_executable,
+            "cannot run {s}: {s}",
+            .{ path, errno.text(err) },
+        );
+    if (sys.isDirectory(st.mode))
+        log.dieWith(exit_status.not_executable, "{s} is a directory", .{path});
+    return path;
+}
+
+/// Becomes the app, by way of the launcher; or of itself where an emulator runs us, which executes
+/// no file without a name. `lifeline` leads to the runtime.
+pub fn start(
+    arena: std.mem.Allocator,
+    path: [:0]const u8,
+    args: []const []const u8,
+    env: *const Environment,
+    how: How,
+    lifeline: sys.fd_t,
+) !noreturn {
+    const own = 2;
+    const argv = try arena.allocSentinel(?[*:0]const u8, own + args.len, null);
+    argv[0] = if (how == .with_init) "i" else "x";
+    argv[1] = path.ptr;
+    for (argv[own..], args) |*a, arg| a.* = (try arena.dupeSentinel(u8, arg, 0)).ptr;
+    const block = (try env.block(arena)).ptr;
+    log.debug("starting {s}", .{path});
+    try socket.send(lifeline, try std.mem.concat(arena, u8, &.{ "p", path }), &.{});
+    if (how == .emulated) {
+        const failure: anyerror = if (sys.do(.execve, .{ path.ptr, argv.ptr + own, block })) |_|
+            error.NOEXEC
+        else |err|
+            err;
+        try socket.send(lifeline, &.{ 'e', errno.numberOf(failure) }, &.{});
+        sys.exit(exit_status.not_found);
+    }
+    try launch(argv, block, lifeline);
+}
+
+pub const How = enum { plain, with_init, emulated };
+
+/// Executes the launcher that `prepareLauncher` has put at its place.
+fn launch(
+    argv: [*:null]const ?[*:0]const u8,
+    env: [*:null]const ?[*:0]const u8,
+    lifeline: sys.fd_t,
+) !noreturn {
+    const set_descriptor_flags = 2;
+    try sys.do(.fcntl, .{ lifeline, set_descriptor_flags, 0 });
+    const empty_path = 0x1000;
+    try sys.do(.execveat, .{ launcher_fd, "", argv, env, empty_path });
+    // A filter may say so.
+    return error.NOEXEC;
+}
+
+/// Where the launcher expects the lifeline and itself.
+pub const lifeline_fd = 3;
+const launcher_fd = 4;
+
+/// A copy of the launcher in memory that nobody can change (memfd_create(2)); where memory may not
+/// be executed (sysctl vm.memfd_noexec), in a file without a name on a mount of ours.
+pub fn prepareLauncher() !void {
+    const allow_sealing = 2;
+    const executable = 0x10;
+    const made: sys.fd_t = if (sys.call(
+        .memfd_create,
+        .{ "dockerc", allow_sealing | executable },
+    )) |fd|
+        @intCast(fd)
+    else |err| switch (err) {
+        // Before Linux 6.3.
+        error.INVAL => @intCast(try sys.call(.memfd_create, .{ "dockerc", allow_sealing })),
+        error.ACCES => return placeLauncher(try onDevices()),
+        else => return err,
+    };
+    try fill(made);
+    const add_seals = 1033;
+    const seal_shrink_grow_write_and_seals = 1 | 2 | 4 | 8;
+    try sys.do(.fcntl, .{ made, add_seals, seal_shrink_grow_write_and_seals });
+    return placeLauncher(made);
+}
+
+fn fill(fd: sys.fd_t) !void {
+    if (try sys.call(.write, .{ fd, launcher, launcher.len }) != launcher.len) return error.IO;
+}
+
+fn onDevices() !sys.fd_t {
+    var flags: sys.O = .{ .ACCMODE = .RDWR, .TMPFILE = true, .DIRECTORY = true, .CLOEXEC = true };
+    const written = try sys.openat(sys.at_fdcwd, "/dev", flags, 0o555);
+    defer sys.close(written);
+    try fill(written);
+    // What is open for writing cannot be executed.
+    flags = .{ .CLOEXEC = true };
+    var path: [32:0]u8 = undefined;
+    return sys.openat(sys.at_fdcwd, sys.fdPath(&path, written), flags, 0);
+}
+
+fn placeLauncher(fd: sys.fd_t) !void {
+    if (fd == launcher_fd) {
+        const set_descriptor_flags = 2;
+        return sys.do(.fcntl, .{ fd, set_descriptor_flags, 0 });
+    }
+    try sys.do(.dup3, .{ fd, launcher_fd, 0 });
+    sys.close(fd);
+}
+
+const launcher = @import("build_options").launcher;
+
+/// Not on PATH, or there but not to be run.
+fn missing(arena: std.mem.Allocator, name: []const u8, env: *const Environment) noreturn {
+    var dirs = std.mem.splitScalar(u8, env.path(), ':');
+    while (dirs.next()) |dir| {
+        const candidate = std.fs.path.joinZ(arena, &.{ dir, name }) catch break;
+        const st = sys.stat(sys.at_fdcwd, candidate) catch continue;
+        if (!sys.isDirectory(st.mode)) log.dieWith(
+            exit_status.not_executable,
+            "cannot run {s}: {s}",
+            .{ candidate, errno.text(error.ACCES) },
+        );
+    }
+    log.dieWith(exit_status.not_found, "{s} is not in the image (PATH={s})", .{ name, env.path() });
+}

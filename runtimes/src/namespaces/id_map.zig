@@ -1,0 +1,185 @@
+//! Which ids exist in a user namespace, and how they are mapped (user_namespaces(7)).
+const std = @import("std");
+const sys = @import("../base/syscalls.zig");
+const log = @import("../base/log.zig");
+const passwd = @import("../config/passwd.zig");
+const quantity = @import("../cli/quantity.zig");
+const text = @import("../base/text.zig");
+const Environment = @import("../cli/environment.zig").Environment;
+
+pub fn writeSingle(
+    arena: std.mem.Allocator,
+    inner_uid: u32,
+    inner_gid: u32,
+    uid: u32,
+    gid: u32,
+) !void {
+    const cwd = sys.at_fdcwd;
+    // The kernel wants this before an ordinary user may map a group (user_namespaces(7)).
+    try sys.writeFile(cwd, "/proc/self/setgroups", "deny");
+    try sys.writeFile(cwd, "/proc/self/uid_map", try text.alloc(arena, "{d} {d} 1", .{
+        inner_uid,
+        uid,
+    }));
+    try sys.writeFile(cwd, "/proc/self/gid_map", try text.alloc(arena, "{d} {d} 1", .{
+        inner_gid,
+        gid,
+    }));
+}
+
+/// What ids are in the user namespace that we were started in.
+pub fn outer() ?Map {
+    // The kernel takes 340 lines at most (user_namespaces(7)).
+    var buf: [340 * 33 + 1]u8 = undefined;
+    return Map.parse(sys.readFile(sys.at_fdcwd, "/proc/self/uid_map", &buf) catch return null);
+}
+
+pub const Map = struct {
+    /// Of all ranges.
+    count: u64,
+
+    fn parse(lines: []const u8) ?Map {
+        var count: u64 = 0;
+        var words = std.mem.tokenizeAny(u8, lines, " \n");
+        var i: usize = 0;
+        while (words.next()) |word| : (i += 1) {
+            if (i % 3 == 2) count += quantity.number(u32, word) orelse return null;
+        }
+        return .{ .count = count };
+    }
+
+    /// As in the machine's own namespace (user_namespaces(7)).
+    pub fn isAll(self: Map) bool {
+        return self.count == std.math.maxInt(u32);
+    }
+};
+
+/// A child that stays outside of the user namespace to start the helpers, which are set-uid.
+pub const Mapper = struct {
+    child: i32,
+    start: sys.fd_t,
+
+    pub fn prepare(
+        arena: std.mem.Allocator,
+        environment: *const Environment,
+        uid: u32,
+        gid: u32,
+        missing: *[]const u8,
+    ) ?Mapper {
+        const user = userName(uid);
+        const uids = subordinate("/etc/subuid", user, uid) orelse {
+            missing.* = "/etc/subuid has no range for you";
+            return null;
+        };
+        const gids = subordinate("/etc/subgid", user, uid) orelse {
+            missing.* = "/etc/subgid has no range for you";
+            return null;
+        };
+        const newuidmap = environment.findProgram(arena, "newuidmap");
+        const newgidmap = environment.findProgram(arena, "newgidmap");
+        if (newuidmap == null or newgidmap == null) {
+            missing.* = "newuidmap and newgidmap (package uidmap) are not installed";
+            return null;
+        }
+        return spawn(arena, .{ newuidmap.?, newgidmap.? }, .{ uid, gid }, .{ uids, gids }) catch
+            null;
+    }
+
+    fn spawn(
+        arena: std.mem.Allocator,
+        programs: [2][:0]const u8,
+        own: [2]u32,
+        ranges: [2]Range,
+    ) !Mapper {
+        const cloexec: u32 = @bitCast(sys.O{ .CLOEXEC = true });
+        var pipe: [2]sys.fd_t = undefined;
+        try sys.do(.pipe2, .{ &pipe, cloexec });
+        const target = try text.alloc(arena, "{d}", .{sys.raw(.getpid, .{})});
+        const child = try sys.fork();
+        if (child != 0) {
+            sys.close(pipe[0]);
+            return .{ .child = child, .start = pipe[1] };
+        }
+        sys.close(pipe[1]);
+        // Should the parent give up meanwhile, nothing of this is to be heard of.
+        if (!log.debugging) sys.closeStandard();
+        var byte: [1]u8 = undefined;
+        // No byte: the parent is gone.
+        if ((sys.call(.read, .{ pipe[0], &byte, 1 }) catch 0) != 1) sys.exit(1);
+        // Both at once: each takes longer to start than to write.
+        for (programs, own, ranges) |program, id, range| {
+            const first = try text.alloc(arena, "{d}", .{id});
+            const start = try text.alloc(arena, "{d}", .{range.start});
+            const count = try text.alloc(arena, "{d}", .{range.count});
+            // 0 is the caller, 1 and so on are the range.
+            const argv = [_:null]?[*:0]const u8{
+                program, target, "0", first, "1", "1", start,
+                count,
+            };
+            if (try sys.fork() == 0) {
+                const none = [_:null]?[*:0]const u8{};
+                _ = sys.raw(.execve, .{ program.ptr, &argv, &none });
+                sys.exit(127);
+            }
+        }
+        for (programs) |_| if ((try sys.wait(-1, 0)).status != 0) sys.exit(1);
+        sys.exit(0);
+    }
+
+    pub fn begin(self: Mapper) void {
+        // Without a byte the child ends, and `finish` tells.
+        _ = sys.raw(.write, .{ self.start, "m", 1 });
+        sys.close(self.start);
+    }
+
+    pub fn finish(self: Mapper) bool {
+        const end = sys.wait(self.child, 0) catch return false;
+        return end.status == 0;
+    }
+};
+
+const Range = struct { start: u32, count: u32 };
+
+/// The largest range that /etc/subuid or /etc/subgid gives to the user (subuid(5)).
+fn subordinate(path: [*:0]const u8, user: ?[]const u8, uid: u32) ?Range {
+    return largest(sys.readLarge(sys.at_fdcwd, path, 16 << 20) catch return null, user, uid);
+}
+
+fn largest(table: []const u8, user: ?[]const u8, uid: u32) ?Range {
+    var best: ?Range = null;
+    var lines = std.mem.tokenizeScalar(u8, table, '\n');
+    while (lines.next()) |line| {
+        var fields = std.mem.splitScalar(u8, line, ':');
+        const owner = fields.first();
+        const start = quantity.number(u32, fields.next() orelse continue) orelse continue;
+        const count = quantity.number(u32, fields.next() orelse continue) orelse continue;
+        const by_number = quantity.number(u32, owner) == uid;
+        const by_name = if (user) |name| std.mem.eql(u8, owner, name) else false;
+        if (!by_name and !by_number) continue;
+        if (best == null or count > best.?.count) best = .{ .start = start, .count = count };
+    }
+    return best;
+}
+
+fn userName(uid: u32) ?[]const u8 {
+    const table = sys.readLarge(sys.at_fdcwd, "/etc/passwd", 16 << 20) catch return null;
+    return (passwd.find(table, .{ .id = uid }) orelse return null).name;
+}
+
+test "maps of ids" {
+    try std.testing.expect(Map.parse("         0          0 4294967295\n").?.isAll());
+    try std.testing.expectEqual(65537, Map.parse("0 1001 1\n1 100000 65536\n").?.count);
+}
+
+test "the largest range of the user" {
+    const table = "root:1:2\nbench:100000:65536\n1001:300000:70000\nbench:x:3\nbench:5\n";
+    try std.testing.expectEqual(
+        Range{ .start = 300000, .count = 70000 },
+        largest(table, "bench", 1001).?,
+    );
+    try std.testing.expectEqual(
+        Range{ .start = 100000, .count = 65536 },
+        largest(table, "bench", 7).?,
+    );
+    try std.testing.expect(largest(table, null, 7) == null);
+}

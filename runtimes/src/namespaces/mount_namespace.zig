@@ -1,0 +1,175 @@
+//! A mount namespace that this process has made for itself. Whatever mounts, unmounts or pivots
+//! takes a value of this type, and only a successful unshare(2) gives one: a start that was refused
+//! its own namespace cannot touch the mounts of the machine.
+const std = @import("std");
+const sys = @import("../base/syscalls.zig");
+const MS = sys.MS;
+
+/// Of one mounted tree, in one mount namespace (statx(2), stx_mnt_id), and what it shows.
+pub const Identity = struct {
+    mount: u64,
+    inode: u64,
+
+    /// Of what a path leads to.
+    pub fn of(path: [*:0]const u8) sys.Error!Identity {
+        return at(sys.at_fdcwd, path);
+    }
+
+    pub fn at(dir: sys.fd_t, path: [*:0]const u8) sys.Error!Identity {
+        const st = try sys.stat(dir, path);
+        return .{ .mount = st.mnt_id, .inode = st.ino };
+    }
+
+    pub fn is(self: Identity, other: Identity) bool {
+        return self.mount == other.mount and self.inode == other.inode;
+    }
+};
+
+pub const MountNamespace = struct {
+    /// Nothing outside of this file can make one.
+    made: *const Made,
+
+    const Made = opaque {};
+
+    /// A new mount namespace, and what else `flags` ask for. A filter may answer unshare(2) with
+    /// success and do nothing (seccomp(2), SECCOMP_RET_ERRNO with 0): that is a refusal.
+    pub fn unshare(flags: u32) sys.Error!MountNamespace {
+        const before = try number();
+        try sys.do(.unshare, .{flags | sys.CLONE.newns});
+        if (try number() == before) return error.PERM;
+        return .{ .made = @ptrCast(&any) };
+    }
+
+    /// What `made` points to: nothing reads it.
+    const any: u8 = 0;
+
+    fn number() sys.Error!u64 {
+        return (try sys.stat(sys.at_fdcwd, "/proc/self/ns/mnt")).ino;
+    }
+
+    pub fn mount(
+        _: MountNamespace,
+        source: ?[*:0]const u8,
+        target: [*:0]const u8,
+        fstype: ?[*:0]const u8,
+        flags: usize,
+        data: ?[*:0]const u8,
+    ) sys.Error!void {
+        return sys.do(.mount, .{ source, target, fstype, flags, data });
+    }
+
+    /// Mounts of ours must not spread to the machine, nor its to us.
+    pub fn makePrivate(self: MountNamespace) sys.Error!void {
+        return self.mount(null, "/", null, MS.private | MS.rec, null);
+    }
+
+    /// What an open file or directory is, shown at another place.
+    pub fn bindFd(self: MountNamespace, fd: sys.fd_t, target: [*:0]const u8) sys.Error!void {
+        var buf: [32:0]u8 = undefined;
+        return self.mount(sys.fdPath(&buf, fd), target, null, MS.bind | MS.rec, null);
+    }
+
+    /// Takes rights away from the whole tree at a mount point; `flags` as in mount(2), whose values
+    /// mount_setattr(2) shares.
+    pub fn restrict(self: MountNamespace, target: [*:0]const u8, flags: usize) sys.Error!void {
+        const at_recursive = 0x8000;
+        if (setAttributes(sys.at_fdcwd, target, at_recursive, flags)) |_|
+            return
+        else |err| if (err != error.NOSYS) return err;
+        // Before Linux 5.12 only the mount itself, and flags that came with it have to be named.
+        const again = MS.remount | MS.bind | flags;
+        self.mount(null, target, null, again, null) catch
+            try self.mount(null, target, null, again | restrictions & ~@as(usize, MS.rdonly), null);
+    }
+
+    /// What an open file or directory is, as a mount that stands nowhere (open_tree(2)), with
+    /// rights taken away.
+    pub fn detached(_: MountNamespace, fd: sys.fd_t, flags: usize) sys.Error!sys.fd_t {
+        const clone = 1;
+        const cloexec: u32 = @bitCast(sys.O{ .CLOEXEC = true });
+        const tree: sys.fd_t = @intCast(try sys.call(
+            .open_tree,
+            .{ fd, "", clone | cloexec | at_empty_path },
+        ));
+        errdefer sys.close(tree);
+        try setAttributes(tree, "", at_empty_path, flags);
+        return tree;
+    }
+
+    /// A new instance of devpts that stands nowhere yet (fsopen(2)): `attach` puts it somewhere.
+    pub fn newDevpts(_: MountNamespace) sys.Error!sys.fd_t {
+        const context = try newContext("devpts");
+        defer sys.close(context);
+        const set_string = 1;
+        try sys.do(.fsconfig, .{ context, set_string, "ptmxmode", "0666", 0 });
+        try sys.do(.fsconfig, .{ context, set_string, "mode", "0620", 0 });
+        // The group tty, where it has an id in our user namespace.
+        _ = sys.raw(.fsconfig, .{ context, set_string, "gid", "5", 0 });
+        return newMount(context);
+    }
+
+    fn newContext(fstype: [*:0]const u8) sys.Error!sys.fd_t {
+        return @intCast(try sys.call(.fsopen, .{ fstype, mount_cloexec }));
+    }
+
+    fn newMount(context: sys.fd_t) sys.Error!sys.fd_t {
+        const create = 6;
+        try sys.do(.fsconfig, .{ context, create, 0, 0, 0 });
+        return @intCast(try sys.call(.fsmount, .{ context, mount_cloexec, MS.nosuid | MS.noexec }));
+    }
+
+    const mount_cloexec = 1;
+
+    /// Leaves nothing mounted but an empty file system, for good: every mount of this namespace,
+    /// the root that an app had among them, is put away at once (it is locked as long as it is the
+    /// root, mount_namespaces(7)). `root` is a directory in it.
+    pub fn abandon(self: MountNamespace, root: sys.fd_t) sys.Error!void {
+        const context = try newContext("tmpfs");
+        defer sys.close(context);
+        const empty = try newMount(context);
+        defer sys.close(empty);
+        const both_empty_paths = 0x4 | 0x40;
+        try sys.do(.move_mount, .{ empty, "", root, "", both_empty_paths });
+        try sys.do(.fchdir, .{empty});
+        try self.pivotRoot();
+        return self.unmountWorkingDirectory();
+    }
+
+    pub fn attach(_: MountNamespace, mounted: sys.fd_t, target: [*:0]const u8) sys.Error!void {
+        const from_empty_path = 4;
+        return sys.do(.move_mount, .{ mounted, "", sys.at_fdcwd, target, from_empty_path });
+    }
+
+    const at_empty_path: u32 = 0x1000;
+
+    fn setAttributes(dir: sys.fd_t, path: [*:0]const u8, how: u32, flags: usize) sys.Error!void {
+        const MountAttr = extern struct {
+            set: u64,
+            clear: u64 = 0,
+            propagation: u64 = 0,
+            userns: u64 = 0,
+        };
+        const attr: MountAttr = .{ .set = flags };
+        return sys.do(.mount_setattr, .{ dir, path, how, &attr, @sizeOf(MountAttr) });
+    }
+
+    /// The mount that is the working directory, with all that is mounted in it.
+    pub fn unmountWorkingDirectory(_: MountNamespace) sys.Error!void {
+        return sys.do(.umount2, .{ ".", detach });
+    }
+
+    /// One that this run has put there.
+    pub fn unmount(_: MountNamespace, target: [*:0]const u8) sys.Error!void {
+        return sys.do(.umount2, .{ target, detach });
+    }
+
+    const detach = 2;
+
+    /// The working directory becomes the root; the old root ends up on top of it (pivot_root(2)).
+    pub fn pivotRoot(_: MountNamespace) sys.Error!void {
+        return sys.do(.pivot_root, .{ ".", "." });
+    }
+};
+
+/// What a mount takes away, in mount(2) as in mount_setattr(2).
+pub const restrictions = MS.rdonly | MS.nosuid | MS.nodev | MS.noexec;

@@ -1,0 +1,235 @@
+//! Namespaces and whose ids are in them. An ordinary user gets a user namespace, in which either
+//! one id is mapped (no helper needed) or a range of subordinate ids (newuidmap and newgidmap of
+//! package uidmap write that map); real root needs none.
+const std = @import("std");
+const sys = @import("../base/syscalls.zig");
+const errno = @import("../base/errno.zig");
+const text = @import("../base/text.zig");
+const log = @import("../base/log.zig");
+const CLONE = sys.CLONE;
+const Environment = @import("../cli/environment.zig").Environment;
+const id_map = @import("id_map.zig");
+const MountNamespace = @import("mount_namespace.zig").MountNamespace;
+
+pub const Ids = enum(u8) {
+    /// No namespace at all: root of a container that may neither mount nor make namespaces.
+    none,
+    /// No user namespace: ids are the machine's own.
+    host,
+    /// Root of a user namespace that somebody else made (a rootless container, unshare -r).
+    outer,
+    /// The caller's id is that of the container's user, and no other id exists.
+    single,
+    /// The caller is the container's root, its subordinate ids are the others.
+    range,
+};
+
+pub const Wanted = struct {
+    uid: u32,
+    gid: u32,
+    ipc: bool,
+    uts: bool,
+    network: bool,
+    /// Whether the app can do without namespaces.
+    optional: bool,
+};
+
+/// Whom the machine knows us as, and how far a user namespace of our own has come.
+pub const Caller = struct {
+    uid: u32,
+    gid: u32,
+    entered: bool = false,
+    mapper: ?id_map.Mapper = null,
+    missing: []const u8 = "",
+
+    /// An ordinary user needs a user namespace, whatever else is wanted: it is entered at once, for
+    /// the helpers that map a `range` of ids in it take longer than anything that can be done
+    /// without ids. Others may need one, which `enter` finds out.
+    pub fn begin(arena: std.mem.Allocator, environment: *const Environment, range: bool) Caller {
+        var self: Caller = .{
+            .uid = @intCast(sys.raw(.geteuid, .{})),
+            .gid = @intCast(sys.raw(.getegid, .{})),
+        };
+        // `enter` tries again, and says what is wrong.
+        if (self.uid != 0) _ = self.enterUser(arena, environment, range, null) catch null;
+        return self;
+    }
+
+    /// With a mount namespace and `others` at once, all or none; without, where they are null.
+    fn enterUser(
+        self: *Caller,
+        arena: std.mem.Allocator,
+        environment: *const Environment,
+        range: bool,
+        others: ?u32,
+    ) sys.Error!?MountNamespace {
+        self.mapper = if (range)
+            id_map.Mapper.prepare(arena, environment, self.uid, self.gid, &self.missing)
+        else
+            null;
+        errdefer if (self.mapper) |mapper| sys.close(mapper.start);
+        const mounts: ?MountNamespace = if (others) |flags|
+            try .unshare(CLONE.newuser | flags)
+        else
+            null;
+        if (others == null) try sys.do(.unshare, .{CLONE.newuser});
+        log.debug("user namespace entered", .{});
+        if (self.mapper) |mapper| mapper.begin();
+        self.entered = true;
+        return mounts;
+    }
+};
+
+/// Namespaces that are there, in which the ids may be mapped by and by.
+pub const Entered = struct {
+    ids: ?Ids = null,
+    wanted: Wanted,
+    caller: Caller,
+    /// Null where we have no namespace at all.
+    mounts: ?MountNamespace = null,
+
+    /// Waits for the ids. Nothing can be created before.
+    pub fn settle(self: *const Entered, arena: std.mem.Allocator) Ids {
+        if (self.ids) |ids| return ids;
+        const caller = &self.caller;
+        if (caller.mapper) |mapper| {
+            if (mapper.finish()) {
+                log.debug("range of ids mapped", .{});
+                return .range;
+            }
+            log.note("newuidmap or newgidmap could not map your range of subordinate ids; " ++
+                "every file of the image belongs to one id", .{});
+        }
+        if (caller.missing.len > 0) log.note(
+            "this image uses several user ids, and {s}; going on with one",
+            .{caller.missing},
+        );
+        const wanted = &self.wanted;
+        id_map.writeSingle(arena, wanted.uid, wanted.gid, caller.uid, caller.gid) catch |err|
+            log.die(
+                "cannot map your id to {d}:{d} in a user namespace: {s}",
+                .{ wanted.uid, wanted.gid, errno.text(err) },
+            );
+        return .single;
+    }
+};
+
+pub fn enter(
+    arena: std.mem.Allocator,
+    environment: *const Environment,
+    caller: Caller,
+    range: bool,
+    wanted: Wanted,
+) Entered {
+    const flags: u32 = (if (wanted.ipc) CLONE.newipc else 0) |
+        (if (wanted.uts) CLONE.newuts else 0) |
+        (if (wanted.network) CLONE.newnet else 0);
+    var entered: Entered = .{ .wanted = wanted, .caller = caller };
+    const outer = if (caller.uid == 0) id_map.outer() else null;
+    // An outer namespace that has one id only cannot give the image's user another.
+    const usable = if (outer) |map| map.isAll() or map.count > 1 or wanted.uid == 0 else false;
+    if (usable) {
+        if (MountNamespace.unshare(flags)) |mounts| {
+            mounts.makePrivate() catch |err|
+                log.die("cannot make the mounts private: {s}", .{errno.text(err)});
+            log.debug("root: no user namespace", .{});
+            entered.mounts = mounts;
+            entered.ids = if (outer.?.isAll())
+                .host
+            else if (outer.?.count > 1) .outer else .single;
+            return entered;
+        } else |err| log.debug("root without a mount namespace: {s}", .{errno.text(err)});
+    }
+
+    entered.mounts = enterOwn(arena, environment, &entered.caller, range, flags) catch |err| blk: {
+        if (!wanted.optional or caller.uid != 0 or !canChroot()) refused(err);
+        log.debug("no namespaces: {s}", .{errno.text(err)});
+        entered.ids = .none;
+        break :blk null;
+    };
+    return entered;
+}
+
+fn enterOwn(
+    arena: std.mem.Allocator,
+    environment: *const Environment,
+    caller: *Caller,
+    range: bool,
+    flags: u32,
+) sys.Error!MountNamespace {
+    if (caller.entered) return MountNamespace.unshare(flags);
+    return (try caller.enterUser(arena, environment, range, flags)).?;
+}
+
+/// To where we are, which changes nothing.
+pub fn canChroot() bool {
+    return if (sys.do(.chroot, .{"/"})) |_| true else |_| false;
+}
+
+/// A user namespace of the caller's id alone, with mounts of its own.
+pub fn enterPlain(arena: std.mem.Allocator) !MountNamespace {
+    const uid: u32 = @intCast(sys.raw(.geteuid, .{}));
+    const gid: u32 = @intCast(sys.raw(.getegid, .{}));
+    const mounts = try MountNamespace.unshare(CLONE.newuser);
+    try id_map.writeSingle(arena, 0, 0, uid, gid);
+    return mounts;
+}
+
+/// Which setting forbids user namespaces, and what to type.
+fn refused(err: sys.Error) noreturn {
+    if (forbids("/proc/sys/user/max_user_namespaces", '0'))
+        log.die("user namespaces are turned off (user.max_user_namespaces is 0): sudo sysctl " ++
+            "-w user.max_user_namespaces=15000", .{});
+    if (forbids("/proc/sys/kernel/unprivileged_userns_clone", '0'))
+        log.die("user namespaces are for root only (kernel.unprivileged_userns_clone is 0): " ++
+            "sudo sysctl -w kernel.unprivileged_userns_clone=1", .{});
+    explainAppArmor();
+    // unshare(2): a process of several threads, which qemu-user always is, may not enter one.
+    if (err == error.INVAL) log.die("an emulated program cannot enter a user namespace: start " ++
+        "the emulator in one (unshare -Urm qemu-... FILE), or as root", .{});
+    log.die("the kernel refuses a user namespace ({s}): inside another container it has to be " ++
+        "allowed there, or run this as root", .{errno.text(err)});
+}
+
+/// AppArmor may let a user namespace be made and then refuse everything in it (Ubuntu 24.04).
+pub fn explainAppArmor() void {
+    if (!forbids("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", '1')) return;
+    var buf: [std.posix.PATH_MAX]u8 = undefined;
+    const len = sys.call(.readlinkat, .{ sys.at_fdcwd, "/proc/self/exe", &buf, buf.len }) catch 0;
+    const path = buf[0..len];
+    var sentence: [4096]u8 = undefined;
+    log.die("{s}", .{profileAdvice(&sentence, path)});
+}
+
+/// A profile that allows this file what every file had before, as distributions ship for browsers.
+fn profileAdvice(buf: []u8, path: []const u8) []const u8 {
+    const name = std.fs.path.basename(path);
+    return text.print(buf, "AppArmor forbids user namespaces to programs without a profile: " ++
+        "give this file one with: " ++
+        "printf '%s\\n' 'abi <abi/4.0>,' 'profile \"dockerc-{s}\" \"{s}\" flags=(unconfined) " ++
+        "{s} userns, {s}' | " ++
+        "sudo tee '/etc/apparmor.d/dockerc-{s}' && sudo apparmor_parser -r " ++
+        "'/etc/apparmor.d/dockerc-{s}' " ++
+        "(or allow them to all: sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0)", .{
+        name,
+        path,
+        "{",
+        "}",
+        name,
+        name,
+    });
+}
+
+fn forbids(path: [*:0]const u8, value: u8) bool {
+    var buf: [16]u8 = undefined;
+    const content = sys.readFile(sys.at_fdcwd, path, &buf) catch return false;
+    return content.len >= 1 and content[0] == value and (content.len == 1 or content[1] == '\n');
+}
+
+test "the profile is for this file" {
+    var buf: [4096]u8 = undefined;
+    const advice = profileAdvice(&buf, "/opt/my app");
+    try std.testing.expect(std.mem.find(u8, advice, "'profile \"dockerc-my app\" \"/opt/my " ++
+        "app\" flags=(unconfined) { userns, }'") != null);
+    try std.testing.expect(std.mem.findScalar(u8, advice, '\n') == null);
+}

@@ -1,0 +1,38 @@
+//! The executable that the runtime is a part of, and the payload in it.
+const sys = @import("../base/syscalls.zig");
+const errno = @import("../base/errno.zig");
+const log = @import("../base/log.zig");
+const footer = @import("footer.zig");
+
+/// Our own file, on a descriptor above the standard three: one of those that is closed is closed
+/// for the app too, and must not be taken by a file of ours until then.
+pub fn open() !sys.fd_t {
+    while (true) {
+        const fd = sys.openat(sys.at_fdcwd, "/proc/self/exe", .{ .CLOEXEC = true }, 0) catch |err|
+            log.die("cannot read my own file: {s}", .{errno.text(err)});
+        if (fd > 2) return fd;
+    }
+}
+
+const File = struct {
+    fd: sys.fd_t,
+
+    pub fn readAt(self: File, buf: []u8, offset: u64) !usize {
+        return sys.preadAll(self.fd, buf, offset);
+    }
+};
+
+pub fn findPayload(self: sys.fd_t) footer.Payload {
+    const size = sys.fileSize(self) catch |err|
+        log.die("cannot read my own file: {s}", .{errno.text(err)});
+    var compressor: []const u8 = "";
+    return footer.find(File{ .fd = self }, size, &compressor) catch |err| switch (err) {
+        error.NoPayload => log.die("this is a runtime without a payload: dockerc build puts " ++
+            "the two together", .{}),
+        error.Truncated => log.die("this file is incomplete: its payload is cut off", .{}),
+        error.Compressor => log.die("this runtime reads payloads compressed with zstd, and " ++
+            "this one is compressed with {s}", .{compressor}),
+        error.Corrupt => log.die("the payload is damaged: its superblock makes no sense", .{}),
+        else => log.die("cannot read my own file: {s}", .{errno.text(err)}),
+    };
+}

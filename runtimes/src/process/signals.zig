@@ -1,0 +1,135 @@
+//! Signals of the runtime's own processes: blocked and fetched one by one, never handled.
+const std = @import("std");
+const linux = std.os.linux;
+const sys = @import("../base/syscalls.zig");
+
+pub const Set = u64;
+
+pub const SIG = struct {
+    pub const hup = 1;
+    pub const int = 2;
+    pub const quit = 3;
+    pub const kill = 9;
+    pub const usr1 = 10;
+    pub const usr2 = 12;
+    pub const pipe = 13;
+    pub const alrm = 14;
+    pub const term = 15;
+    pub const chld = 17;
+    pub const cont = 18;
+    pub const stop = 19;
+    pub const tstp = 20;
+    pub const ttin = 21;
+    pub const ttou = 22;
+    pub const urg = 23;
+    pub const winch = 28;
+};
+
+/// Left alone: they report a fault of the thread that gets them.
+const synchronous = bit(4) | bit(5) | bit(7) | bit(8) | bit(11) | bit(31);
+
+pub fn bit(signal: u32) u64 {
+    return @as(u64, 1) << @intCast(signal - 1);
+}
+
+/// Blocks what the stub wants to be told of, for all threads that are started later; gives the
+/// mask that was.
+pub fn block() sys.Error!Set {
+    const setmask = 2;
+    var old: Set = 0;
+    const new: Set = ~@as(Set, synchronous);
+    try sys.do(.rt_sigprocmask, .{ setmask, &new, &old, 8 });
+    return old;
+}
+
+/// A caller that ignores their ends leaves that to us (execve(2)), and the kernel would tell
+/// nothing.
+pub fn resetSigchld() void {
+    resetHandler(SIG.chld);
+}
+
+pub fn resetHandler(signal: u32) void {
+    const action = std.mem.zeroes(linux.k_sigaction);
+    _ = sys.raw(.rt_sigaction, .{ signal, &action, 0, 8 });
+}
+
+pub fn restore(mask: *const Set) sys.Error!void {
+    const setmask = 2;
+    return sys.do(.rt_sigprocmask, .{ setmask, mask, 0, 8 });
+}
+
+pub const Signal = struct {
+    number: u32,
+    /// How it came about: `from_kernel`, or below 1 by a process (sigaction(2), si_code).
+    code: i32,
+    /// Who sent it.
+    pid: i32,
+};
+
+/// SI_KERNEL: one of the terminal's keys. Only the kernel can give it, where other positive codes
+/// may come of files that an app has set up to send signals (fcntl(2), F_SETSIG).
+pub const from_kernel = 0x80;
+
+/// Waits for a blocked signal.
+pub fn next() sys.Error!Signal {
+    const all: Set = ~@as(Set, synchronous);
+    var info: linux.siginfo_t = undefined;
+    const number = try sys.call(.rt_sigtimedwait, .{ &all, &info, 0, 8 });
+    return .{
+        .number = @intCast(number),
+        .code = info.code,
+        .pid = info.fields.common.first.piduid.pid,
+    };
+}
+
+/// A descriptor that blocked signals can be read from (signalfd(2)).
+pub const Queue = struct {
+    fd: sys.fd_t,
+
+    pub fn open() sys.Error!Queue {
+        const all: Set = ~@as(Set, synchronous);
+        const nonblocking_cloexec: u32 = @bitCast(sys.O{ .NONBLOCK = true, .CLOEXEC = true });
+        return .{ .fd = @intCast(try sys.call(.signalfd4, .{ -1, &all, 8, nonblocking_cloexec })) };
+    }
+
+    /// Null where there is none at present.
+    pub fn next(self: Queue) ?Signal {
+        var info: linux.signalfd_siginfo = undefined;
+        if (sys.raw(.read, .{ self.fd, &info, @sizeOf(@TypeOf(info)) }) != @sizeOf(@TypeOf(info)))
+            return null;
+        return .{ .number = info.signo, .code = info.code, .pid = @bitCast(info.pid) };
+    }
+};
+
+/// As the signal would end a program that has no handler for it.
+pub fn dieFrom(signal: u32) void {
+    const none: [2]u64 = .{ 0, 0 };
+    const core = 4;
+    // The app's death is not a crash of ours worth a core file.
+    _ = sys.raw(.prlimit64, .{ 0, core, &none, 0 });
+    raiseDefault(signal);
+}
+
+/// What the signal does to a program that has no handler is done to us.
+fn raiseDefault(signal: u32) void {
+    sendToSelf(signal);
+    admit(signal);
+}
+
+pub fn sendToSelf(signal: u32) void {
+    resetHandler(signal);
+    _ = sys.raw(.kill, .{ sys.raw(.getpid, .{}), signal });
+}
+
+/// To all of our caller's process group, as a key of the caller's terminal.
+pub fn sendToOwnGroup(signal: u32) void {
+    resetHandler(signal);
+    _ = sys.raw(.kill, .{ 0, signal });
+}
+
+/// A signal that is pending may act.
+pub fn admit(signal: u32) void {
+    const all_others = ~bit(signal);
+    restore(&all_others) catch {};
+    _ = block() catch {};
+}

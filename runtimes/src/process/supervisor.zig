@@ -1,0 +1,238 @@
+//! The runtime as the app's parent: it passes signals on, ends or stops an app that, being the
+//! first process of its namespace, would ignore what a program normally dies or stops of, serves
+//! its terminal, and reports its end.
+const std = @import("std");
+const linux = std.os.linux;
+const sys = @import("../base/syscalls.zig");
+const text = @import("../base/text.zig");
+const log = @import("../base/log.zig");
+const Quiesce = @import("quiesce.zig").Quiesce;
+const exit_status = @import("exit_status.zig");
+const signals = @import("signals.zig");
+const socket = @import("../base/socket.zig");
+const Process = @import("own_process.zig").Process;
+const Terminal = @import("terminal.zig").Terminal;
+const Watchdog = @import("watchdog.zig").Watchdog;
+const SIG = signals.SIG;
+
+pub const Supervisor = struct {
+    app: Process,
+    /// /proc of the machine.
+    proc: sys.fd_t,
+    /// Whether a first process of ours passes every signal on (launcher.zig).
+    init: bool,
+    watchdog: Watchdog,
+    terminal: ?*Terminal,
+    quiesce: *Quiesce,
+    queue: signals.Queue,
+    /// From the app's process, until it is the app.
+    lifeline: ?sys.fd_t,
+    /// The app's file, and the error of its execution.
+    path: []const u8 = "",
+    failure: ?u8 = null,
+    ended_by: ?u32 = null,
+
+    pub const End = struct {
+        status: u8,
+        /// The signal that the app was ended for, when that was our doing.
+        ended_by: ?u32 = null,
+
+        /// The caller's shell wants to see which signal it was.
+        pub fn exitLike(self: End) void {
+            if (self.ended_by) |by| signals.dieFrom(by);
+        }
+    };
+
+    /// Waits for the app's end and gives the status to exit with.
+    pub fn supervise(self: *Supervisor) End {
+        while (true) {
+            const POLL = linux.POLL;
+            const terminals = if (self.terminal) |terminal|
+                terminal.interests()
+            else
+                .{ nobody, nobody };
+            var polled = [5]linux.pollfd{
+                .{ .fd = self.queue.fd, .events = POLL.IN, .revents = 0 },
+                // That its other end is closed is told in any case; what was said before can wait.
+                .{
+                    .fd = self.lifeline orelse -1,
+                    .events = if (self.terminal == null) 0 else POLL.IN,
+                    .revents = 0,
+                },
+                .{ .fd = self.watchdog.control, .events = POLL.IN, .revents = 0 },
+                terminals[0],
+                terminals[1],
+            };
+            _ = sys.raw(.ppoll, .{ &polled, polled.len, 0, 0, 0 });
+            while (self.queue.next()) |signal| {
+                if (signal.number != SIG.chld)
+                    self.pass(signal)
+                else if (self.reap()) |end| return self.finish(end);
+            }
+            if (polled[1].revents != 0) while (self.lifeline != null and self.follow()) {};
+            if (polled[2].revents != 0) self.listen();
+            if (self.terminal) |terminal| terminal.relay(polled[3..5].*);
+        }
+    }
+
+    const nobody: linux.pollfd = .{ .fd = -1, .events = 0, .revents = 0 };
+
+    fn reap(self: *Supervisor) ?End {
+        const wnohang = 1;
+        while (true) {
+            const end = sys.wait(-1, wnohang) catch return .{ .status = log.failed };
+            if (end.pid == 0) return null;
+            if (end.pid == self.watchdog.pid) self.endUnwatched();
+            if (end.pid != self.app.pid) continue;
+            const signal = end.status & 0x7f;
+            if (signal == 0) return .{ .status = @truncate(end.status >> 8) };
+            return .{
+                .status = @intCast(128 + (self.ended_by orelse signal)),
+                .ended_by = self.ended_by,
+            };
+        }
+    }
+
+    fn endUnwatched(self: *Supervisor) void {
+        log.debug("the watchdog was killed", .{});
+        self.app.kill(SIG.kill);
+    }
+
+    /// All that the app has said is read by now.
+    fn finish(self: *Supervisor, end: End) End {
+        while (self.lifeline != null and self.follow()) {}
+        if (self.terminal) |terminal| terminal.finish();
+        const failure = self.failure orelse return end;
+        return .{ .status = exit_status.explain(self.path, failure) };
+    }
+
+    /// What the app's process tells on its way: what it executes, and that it could not. Its end of
+    /// the lifeline is closed when it is executed, or gone. False when it has said all so far.
+    fn follow(self: *Supervisor) bool {
+        var buf: [1 + std.posix.PATH_MAX]u8 = undefined;
+        const got: socket.Received = socket.receive(self.lifeline.?, &buf, false) catch |err|
+            if (err == error.AGAIN) return false else .{ .bytes = &.{} };
+        if (got.bytes.len == 0) {
+            self.started();
+            return false;
+        }
+        const rest = got.bytes[1..];
+        switch (got.bytes[0]) {
+            'p' => {
+                self.path = std.heap.page_allocator.dupe(u8, rest) catch "";
+                self.openTerminal();
+            },
+            'e' => self.failure = if (rest.len > 0) rest[0] else 0,
+            else => {},
+        }
+        return true;
+    }
+
+    /// Not before the app is about to be executed: what has failed until then is said to a terminal
+    /// as the caller left it.
+    fn openTerminal(self: *Supervisor) void {
+        const terminal = self.terminal orelse return;
+        self.watchdog.listen() catch return;
+        if (terminal.whole) _ = terminal.grab();
+    }
+
+    /// From here on the streams are the app's alone.
+    fn started(self: *Supervisor) void {
+        sys.close(self.lifeline.?);
+        self.lifeline = null;
+        if (self.failure == null and !log.debugging) sys.closeStandard();
+    }
+
+    /// The app's terminal has sent the app's process group a signal.
+    fn listen(self: *Supervisor) void {
+        const signal = self.watchdog.heard() catch return orelse return;
+        const terminal = self.terminal orelse return;
+        // Pressed at the caller's terminal, a key would have reached the caller's group.
+        const keys_are_for_all = terminal.streams[0] and terminal.streams[1];
+        switch (signal) {
+            // It reads, or wants to change the terminal's mode.
+            SIG.ttin, SIG.ttou => {
+                if (!terminal.grab()) self.stop(signal, .itself);
+                self.watchdog.setForeground(terminal.grabbed);
+                self.app.killGroup(SIG.cont);
+            },
+            SIG.tstp => if (self.hasDefault(signal)) self.stop(
+                signal,
+                if (keys_are_for_all) .group else .itself,
+            ),
+            SIG.int, SIG.quit => {
+                if (keys_are_for_all) signals.sendToOwnGroup(signal);
+                if (self.hasDefault(signal)) self.endApp(signal);
+            },
+            SIG.hup => if (self.hasDefault(signal)) self.endApp(signal),
+            // The app has killed its own process group.
+            SIG.kill => self.endApp(signal),
+            else => {},
+        }
+    }
+
+    fn pass(self: *Supervisor, signal: signals.Signal) void {
+        const number = signal.number;
+        const own: i32 = @intCast(sys.raw(.getpid, .{}));
+        // `listen` has sent it.
+        if (signal.pid == own and signal.code != signals.from_kernel) return;
+        if (self.terminal) |terminal| if (number == SIG.winch) return terminal.resize();
+        // A key of the caller's terminal, which the app's group has not seen.
+        if (signal.code == signals.from_kernel)
+            self.app.killGroup(number)
+        else
+            self.app.kill(number);
+        switch (number) {
+            SIG.tstp, SIG.ttin, SIG.ttou => if (self.hasDefault(number)) self.stop(number, .itself),
+            SIG.cont, SIG.urg, SIG.winch => {},
+            else => if (self.hasDefault(number)) self.endApp(number),
+        }
+    }
+
+    fn endApp(self: *Supervisor, signal: u32) void {
+        log.debug("signal {d}: the app has no handler", .{signal});
+        self.ended_by = signal;
+        self.app.kill(SIG.kill);
+    }
+
+    /// Us too, so that the shell sees the job stop: alone where the kernel has told all of the
+    /// caller's group, or nobody means the others. We go on from here when it continues, or at once
+    /// where there is nobody to continue us (orphaned process groups, setpgid(2)).
+    fn stop(self: *Supervisor, signal: u32, whom: enum { itself, group }) void {
+        self.app.killGroup(SIG.stop);
+        if (self.terminal) |terminal| terminal.release();
+        self.quiesce.begin();
+        if (whom == .group) signals.sendToOwnGroup(signal) else signals.sendToSelf(signal);
+        signals.admit(signal);
+        self.quiesce.end();
+        if (self.terminal) |terminal|
+            if (terminal.master != null) self.watchdog.setForeground(terminal.grab());
+        self.app.killGroup(SIG.cont);
+    }
+
+    /// Whether the app neither handles nor ignores the signal.
+    fn hasDefault(self: *Supervisor, signal: u32) bool {
+        if (self.init) return signal == SIG.tstp or signal == SIG.ttin or signal == SIG.ttou;
+        var path: [32:0]u8 = undefined;
+        const name = text.print(&path, "{d}/status", .{self.app.pid});
+        path[name.len] = 0;
+        var buf: [8192]u8 = undefined;
+        const status = sys.readStart(self.proc, &path, &buf) catch return false;
+        return (field(status, "SigIgn:") | field(status, "SigCgt:")) & signals.bit(signal) == 0;
+    }
+};
+
+fn field(status: []const u8, name: []const u8) u64 {
+    const at = std.mem.find(u8, status, name) orelse return 0;
+    const rest = std.mem.trim(u8, status[at + name.len ..], " \t");
+    const end = std.mem.findScalar(u8, rest, '\n') orelse rest.len;
+    return std.fmt.parseInt(u64, rest[0..end], 16) catch 0;
+}
+
+test "masks of /proc/PID/status" {
+    const status = "SigBlk:\t0000000000000000\n" ++
+        "SigIgn:\t0000000000000001\nSigCgt:\t0000000180004a02\n";
+    try std.testing.expectEqual(signals.bit(1), field(status, "SigIgn:"));
+    try std.testing.expect(field(status, "SigCgt:") & signals.bit(SIG.int) != 0);
+    try std.testing.expectEqual(0, field(status, "SigNone:"));
+}

@@ -1,0 +1,301 @@
+//! The caller's terminal, and the app's own, a pseudo-terminal in a session of its own (pty(7)), as
+//! sudo's use_pty has it: the app can neither type into the caller's shell nor signal the caller's
+//! processes. What is typed goes to the app when it has asked for it: at once where both its input
+//! and its output are the terminal, else (in a pipeline, in the background) when it reads, for
+//! somebody else may be reading until then.
+const std = @import("std");
+const sys = @import("../base/syscalls.zig");
+const linux = std.os.linux;
+const MountNamespace = @import("../namespaces/mount_namespace.zig").MountNamespace;
+
+/// struct termios of the kernel (asm-generic/termbits.h).
+const Termios = extern struct {
+    input: u32,
+    output: u32,
+    control: u32,
+    local: u32,
+    line: u8,
+    characters: [19]u8,
+};
+
+const WindowSize = extern struct { rows: u16, columns: u16, width: u16, height: u16 };
+
+// asm-generic/ioctls.h
+const tcgets = 0x5401;
+const tcsetsw = 0x5403;
+const tiocsctty = 0x540e;
+const tiocgpgrp = 0x540f;
+const tiocspgrp = 0x5410;
+const tiocgwinsz = 0x5413;
+const tiocswinsz = 0x5414;
+const tiocsptlck = 0x4004_5431;
+const tiocgdev = 0x8004_5432;
+const tiocgptpeer = 0x5441;
+
+pub const Terminal = struct {
+    tty: sys.fd_t,
+    /// Whether it is the caller's session's.
+    controlling: bool,
+    /// Which of the standard streams it is.
+    streams: [3]bool,
+    /// Nobody but the app is there to read what is typed, when it starts.
+    whole: bool = false,
+    saved: Termios,
+    raw: Termios,
+    size: WindowSize,
+    /// The app's, and the file system that it is on, which becomes the container's /dev/pts.
+    master: ?sys.fd_t = null,
+    slave: sys.fd_t = -1,
+    devpts: ?sys.fd_t = null,
+    /// What is typed is read, for the app.
+    grabbed: bool = false,
+    typed: Pending = .{},
+    shown: Pending = .{},
+
+    const Pending = struct {
+        buf: []u8 = &.{},
+        at: usize = 0,
+        end: usize = 0,
+
+        fn isEmpty(self: *const Pending) bool {
+            return self.at == self.end;
+        }
+
+        /// False where nothing more will come.
+        fn read(self: *Pending, fd: sys.fd_t) bool {
+            self.at = 0;
+            self.end = 0;
+            self.end = sys.call(.read, .{ fd, self.buf.ptr, self.buf.len }) catch |err|
+                return err == error.AGAIN or err == error.INTR;
+            return self.end > 0;
+        }
+
+        fn write(self: *Pending, fd: sys.fd_t) void {
+            self.at += sys.call(
+                .write,
+                .{ fd, self.buf[self.at..].ptr, self.end - self.at },
+            ) catch |err| switch (err) {
+                error.AGAIN, error.INTR => return,
+                // Nobody is there any more.
+                else => self.end - self.at,
+            };
+        }
+    };
+
+    /// Null where the caller has none.
+    pub fn find() ?Terminal {
+        var streams: [3]bool = @splat(false);
+        var first: ?sys.fd_t = null;
+        for (&streams, 0..) |*stream, fd| {
+            stream.* = isTerminal(@intCast(fd));
+            if (stream.* and first == null) first = @intCast(fd);
+        }
+        if (open("/dev/tty")) |tty| return init(tty, true, streams) else |_| {}
+        var path: [32:0]u8 = undefined;
+        const tty = open(sys.fdPath(&path, first orelse return null)) catch return null;
+        return init(tty, false, streams);
+    }
+
+    /// A description of our own: what we read and how is nobody else's.
+    fn open(path: [*:0]const u8) sys.Error!sys.fd_t {
+        const fd = try sys.openat(
+            sys.at_fdcwd,
+            path,
+            .{ .ACCMODE = .RDWR, .NOCTTY = true, .NONBLOCK = true, .CLOEXEC = true },
+            0,
+        );
+        if (fd > 2) return fd;
+        defer sys.close(fd);
+        const duplicate_cloexec = 1030;
+        return @intCast(try sys.call(.fcntl, .{ fd, duplicate_cloexec, 3 }));
+    }
+
+    fn init(tty: sys.fd_t, controlling: bool, streams: [3]bool) ?Terminal {
+        var self: Terminal = .{
+            .tty = tty,
+            .controlling = controlling,
+            .streams = streams,
+            .saved = undefined,
+            .raw = undefined,
+            .size = std.mem.zeroes(WindowSize),
+        };
+        sys.do(.ioctl, .{ tty, tcgets, &self.saved }) catch return null;
+        _ = sys.raw(.ioctl, .{ tty, tiocgwinsz, &self.size });
+        const device = deviceOf(tty);
+        for (&self.streams, 0..) |*stream, fd| {
+            if (stream.*) stream.* = deviceOf(@intCast(fd)) == device;
+        }
+        self.raw = self.rawOf(self.saved);
+        self.whole = self.streams[0] and self.streams[1] and self.isForeground();
+        return self;
+    }
+
+    /// Makes the app's, like the caller's: of the container, where that can have any, else of the
+    /// machine.
+    pub fn makeOwn(self: *Terminal, namespace: ?MountNamespace) sys.Error!void {
+        const flags: sys.O = .{ .ACCMODE = .RDWR, .NOCTTY = true, .CLOEXEC = true };
+        var nonblocking = flags;
+        nonblocking.NONBLOCK = true;
+        self.devpts = if (namespace) |own| try own.newDevpts() else null;
+        const master = if (self.devpts) |mounted|
+            try sys.openat(mounted, "ptmx", nonblocking, 0)
+        else
+            try sys.openat(sys.at_fdcwd, "/dev/ptmx", nonblocking, 0);
+        const unlocked: i32 = 0;
+        try sys.do(.ioctl, .{ master, tiocsptlck, &unlocked });
+        self.slave = @intCast(try sys.call(
+            .ioctl,
+            .{ master, tiocgptpeer, @as(u32, @bitCast(flags)) },
+        ));
+        _ = sys.raw(.ioctl, .{ self.slave, tcsetsw, &self.saved });
+        _ = sys.raw(.ioctl, .{ self.slave, tiocswinsz, &self.size });
+        self.master = master;
+        const room = 8192;
+        const memory = try sys.anonymous(2 * room);
+        self.typed.buf = memory[0..room];
+        self.shown.buf = memory[room..];
+    }
+
+    /// Of the calling process's session, which it leads.
+    pub fn becomeControlling(self: *const Terminal) sys.Error!void {
+        return sys.do(.ioctl, .{ self.slave, tiocsctty, 0 });
+    }
+
+    /// That process group of the app's session may read. All signals are blocked, for only then a
+    /// background process may do that (tcsetpgrp(3)).
+    pub fn setForeground(self: *const Terminal, group: i32) void {
+        _ = sys.raw(.ioctl, .{ self.slave, tiocspgrp, &group });
+    }
+
+    /// The standard streams that were the caller's terminal are the app's from here on.
+    pub fn replaceStreams(self: *const Terminal) sys.Error!void {
+        for (self.streams, 0..) |is_terminal, fd| {
+            if (is_terminal) try sys.do(.dup3, .{ self.slave, @as(sys.fd_t, @intCast(fd)), 0 });
+        }
+    }
+
+    pub fn isForeground(self: *const Terminal) bool {
+        if (!self.controlling) return true;
+        var group: i32 = 0;
+        sys.do(.ioctl, .{ self.tty, tiocgpgrp, &group }) catch return false;
+        return group == @as(i32, @intCast(sys.raw(.getpgid, .{0})));
+    }
+
+    /// As cfmakeraw(3). In a pipeline others write to the terminal, too, and its keys are for all.
+    fn rawOf(self: *const Terminal, from: Termios) Termios {
+        var raw = from;
+        const ignbrk_brkint_parmrk_istrip_inlcr_igncr_icrnl_ixon =
+            0o1 | 0o2 | 0o10 | 0o40 | 0o100 | 0o200 | 0o400 | 0o2000;
+        const opost = 0o1;
+        const isig = 0o1;
+        const icanon_echo_echonl_iexten = 0o2 | 0o10 | 0o100 | 0o100000;
+        raw.input &= ~@as(u32, ignbrk_brkint_parmrk_istrip_inlcr_igncr_icrnl_ixon);
+        raw.local &= ~@as(u32, icanon_echo_echonl_iexten);
+        if (self.streams[0] and self.streams[1]) {
+            raw.output &= ~@as(u32, opost);
+            raw.local &= ~@as(u32, isig);
+        }
+        const vtime = 5;
+        const vmin = 6;
+        raw.characters[vtime] = 0;
+        raw.characters[vmin] = 1;
+        return raw;
+    }
+
+    /// False in the background, where the terminal is somebody else's.
+    pub fn grab(self: *Terminal) bool {
+        if (!self.isForeground()) return false;
+        if (self.grabbed) return true;
+        sys.do(.ioctl, .{ self.tty, tcgets, &self.saved }) catch return false;
+        self.raw = self.rawOf(self.saved);
+        _ = sys.raw(.ioctl, .{ self.tty, tcsetsw, &self.raw });
+        self.grabbed = true;
+        self.resize();
+        return true;
+    }
+
+    pub fn release(self: *Terminal) void {
+        if (!self.grabbed) return;
+        self.grabbed = false;
+        if (self.isForeground()) _ = sys.raw(.ioctl, .{ self.tty, tcsetsw, &self.saved });
+    }
+
+    /// By the watchdog, when the runtime was killed and has left the terminal as it was for the
+    /// app.
+    pub fn restoreForeign(self: *const Terminal) void {
+        var now: Termios = undefined;
+        sys.do(.ioctl, .{ self.tty, tcgets, &now }) catch return;
+        if (std.meta.eql(now, self.raw)) _ = sys.raw(.ioctl, .{ self.tty, tcsetsw, &self.saved });
+    }
+
+    pub fn resize(self: *Terminal) void {
+        const master = self.master orelse return;
+        sys.do(.ioctl, .{ self.tty, tiocgwinsz, &self.size }) catch return;
+        _ = sys.raw(.ioctl, .{ master, tiocswinsz, &self.size });
+    }
+
+    /// What to wait for: on the caller's terminal, and on the app's.
+    pub fn interests(self: *const Terminal) [2]linux.pollfd {
+        var tty: i16 = if (self.shown.isEmpty()) 0 else linux.POLL.OUT;
+        if (self.grabbed and self.typed.isEmpty()) tty |= linux.POLL.IN;
+        var master: i16 = if (self.shown.isEmpty()) linux.POLL.IN else 0;
+        if (!self.typed.isEmpty()) master |= linux.POLL.OUT;
+        return .{
+            // That it is hung up is told in any case.
+            .{ .fd = if (self.master == null) -1 else self.tty, .events = tty, .revents = 0 },
+            .{
+                .fd = if (master == 0) -1 else self.master orelse -1,
+                .events = master,
+                .revents = 0,
+            },
+        };
+    }
+
+    pub fn relay(self: *Terminal, ready: [2]linux.pollfd) void {
+        const master = self.master orelse return;
+        if (ready[0].revents & linux.POLL.HUP != 0) return self.hangUp(master);
+        if (ready[1].revents != 0 and self.shown.isEmpty() and !self.shown.read(master))
+            self.master = null;
+        if (!self.shown.isEmpty()) self.shown.write(self.tty);
+        if (ready[0].revents & ~@as(i16, linux.POLL.OUT) != 0 and
+            self.grabbed and self.typed.isEmpty())
+        {
+            // In the background by now.
+            if (!self.typed.read(self.tty)) self.grabbed = false;
+        }
+        if (!self.typed.isEmpty()) self.typed.write(master);
+    }
+
+    /// With the caller's terminal the app's is gone: it gets a signal, and an end of file.
+    fn hangUp(self: *Terminal, master: sys.fd_t) void {
+        sys.close(master);
+        self.master = null;
+        self.grabbed = false;
+    }
+
+    /// What the app has written before its end.
+    pub fn finish(self: *Terminal) void {
+        while (self.master) |master| {
+            if (self.shown.isEmpty() and (!self.shown.read(master) or self.shown.isEmpty())) break;
+            self.shown.write(self.tty);
+            if (self.shown.isEmpty()) continue;
+            const patience: linux.timespec = .{ .sec = 5, .nsec = 0 };
+            var ready: linux.pollfd = .{ .fd = self.tty, .events = linux.POLL.OUT, .revents = 0 };
+            // Whoever has stopped the terminal's output does not hold up the end for ever.
+            if (sys.raw(.ppoll, .{ &ready, 1, &patience, 0, 0 }) != 1) break;
+        }
+        self.release();
+    }
+};
+
+pub fn isTerminal(fd: sys.fd_t) bool {
+    var termios: Termios = undefined;
+    return if (sys.do(.ioctl, .{ fd, tcgets, &termios })) |_| true else |_| false;
+}
+
+/// 0 where it is not known (emulators lack this call).
+fn deviceOf(fd: sys.fd_t) u32 {
+    var device: u32 = 0;
+    sys.do(.ioctl, .{ fd, tiocgdev, &device }) catch return 0;
+    return device;
+}

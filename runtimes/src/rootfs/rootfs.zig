@@ -1,0 +1,258 @@
+//! The root file system of the container, by the first way that this machine allows, found by
+//! trying: the payload mounted by our FUSE server under an overlay; unpacked once into
+//! a cache, under an overlay; a copy of this run's own, without an overlay; the same, without any
+//! mount at all. What a slower way needs is only looked for when a faster one has failed.
+const std = @import("std");
+const sys = @import("../base/syscalls.zig");
+const errno = @import("../base/errno.zig");
+const log = @import("../base/log.zig");
+const Affinity = @import("../process/cpu_policy.zig").Affinity;
+const payload_mount = @import("payload_mount.zig");
+const text = @import("../base/text.zig");
+const MountNamespace = @import("../namespaces/mount_namespace.zig").MountNamespace;
+const userns = @import("../namespaces/userns.zig");
+const workspace = @import("workspace.zig");
+const unpack_cache = @import("unpack_cache.zig");
+const upper_dir = @import("upper_dir.zig");
+const Quiesce = @import("../process/quiesce.zig").Quiesce;
+const Owner = @import("../fuse/requests.zig").Owner;
+const Server = @import("../fuse/server.zig").Server;
+const startup = @import("../fuse/prefetch/startup.zig");
+const Leftovers = @import("../process/leftovers.zig").Leftovers;
+const RunDir = @import("../base/run_dir.zig").RunDir;
+const Environment = @import("../cli/environment.zig").Environment;
+const Reader = @import("../squashfs/reader.zig").Reader;
+
+pub const Kind = enum(u8) {
+    /// Mounted on `root` of the workspace.
+    mounted,
+    /// A directory that is our working directory.
+    directory,
+};
+
+pub const Rootfs = struct {
+    arena: std.mem.Allocator,
+    reader: *Reader,
+    callers: *const Environment,
+    /// Of the root file system in the payload.
+    path: []const u8,
+    ids: userns.Ids,
+    /// Null where nothing can be mounted.
+    mounts: ?MountNamespace,
+    uid: u32,
+    gid: u32,
+    /// The caller's, outside of all namespaces of ours.
+    caller: u32,
+    tmpfs_allowed: bool,
+    /// Where --overlay keeps what is written.
+    kept: ?sys.fd_t,
+    /// Where threads may run that the start is not waiting for.
+    caller_mask: Affinity,
+    startup_state: *startup.State,
+    quiesce: *Quiesce,
+
+    /// The payload, unpacked for this run, and the root that is mounted from it.
+    own: ?RunDir = null,
+    own_root: ?sys.fd_t = null,
+    /// What the run writes, on a disk.
+    written: ?RunDir = null,
+
+    pub fn make(self: *Rootfs) !Kind {
+        const namespace = self.mounts orelse {
+            const tree = try self.copy();
+            try sys.do(.fchdir, .{try self.rootOf(tree)});
+            return .directory;
+        };
+        if (self.kept == null) try self.findDisk();
+        try workspace.make(namespace);
+        if (self.kept == null and self.written == null and !self.tmpfsServes()) {
+            // Places for a cache may be covered by the workspace.
+            try workspace.leave(namespace);
+            try self.writeToCache();
+            try workspace.make(namespace);
+        }
+        self.mountPayload(namespace) catch |err| {
+            log.debug("the payload cannot be mounted: {s}", .{errno.text(err)});
+            try self.bindUnpacked(namespace);
+        };
+        self.mountOverlay(namespace) catch |err| {
+            if (self.kept != null) log.die(
+                "cannot mount an overlayfs that keeps what is written: {s}",
+                .{errno.text(err)},
+            );
+            log.debug("no overlay: {s}", .{errno.text(err)});
+            try workspace.leave(namespace);
+            const tree = try self.copy();
+            try workspace.make(namespace);
+            try namespace.bindFd(try self.rootOf(tree), "root");
+            // It is on a file system of the machine, and the image may hold device nodes.
+            try namespace.restrict("root", sys.MS.nodev);
+            self.own_root = try sys.openat(
+                sys.at_fdcwd,
+                "root",
+                .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true },
+                0,
+            );
+        };
+        return .mounted;
+    }
+
+    /// What has to be removed when the app has ended.
+    pub fn leftovers(self: *const Rootfs) Leftovers {
+        return .{
+            .trees = .{ self.written, self.own },
+            .root = self.own_root,
+            .mounts = self.mounts,
+        };
+    }
+
+    fn mountPayload(self: *Rootfs, namespace: MountNamespace) !void {
+        if (self.forced("unpack")) return error.NOSYS;
+        const owner: Owner = .{ .uid = self.uid, .gid = self.gid };
+        const serving = try self.arena.create(Server);
+        serving.* = .{
+            .arena = self.arena,
+            .reader = self.reader,
+            .owner = if (self.ids == .single) owner else null,
+            .caller_mask = self.caller_mask,
+            .startup_state = self.startup_state,
+            .quiesce = self.quiesce,
+        };
+        return payload_mount.mount(namespace, serving);
+    }
+
+    fn bindUnpacked(self: *Rootfs, namespace: MountNamespace) !void {
+        // All processors are wanted for this.
+        self.caller_mask.set();
+        try workspace.leave(namespace);
+        var store = try unpack_cache.Cache.open(self.arena, self.callers, self.caller);
+        const key = try unpack_cache.keyOf(self.arena, self.reader, @tagName(self.ids));
+        const tree = store.shared(self.reader, self.topName(), self.ids != .single, key) catch |err|
+            cannotUnpack(err);
+        try workspace.make(namespace);
+        try namespace.bindFd(tree.fd, "lower");
+        log.debug("payload unpacked in the cache", .{});
+    }
+
+    fn copy(self: *Rootfs) !RunDir {
+        self.caller_mask.set();
+        if (self.own) |tree| tree.discard();
+        var store = try unpack_cache.Cache.open(self.arena, self.callers, self.caller);
+        store.sweep();
+        self.own = store.private(self.reader, self.topName(), self.ids != .single) catch |err|
+            cannotUnpack(err);
+        log.debug("payload unpacked for this run", .{});
+        return self.own.?;
+    }
+
+    fn cannotUnpack(err: anyerror) noreturn {
+        log.die("cannot unpack the payload: {s}", .{errno.text(err)});
+    }
+
+    /// The first name of the path, below which all is unpacked.
+    fn topName(self: *const Rootfs) []const u8 {
+        return self.path[0 .. std.mem.findScalar(u8, self.path, '/') orelse self.path.len];
+    }
+
+    fn rootOf(self: *const Rootfs, tree: RunDir) !sys.fd_t {
+        return sys.openat(
+            tree.fd,
+            try self.arena.dupeSentinel(u8, self.path, 0),
+            .{ .PATH = true, .DIRECTORY = true, .NOFOLLOW = true, .CLOEXEC = true },
+            0,
+        );
+    }
+
+    /// For tests: a machine that lacks this cannot be had for the asking.
+    fn forced(self: *const Rootfs, way: []const u8) bool {
+        return std.mem.eql(u8, self.callers.get("DOCKERC_FORCE") orelse return false, way);
+    }
+
+    fn mountOverlay(self: *Rootfs, namespace: MountNamespace) !void {
+        if (self.forced("copy")) return error.NODEV;
+        if (self.kept) |fd| {
+            try namespace.bindFd(fd, "changes");
+            return self.mountOver(namespace, "");
+        }
+        const tree = self.written orelse return self.mountOver(namespace, "");
+        try namespace.bindFd(tree.fd, "changes");
+        // Nothing of it outlives the run, and so nothing has to reach the disk: else the end would
+        // write out all of that disk's file system.
+        if (self.mountOver(namespace, ",volatile")) |_|
+            return
+        else |err|
+            log.debug("no overlay with changes on the disk: {s}", .{errno.text(err)});
+        try namespace.unmount("changes");
+        tree.discard();
+        self.written = null;
+        return self.mountOver(namespace, "");
+    }
+
+    fn mountOver(self: *Rootfs, namespace: MountNamespace, more: []const u8) !void {
+        for ([_][:0]const u8{ "changes/upper", "changes/work" }) |dir|
+            sys.mkdir(dir, 0o755) catch |err| if (err != error.EXIST) return err;
+        try self.copyRootAttributes();
+        const format = "lowerdir=lower/{s},upperdir=changes/upper,workdir=changes/work{s}{s}";
+        const options = try text.alloc(self.arena, format, .{
+            self.path,
+            // An ordinary user may not write trusted.overlay.* attributes.
+            if (self.ids == .host) "" else ",userxattr",
+            more,
+        });
+        try namespace.mount("dockerc", "root", "overlay", sys.MS.nodev, options);
+        log.debug("overlay mounted", .{});
+    }
+
+    /// For what the run writes; where there is none it is kept in memory, by the workspace. A disk
+    /// costs half a millisecond (ten inodes made and removed, most of them by overlayfs), and
+    /// several where ext4 has no journal and has just removed many.
+    fn findDisk(self: *Rootfs) !void {
+        // Who says where temporary files go means these, too.
+        const said = self.callers.get("TMPDIR");
+        if (!self.forced("memory") and
+            !self.forced("cache") and (said != null or !self.tmpfs_allowed))
+            self.written = try upper_dir.onDisk(
+                self.arena,
+                said,
+                self.caller,
+                self.needsAttributes(),
+            );
+    }
+
+    /// An ordinary user's overlay cannot replace directories without user.* attributes, and before
+    /// Linux 6.6 a tmpfs keeps none.
+    fn tmpfsServes(self: *const Rootfs) bool {
+        if (!self.needsAttributes()) return true;
+        if (self.forced("cache")) return false;
+        return if (sys.do(.setxattr, .{ "changes", "user.dockerc", "y", 1, 0 })) |_|
+            true
+        else |_|
+            false;
+    }
+
+    fn needsAttributes(self: *const Rootfs) bool {
+        return self.ids != .host;
+    }
+
+    fn writeToCache(self: *Rootfs) !void {
+        var store = try unpack_cache.Cache.open(self.arena, self.callers, self.caller);
+        store.sweep();
+        self.written = try store.empty();
+        log.debug("changes go to the cache", .{});
+    }
+
+    /// An overlay's root has the attributes of its upper directory: give that those of the image's.
+    fn copyRootAttributes(self: *Rootfs) !void {
+        const root = try self.reader.find(try self.reader.newDecoder(), self.path) orelse
+            log.die("the payload holds no {s}", .{self.path});
+        const upper = "changes/upper";
+        if (self.ids != .single)
+            try sys.do(.fchownat, .{ sys.at_fdcwd, upper, root.uid, root.gid, 0 });
+        try sys.do(.fchmodat, .{ sys.at_fdcwd, upper, root.permissions });
+        const time: std.os.linux.timespec = .{ .sec = root.mtime, .nsec = 0 };
+        try sys.do(
+            .utimensat,
+            .{ sys.at_fdcwd, upper, &[2]std.os.linux.timespec{ time, time }, 0 },
+        );
+    }
+};

@@ -1,0 +1,320 @@
+//! The app's run, from its container's making to its end: the steps of a start, in their order.
+const std = @import("std");
+const sys = @import("base/syscalls.zig");
+const errno = @import("base/errno.zig");
+const log = @import("base/log.zig");
+const capabilities = @import("base/capabilities.zig");
+const cgroup = @import("namespaces/cgroup.zig");
+const Affinity = @import("process/cpu_policy.zig").Affinity;
+const upper_dir = @import("rootfs/upper_dir.zig");
+const config = @import("config/spec.zig");
+const deferred_unmount = @import("process/deferred_unmount.zig");
+const tmpfs_policy = @import("rootfs/tmpfs_policy.zig");
+const exec = @import("container/exec.zig");
+const rootfs = @import("rootfs/rootfs.zig");
+const seccomp = @import("container/seccomp/filter.zig");
+const apply_options = @import("config/apply_options.zig");
+const signals = @import("process/signals.zig");
+const startup = @import("fuse/prefetch/startup.zig");
+const standard_input = @import("process/standard_input.zig");
+const userns = @import("namespaces/userns.zig");
+const volumes = @import("config/volumes.zig");
+const Container = @import("container/container.zig").Container;
+const Environment = @import("cli/environment.zig").Environment;
+const Leftovers = @import("process/leftovers.zig").Leftovers;
+const Options = @import("cli/options.zig").Options;
+const Process = @import("process/own_process.zig").Process;
+const Quiesce = @import("process/quiesce.zig").Quiesce;
+const Reader = @import("squashfs/reader.zig").Reader;
+const Supervisor = @import("process/supervisor.zig").Supervisor;
+const Terminal = @import("process/terminal.zig").Terminal;
+const Watchdog = @import("process/watchdog.zig").Watchdog;
+
+/// What is to run, as config.json and the caller want it.
+const Plan = struct {
+    spec: *config.Spec,
+    /// Of the root file system in the payload.
+    root: []const u8,
+    host_access: apply_options.HostAccess,
+    args: []const []const u8,
+    env: Environment,
+
+    fn make(
+        arena: std.mem.Allocator,
+        reader: *Reader,
+        options: *const Options,
+        callers: *const Environment,
+    ) !Plan {
+        const config_text = try config.readText(arena, reader);
+        const spec = try arena.create(config.Spec);
+        spec.* = config.parse(arena, config_text) catch |err| switch (err) {
+            error.OutOfMemory => |e| return e,
+            error.Json => log.die("the payload's config.json makes no sense", .{}),
+        };
+        const root = rootPath(spec);
+        const host_access = try apply_options.apply(arena, spec, options, .{
+            .arena = arena,
+            .reader = reader,
+            .root = root,
+        });
+        const args = config.command(
+            arena,
+            spec,
+            options.last(.entrypoint),
+            options.args,
+        ) catch |err| switch (err) {
+            error.OutOfMemory => |e| return e,
+            error.Json => log.die("the payload's dev.dockerc.entrypoint or dev.dockerc.cmd is " ++
+                "not a list of words", .{}),
+        };
+        if (args.len == 0) log.die("the image names no command: give one", .{});
+        const env = try exec.environment(arena, &spec.process, options, callers);
+        return .{
+            .spec = spec,
+            .root = root,
+            .host_access = host_access,
+            .args = args,
+            .env = env,
+        };
+    }
+};
+
+/// Returns the app's exit status. `range`: whether the image needs more than one user id.
+pub fn run(
+    arena: std.mem.Allocator,
+    reader: *Reader,
+    options: *const Options,
+    callers: *const Environment,
+    range: bool,
+) !u8 {
+    signals.resetSigchld();
+    const caller: userns.Caller = .begin(arena, callers, range);
+    var start: Start = .{
+        .arena = arena,
+        .reader = reader,
+        .options = options,
+        .callers = callers,
+        .range = range,
+        .caller = caller,
+        .plan = try .make(arena, reader, options, callers),
+        .startup_state = try arena.create(startup.State),
+        .quiesce = try arena.create(Quiesce),
+    };
+    start.startup_state.* = .{};
+    start.quiesce.* = .{};
+    return start.run();
+}
+
+const Start = struct {
+    arena: std.mem.Allocator,
+    reader: *Reader,
+    options: *const Options,
+    callers: *const Environment,
+    range: bool,
+    caller: userns.Caller,
+    plan: Plan,
+    /// Shared with threads that may outlive this structure.
+    startup_state: *startup.State,
+    quiesce: *Quiesce,
+
+    group: ?cgroup.Group = null,
+    entered: userns.Entered = undefined,
+    ids: userns.Ids = .none,
+    signal_mask: signals.Set = 0,
+    /// Where the caller may run, and the processor on which the start runs.
+    caller_mask: Affinity = .{},
+    foreground_cpu: Affinity = .{},
+    /// /proc of the machine.
+    proc: sys.fd_t = -1,
+    machine: volumes.Machine = undefined,
+    input: ?standard_input.Input = null,
+    terminal: ?Terminal = null,
+    container: Container = undefined,
+    watchdog: Watchdog = undefined,
+    leftovers: Leftovers = .{},
+
+    fn run(self: *Start) !u8 {
+        self.group = try cgroup.enter(self.arena, self.options);
+        self.enterNamespaces();
+        try self.openMachine();
+        try self.describeContainer();
+        const mounts = self.entered.mounts;
+        self.watchdog = try .start(self.container.role(), mounts, self.container.terminal);
+        const loading = try self.loadProgram();
+        const tmpfs_allowed = tmpfs_policy.allows(self.arena);
+        self.ids = self.entered.settle(self.arena);
+        // Earlier it would only take processors from newuidmap and newgidmap.
+        if (mounts != null)
+            try self.watchdog.cloneApp(self.container.namespaces()[0] | sys.CLONE.fs);
+        self.divideProcessors(loading);
+        const kind = try self.makeRoot(tmpfs_allowed);
+        if (mounts == null) try self.watchdog.cloneApp(0);
+        const app = try self.takeApp();
+        try self.letAppGoOn(app, kind);
+        const end = try self.supervise(app);
+        self.cleanUp();
+        end.exitLike();
+        return end.status;
+    }
+
+    fn enterNamespaces(self: *Start) void {
+        const spec = self.plan.spec;
+        const wants = &spec.linux;
+        self.entered = userns.enter(self.arena, self.callers, self.caller, self.range, .{
+            .uid = spec.process.user.uid,
+            .gid = spec.process.user.gid,
+            .ipc = wants.hasNamespace("ipc"),
+            .uts = wants.hasNamespace("uts"),
+            .network = wants.hasNamespace("network"),
+            .optional = !wants.hasNamespace("network"),
+        });
+        if (spec.isRootfull() and self.entered.ids != .host)
+            log.die(
+                "this program is for root (it was built with --rootfull): start it with sudo",
+                .{},
+            );
+    }
+
+    /// What is needed of the machine, before mounts of ours cover its directories.
+    fn openMachine(self: *Start) !void {
+        self.signal_mask = try signals.block();
+        self.caller_mask = Affinity.get();
+        self.machine = try volumes.open(self.arena, self.plan.spec, self.options);
+        const flags: sys.O = .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true };
+        self.proc = sys.openat(sys.at_fdcwd, "/proc", flags, 0) catch |err|
+            log.die("/proc cannot be used: {s}", .{errno.text(err)});
+        const mounts = self.entered.mounts;
+        self.input = try standard_input.guard(mounts, self.caller.uid);
+        self.terminal = .find();
+        if (self.terminal) |*terminal| terminal.makeOwn(mounts) catch |err| {
+            log.debug("no terminal of its own: {s}", .{errno.text(err)});
+            self.terminal = null;
+        };
+    }
+
+    fn describeContainer(self: *Start) !void {
+        const arena = self.arena;
+        const plan = &self.plan;
+        const spec = plan.spec;
+        const sets = spec.process.capabilities;
+        const bounding = if (sets) |given| capabilities.setOf(given.bounding) else 0;
+        const unconfined = plan.host_access.unconfined;
+        self.container = .{
+            .arena = arena,
+            .spec = spec,
+            .options = self.options,
+            .args = plan.args,
+            .env = plan.env,
+            .machine = self.machine,
+            .signal_mask = self.signal_mask,
+            .host_access = plan.host_access,
+            .filter = if (unconfined)
+                null
+            else
+                try seccomp.prepare(arena, spec.linux.seccomp, bounding),
+            .wanted = config.list(arena, spec, "dev.dockerc.volumes") catch null orelse &.{},
+            .init = self.options.has(.init),
+            .caller_mask = self.caller_mask,
+            .mounts = self.entered.mounts,
+            .terminal = if (self.terminal) |*terminal| terminal else null,
+            .lifeline = try .open(),
+        };
+    }
+
+    /// Starts to decode what the app reads first.
+    fn loadProgram(self: *Start) !?startup.Loading {
+        if (self.entered.mounts == null) return null;
+        const plan = &self.plan;
+        const program: startup.Program = .{
+            .root = plan.root,
+            .command = plan.args[0],
+            .search = plan.env.path(),
+        };
+        return try .begin(self.arena, self.reader, self.startup_state, program);
+    }
+
+    /// Not earlier: until the ids are mapped, newuidmap and newgidmap need the processors.
+    fn divideProcessors(self: *Start, loading: ?startup.Loading) void {
+        self.foreground_cpu, const background_cpus = self.caller_mask.divide();
+        if (loading) |thread| thread.move(background_cpus);
+        self.foreground_cpu.set();
+    }
+
+    fn makeRoot(self: *Start, tmpfs_allowed: bool) !rootfs.Kind {
+        const user = self.plan.spec.process.user;
+        const overlay = self.options.last(.overlay);
+        var root: rootfs.Rootfs = .{
+            .arena = self.arena,
+            .reader = self.reader,
+            .startup_state = self.startup_state,
+            .quiesce = self.quiesce,
+            .caller_mask = self.caller_mask,
+            .tmpfs_allowed = tmpfs_allowed,
+            .callers = self.callers,
+            .path = self.plan.root,
+            .ids = self.ids,
+            .mounts = self.entered.mounts,
+            .uid = user.uid,
+            .gid = user.gid,
+            .caller = self.caller.uid,
+            .kept = if (overlay) |path| try upper_dir.openKept(self.arena, path) else null,
+        };
+        const kind = root.make() catch |err|
+            log.die("cannot prepare a place to run in: {s}", .{errno.text(err)});
+        self.leftovers = root.leftovers();
+        try self.watchdog.willRemove(self.leftovers);
+        return kind;
+    }
+
+    fn takeApp(self: *Start) !Process {
+        if (try self.watchdog.app()) |app| return app;
+        const late = try self.container.forkLate();
+        try self.watchdog.watchOver(late);
+        self.terminal = null;
+        return late;
+    }
+
+    fn letAppGoOn(self: *Start, app: Process, kind: rootfs.Kind) !void {
+        self.foreground_cpu.setOf(app.pid);
+        if (self.input) |given| try given.begin(self.arena);
+        if (self.terminal) |*terminal| sys.close(terminal.slave);
+        self.container.lifeline.goOn(.{ .ids = self.ids, .rootfs = kind });
+    }
+
+    fn supervise(self: *Start, app: Process) !Supervisor.End {
+        var supervisor: Supervisor = .{
+            .app = app,
+            .proc = self.proc,
+            .init = self.container.init,
+            .watchdog = self.watchdog,
+            .terminal = if (self.terminal) |*terminal| terminal else null,
+            .quiesce = self.quiesce,
+            .queue = try .open(),
+            .lifeline = self.container.lifeline.ours,
+        };
+        const end = supervisor.supervise();
+        log.debug("app ended, status {d}", .{end.status});
+        return end;
+    }
+
+    fn cleanUp(self: *Start) void {
+        if (self.input) |given| given.giveBack();
+        self.leftovers.discard();
+        self.watchdog.dismiss();
+        if (self.group) |group| group.leave();
+        deferred_unmount.arrange(self.proc);
+        self.watchdog.waitForEnd();
+    }
+};
+
+fn rootPath(spec: *const config.Spec) []const u8 {
+    const path = spec.root.path;
+    // It becomes a part of overlayfs' options, and must not lead out of the payload.
+    var parts = std.mem.splitScalar(u8, path, '/');
+    var plain = path.len > 0 and std.mem.findAny(u8, path, ",:\\") == null;
+    while (parts.next()) |name| if (name.len == 0 or std.mem.eql(u8, name, "..")) {
+        plain = false;
+    };
+    if (!plain) log.die("the payload's root.path is not a directory in it: {s}", .{path});
+    return path;
+}

@@ -1,0 +1,133 @@
+"""The options of a run, as the executable itself and `dockerc run` take them.
+
+This is the one table. The runtime's own (cli/flags.zig), its manual, the man page and the README's
+table are checked against it by tests/test_contract.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from toolkit.errors import UsageError
+
+
+@dataclass(frozen=True)
+class RunOption:
+    """An option of the runtime.
+
+    `value` is what its value is called; empty for one that is on or off (`=true`, `=false`).
+    """
+
+    name: str
+    short: str = ""
+    value: str = ""
+    help: str = ""
+
+    @property
+    def ignored(self) -> bool:
+        """Accepted, for a command line written for docker, and without meaning here."""
+        return not self.help
+
+
+RUN_OPTIONS = (
+    RunOption("add-host", "", "NAME:ADDRESS", "a line in /etc/hosts"),
+    RunOption("cap-add", "", "NAME", "a capability more; ALL is all of them"),
+    RunOption("cap-drop", "", "NAME", "a capability less"),
+    RunOption("cpus", "", "NUMBER", "processors, where a cgroup is delegated to you"),
+    RunOption("device", "", "PATH[:TARGET]", "show a device, or VENDOR/CLASS=NAME of CDI"),
+    RunOption("dns", "", "ADDRESS", "a line in /etc/resolv.conf, in place of the machine's"),
+    RunOption("entrypoint", "", "PROGRAM", "instead of the image's"),
+    RunOption("env", "e", "NAME[=VALUE]", "set a variable, or pass the caller's on"),
+    RunOption("env-file", "", "FILE", "a file of such lines"),
+    RunOption("gpus", "", "all|device=NAME", "the same as --device nvidia.com/gpu=NAME"),
+    RunOption("hostname", "h", "NAME", "the container's name"),
+    RunOption("init", "", "", "a first process that reaps and passes signals on"),
+    RunOption("interactive", "i"),
+    RunOption("label", "l", "NAME=VALUE"),
+    RunOption("memory", "m", "BYTES", "memory, where a cgroup is delegated to you"),
+    RunOption("mount", "", "type=bind|tmpfs,…", "as --volume or --tmpfs"),
+    RunOption("name", "", "NAME"),
+    RunOption("net", "", "host|none", "the same as --network"),
+    RunOption("network", "", "host|none", "the machine's (default), or none"),
+    RunOption("overlay", "", "DIR", "keep in DIR what is written; without it, it vanishes"),
+    RunOption("pids-limit", "", "COUNT", "processes, where a cgroup is delegated to you"),
+    RunOption("privileged", "", "", "all that the caller has"),
+    RunOption("publish", "p", "PORTS", "not needed: ports are open on the machine's network"),
+    RunOption("pull", "", "POLICY"),
+    RunOption("read-only", "", "", "nothing can be written but volumes and tmpfs"),
+    RunOption("rm"),
+    RunOption("security-opt", "", "OPTION", "no-new-privileges[=false], seccomp=FILE|unconfined"),
+    RunOption("tmpfs", "", "TARGET[:OPTIONS]", "an empty directory in memory"),
+    RunOption("tty", "t"),
+    RunOption("ulimit", "", "NAME=SOFT[:HARD]", "a limit of resources"),
+    RunOption("user", "u", "USER[:GROUP]", "as whom; names are the image's"),
+    RunOption("volume", "v", "SOURCE:TARGET[:ro]", "show a file or directory in the container"),
+    RunOption("workdir", "w", "DIR", "where"),
+    RunOption("dockerc-doctor", "", "", "try what this machine allows"),
+    RunOption("dockerc-extract", "", "DIR", "unpack it"),
+    RunOption("dockerc-help", "", "", "its manual"),
+    RunOption("dockerc-inspect", "", "", "the configuration (config.json) in it"),
+    RunOption("dockerc-privileged-files", "", "", "with device nodes, set-id bits and security.*"),
+    RunOption("dockerc-version", "", "", "the version of the runtime"),
+)
+"""In the order of the alphabet, docker's first."""
+
+VOLUME_MODES = (
+    "rw", "z", "Z", "cached", "delegated", "consistent", "rprivate", "private", "rslave", "slave",
+    "rshared", "shared", "nocopy",
+)  # fmt: skip
+"""What may stand behind a volume beside `ro`: labels of SELinux, caches of macOS and propagation
+have no meaning here."""
+
+
+def split_run_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The options in front, and the words from the image on (a `--` between them is left out).
+
+    The rule is the runtime's (cli/options.zig): options end at the first word that is not one of them.
+    Raises UsageError for an unknown option, and for one whose value is missing.
+    """
+    at = 0
+    while at < len(words):
+        word = words[at]
+        if len(word) < 2 or not word.startswith("-"):
+            break
+        if word == "--":
+            return list(words[:at]), list(words[at + 1 :])
+        at += 1
+        wants = _long(word) if word.startswith("--") else _letters(word)
+        if wants and at == len(words):
+            raise UsageError(f"{word} needs a value")
+        at += wants
+    return list(words[:at]), list(words[at:])
+
+
+def _long(word: str) -> bool:
+    """Whether the next word is the option's value."""
+    name, equals, state = word[2:].partition("=")
+    option = next((each for each in RUN_OPTIONS if each.name == name), None)
+    if option is None:
+        raise _unknown(f"--{name}")
+    if not option.value and equals and state not in ("true", "false"):
+        raise UsageError(f"{word}: write --{name} alone, or with =true or =false")
+    return bool(option.value) and not equals
+
+
+def _letters(word: str) -> bool:
+    """The same for several letters joined, the last perhaps with its value: -it, -itv/a:/b, -eA."""
+    for at, letter in enumerate(word[1:], 1):
+        option = next((each for each in RUN_OPTIONS if each.short == letter), None)
+        if option is None:
+            raise _unknown(f"-{letter}")
+        if option.value:
+            return at + 1 == len(word)
+    return False
+
+
+def _unknown(option: str) -> UsageError:
+    import difflib
+
+    known = [f"--{each.name}" for each in RUN_OPTIONS]
+    near = difflib.get_close_matches(option, known, 1)
+    hint = f"did you mean {near[0]}?" if near else "`man dockerc-run` lists the options"
+    return UsageError(f"unknown option {option} before the image; {hint}")
