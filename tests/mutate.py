@@ -155,9 +155,8 @@ def main() -> int:
     files = [file.resolve().relative_to(ROOT) for file in words.files] or sorted(
         file.relative_to(ROOT) for room in ROOMS for file in (ROOT / "toolkit" / room).rglob("*.py")
     )
-    every = [
-        (file, *site) for file in files for site in sites(ast.parse((ROOT / file).read_text()))
-    ]
+    texts = {file: (ROOT / file).read_text() for file in files}  # they may be edited meanwhile
+    every = [(file, *site) for file, text in texts.items() for site in sites(ast.parse(text))]
     end = time.monotonic() + 60 * words.minutes
     tried = found = 0
     with tempfile.TemporaryDirectory(prefix="dockerc-mutate-") as place:
@@ -167,7 +166,7 @@ def main() -> int:
         for file, number, choice, line in choose.sample(every, min(words.count, len(every))):
             if time.monotonic() > end:
                 break
-            text = (ROOT / file).read_text()
+            text = texts[file]
             new, what = mutated(text, number, choice)
             (tree / file).write_text(new)
             tried += 1

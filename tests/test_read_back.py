@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +12,19 @@ import pytest
 from layout import directory, entry, file, noise, tar_of
 from test_merge_fuzz import write_image
 
-from toolkit.errors import RefusedError
+from toolkit.errors import AbsentError, RefusedError
+from toolkit.layers.data_map import DataMap
+from toolkit.layers.pack import pack_file
 from toolkit.limits import MAX_DEPTH
+from toolkit.squashfs.compress import Compressor
 from toolkit.squashfs.read import filesystem as filesystem_module
 from toolkit.squashfs.read import space_usage
 from toolkit.squashfs.read.filesystem import Filesystem
 from toolkit.squashfs.read.space_usage import space_of
-from toolkit.squashfs.structs import SUPERBLOCK_SIZE, Superblock
+from toolkit.squashfs.structs import SUPERBLOCK_SIZE, InodeType, Superblock
+from toolkit.squashfs.tree import Inode, new_directory
+from toolkit.squashfs.write.image import write_squashfs
+from toolkit.squashfs.write.rewrite import rewrite_file
 
 
 @contextmanager
@@ -72,3 +79,40 @@ def test_where_space_goes(tmp_path: Path) -> None:
     # Random bytes do not compress: each block is stored as it is.
     assert block * 3 < sum(share.stored for share in space.directories) == space.total.stored
     assert space.total.stored < block * 3 + 1000
+
+
+BLOCK = 1 << 16
+
+
+@pytest.mark.parametrize("size", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK])
+def test_a_file_that_is_rewritten(tmp_path: Path, size: int) -> None:
+    contents, new = {b"kept": noise(70_000, 6), b"name": b"old"}, noise(size, 5)
+    root = new_directory()
+    root.children, packs = {}, []
+    with (
+        Compressor(1) as compressor,
+        (tmp_path / "image").open("w+b") as image,
+        (tmp_path / "new").open("w+b") as out,
+        contextlib.ExitStack() as stack,
+    ):
+        for number, (name, data) in enumerate(contents.items()):
+            scratch = stack.enter_context((tmp_path / f"{number}").open("w+b"))
+            pack, content = pack_file(data, number, scratch, compressor, BLOCK)
+            root.children[name] = Inode(InodeType.FILE, 0o644, content=content)
+            packs.append(pack)
+        old = write_squashfs(
+            image, root, DataMap(packs, BLOCK), block_size=BLOCK, level=1, mkfs_time=9
+        )
+        filesystem = Filesystem(image, 0, old)
+        with pytest.raises(AbsentError, match="has no file absent"):
+            rewrite_file(filesystem, image, 0, b"absent", new, out)
+        out.write(b"before it")
+        superblock = rewrite_file(filesystem, image, 0, b"name", new, out)
+        assert out.tell() == len(b"before it") + superblock.bytes_used
+        out.seek(len(b"before it"))
+        assert Superblock.decode(out.read(SUPERBLOCK_SIZE)) == superblock
+        assert (superblock.mkfs_time, superblock.block_size) == (9, BLOCK)
+        rewritten = Filesystem(out, len(b"before it"), superblock)
+        for name, data in {**contents, b"name": new}.items():
+            node = rewritten.find(name)
+            assert node is not None and rewritten.read(node, len(data)) == data
