@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from toolkit.errors import DamagedError, RefusedError
+from toolkit.files.printable import show
 from toolkit.layers.byte_stream import ByteStream
 from toolkit.layers.sparse import (
     Segment,
@@ -161,7 +162,7 @@ class TarReader:
         # Go's rule: what has no content has none in the stream either, whatever its size says.
         entry.stored = 0 if entry.type in _HEADER_ONLY else size
         if not 0 <= size <= MAX_FILE_SIZE:
-            raise RefusedError(f"its tar has an entry of {size} bytes: {_show(entry.name)}")
+            raise RefusedError(f"its tar has an entry of {size} bytes: {show(entry.name)}")
         self._unread, self._padding = entry.stored, -entry.stored % BLOCK
         if entry.type == REGULAR:
             self._find_segments(entry, header, pax)
@@ -183,10 +184,10 @@ class TarReader:
             return
         if not 0 <= entry.size <= MAX_FILE_SIZE:
             raise RefusedError(
-                f"{_show(entry.name)} claims to be a sparse file of {entry.size} bytes;"
+                f"{show(entry.name)} claims to be a sparse file of {entry.size} bytes;"
                 f" at most {MAX_FILE_SIZE} are taken"
             )
-        check_sparse_map(entry.segments, entry.size, self._unread, _show(entry.name))
+        check_sparse_map(entry.segments, entry.size, self._unread, show(entry.name))
 
 
 _HEADER_ONLY = frozenset((HARD_LINK, SYMLINK, CHAR_DEVICE, BLOCK_DEVICE, DIRECTORY, FIFO))
@@ -276,7 +277,7 @@ def _decimal(pax: dict[bytes, bytes], key: bytes, default: int) -> int:
     whole, _, fraction = value.partition(b".")
     digits = whole[1:] if whole[:1] == b"-" else whole
     if not digits.isdigit() or len(digits) > 20 or (fraction and not fraction.isdigit()):
-        raise DamagedError(f"a PAX header of its tar has a bad {key.decode()}: {_show(value)}")
+        raise DamagedError(f"a PAX header of its tar has a bad {key.decode()}: {show(value)}")
     return int(whole)
 
 
@@ -290,7 +291,3 @@ def _ustar_name(header: bytes) -> bytes:
     if header[257:263] == b"ustar\0" and (prefix := _text(header[345:500])):
         return prefix + b"/" + name
     return name
-
-
-def _show(name: bytes) -> str:
-    return name[:200].decode("utf-8", "backslashreplace")

@@ -11,8 +11,8 @@ from toolkit.executable.elf import ElfProbe
 from toolkit.executable.executable import Executable
 from toolkit.executable.payload import config_of, filesystem_of
 from toolkit.executable.stub import read_stub
+from toolkit.files.printable import show
 from toolkit.limits import MAX_STUB
-from toolkit.squashfs.read.filesystem import show
 from toolkit.squashfs.read.space_usage import Share, space_of
 from toolkit.squashfs.structs import COMPRESSION_NAMES
 from toolkit.version import __version__

@@ -10,9 +10,10 @@ from toolkit.errors import DamagedError, DockercError
 from toolkit.executable.executable import Executable
 from toolkit.executable.payload import config_of, filesystem_of, rootfs_of
 from toolkit.executable.payload_digest import payload_digest
+from toolkit.files.printable import show
 from toolkit.limits import MAX_ENTRIES
 from toolkit.squashfs.read.blocks import little_endian, stored_size
-from toolkit.squashfs.read.filesystem import Filesystem, show
+from toolkit.squashfs.read.filesystem import Filesystem
 from toolkit.squashfs.read.inodes import Node
 from toolkit.squashfs.structs import NO_FRAGMENT, NO_TABLE
 from toolkit.version import __version__

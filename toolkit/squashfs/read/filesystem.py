@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import BinaryIO, NamedTuple
 
 from toolkit.errors import DamagedError, DockercError, RefusedError
-from toolkit.files.printable import printable
+from toolkit.files.printable import show
 from toolkit.limits import (
     MAX_DEPTH,
     MAX_DIRECTORY_TABLE,
@@ -276,8 +276,3 @@ class Filesystem:
         if count > MAX_ENTRIES:
             raise DamagedError(f"its squashfs claims {count} fragments")
         return self.blocks.lookup_table(self.superblock.fragment_table, count * FRAGMENT_ENTRY.size)
-
-
-def show(name: bytes) -> str:
-    """A name for people: what is no UTF-8 or would move the cursor is escaped."""
-    return printable(name[:200].decode("utf-8", "backslashreplace"))
