@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from layout import directory, entry, file, noise, tar_of
+from support import need
 from test_merge_fuzz import write_image
 
 from toolkit.errors import AbsentError, RefusedError
@@ -21,7 +23,7 @@ from toolkit.squashfs.read import filesystem as filesystem_module
 from toolkit.squashfs.read import space_usage
 from toolkit.squashfs.read.filesystem import Filesystem
 from toolkit.squashfs.read.space_usage import space_of
-from toolkit.squashfs.structs import SUPERBLOCK_SIZE, InodeType, Superblock
+from toolkit.squashfs.structs import COMPRESSION_NAMES, SUPERBLOCK_SIZE, InodeType, Superblock
 from toolkit.squashfs.tree import Inode, new_directory
 from toolkit.squashfs.write.image import write_squashfs
 from toolkit.squashfs.write.rewrite import rewrite_file
@@ -116,3 +118,20 @@ def test_a_file_that_is_rewritten(tmp_path: Path, size: int) -> None:
         for name, data in {**contents, b"name": new}.items():
             node = rewritten.find(name)
             assert node is not None and rewritten.read(node, len(data)) == data
+
+
+@pytest.mark.parametrize("size", ["4K", "1M"])
+@pytest.mark.parametrize("compression", ["gzip", "xz", "zstd"])
+def test_what_mksquashfs_writes(tmp_path: Path, compression: str, size: str) -> None:
+    need("mksquashfs")
+    data = b"".join(b"%d\n" % n for n in range(300_000))
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "file").write_bytes(data)
+    words = ["mksquashfs", tmp_path / "tree", tmp_path / "image", "-quiet", "-no-progress"]
+    subprocess.run([*words, "-comp", compression, "-b", size], check=True)
+    with (tmp_path / "image").open("rb") as source:
+        superblock = Superblock.decode(source.read(SUPERBLOCK_SIZE))
+        filesystem = Filesystem(source, 0, superblock)
+        node = filesystem.find(b"file")
+        assert node is not None and filesystem.read(node, len(data)) == data
+    assert COMPRESSION_NAMES[superblock.compression] == compression
