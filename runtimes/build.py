@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from pathlib import Path
 
 ARCHITECTURES = ("x86_64", "aarch64")
 SOURCE = Path(__file__).resolve().parent / "src"
+CONTRACT = SOURCE.parent.parent / "fixtures" / "contract"
 ZIG = (sys.executable, "-m", "ziglang")
 
 
@@ -65,14 +67,16 @@ def launcher(arch: str, work: Path, cache: Path) -> Path:
     return binary
 
 
-def modules(arch: str, version: str, work: Path, zstd: Path, cache: Path) -> list[str]:
-    """What the stub is made of, as Zig's arguments."""
+def modules(
+    arch: str, version: str, work: Path, zstd: Path, cache: Path, more: str = ""
+) -> list[str]:
+    """What the stub is made of, as Zig's arguments; `more` are further build options."""
     zstd_object = libzstd(arch, zstd, work, cache)
     options = work / f"build_options-{arch}.zig"
     escaped = version.encode("unicode_escape").decode("ascii").replace('"', '\\"')
     embedded = launcher(arch, work, cache).name
     options.write_text(
-        f'pub const version = "{escaped}";\npub const launcher = @embedFile("{embedded}");\n'
+        f'pub const version = "{escaped}";\npub const launcher = @embedFile("{embedded}");\n{more}'
     )
     return [
         *["-target", f"{arch}-linux-none", "-O", "ReleaseSafe", "-fstrip", "-fno-unwind-tables"],
@@ -98,7 +102,12 @@ def test(zstd: Path, cache: Path) -> None:
     work = cache / "work"
     work.mkdir(parents=True, exist_ok=True)
     arch = os.uname().machine
-    zig(["test", *modules(arch, "test", work, zstd, cache)], cache, work)
+    # What the builder's tests read, too.
+    contract = ""
+    for file in sorted(CONTRACT.glob("*.json")):
+        shutil.copy(file, work)
+        contract += f'pub const {file.stem} = @embedFile("{file.name}");\n'
+    zig(["test", *modules(arch, "test", work, zstd, cache, contract)], cache, work)
 
 
 def fuzz(zstd: Path, out: Path, cache: Path) -> None:

@@ -118,6 +118,7 @@ test {
     _ = @import("config/mount_options.zig");
     _ = @import("config/passwd.zig");
     _ = @import("config/spec.zig");
+    _ = @import("config/users.zig");
     _ = @import("config/volumes.zig");
     _ = @import("config/yaml.zig");
     _ = @import("container/mounts.zig");
@@ -134,5 +135,6 @@ test {
     _ = @import("squashfs/blocks.zig");
     _ = @import("squashfs/mutation_test.zig");
     _ = @import("squashfs/superblock.zig");
+    _ = @import("contract_test.zig");
     _ = @import("text_formats_test.zig");
 }

@@ -1,6 +1,7 @@
 //! --user: who the app is, by name or number, as the image's passwd and group files know them.
 //! Asked before anything is mounted, for the answer decides which id the caller is mapped to.
 const std = @import("std");
+const json = @import("json.zig");
 const config = @import("spec.zig");
 const log = @import("../base/log.zig");
 const passwd = @import("passwd.zig");
@@ -10,6 +11,40 @@ const Reader = @import("../squashfs/reader.zig").Reader;
 
 const table_max = 1 << 20;
 
+pub const Found = struct { config.User, []const u8 };
+
+fn parts(wanted: []const u8) struct { []const u8, ?[]const u8 } {
+    return std.mem.cutScalar(u8, wanted, ':') orelse .{ wanted, null };
+}
+
+fn identify(
+    arena: std.mem.Allocator,
+    users: []const u8,
+    groups: []const u8,
+    wanted: []const u8,
+) error{ User, Group, OutOfMemory }!Found {
+    const who, const group = parts(wanted);
+    const id = quantity.number(u32, who);
+    const key: passwd.Key = if (id) |uid| .{ .id = uid } else .{ .name = who };
+    const known = passwd.find(users, key);
+    if (known == null and id == null) return error.User;
+    const gid = if (group) |name|
+        quantity.number(u32, name) orelse passwd.findGroup(groups, name) orelse return error.Group
+    else if (known) |user| user.gid else 0;
+    return .{
+        .{
+            .uid = if (known) |user| user.uid else id.?,
+            .gid = gid,
+            // A group that was asked for is the only one, as docker has it.
+            .additionalGids = if (known != null and group == null)
+                try passwd.memberships(arena, groups, known.?.name)
+            else
+                &.{},
+        },
+        if (known) |user| user.home else "/",
+    };
+}
+
 pub const Image = struct {
     arena: std.mem.Allocator,
     reader: *Reader,
@@ -17,29 +52,13 @@ pub const Image = struct {
     root: []const u8,
 
     /// The user that `wanted` (NAME|UID[:GROUP|GID]) means, and its home directory.
-    pub fn resolve(self: *const Image, wanted: []const u8) !struct { config.User, []const u8 } {
-        const who, const group = std.mem.cutScalar(u8, wanted, ':') orelse .{ wanted, null };
-        const id = quantity.number(u32, who);
-        const key: passwd.Key = if (id) |uid| .{ .id = uid } else .{ .name = who };
+    pub fn resolve(self: *const Image, wanted: []const u8) !Found {
         const users = self.table("/etc/passwd");
         const groups = self.table("/etc/group");
-        const known = passwd.find(users, key);
-        if (known == null and id == null) log.die("the image knows no user {s}", .{who});
-        const gid = if (group) |name|
-            quantity.number(u32, name) orelse passwd.findGroup(groups, name) orelse
-                log.die("the image knows no group {s}", .{name})
-        else if (known) |user| user.gid else 0;
-        return .{
-            .{
-                .uid = if (known) |user| user.uid else id.?,
-                .gid = gid,
-                // A group that was asked for is the only one, as docker has it.
-                .additionalGids = if (known != null and group == null)
-                    try passwd.memberships(self.arena, groups, known.?.name)
-                else
-                    &.{},
-            },
-            if (known) |user| user.home else "/",
+        return identify(self.arena, users, groups, wanted) catch |err| switch (err) {
+            error.User => log.die("the image knows no user {s}", .{parts(wanted)[0]}),
+            error.Group => log.die("the image knows no group {s}", .{parts(wanted)[1].?}),
+            error.OutOfMemory => |e| return e,
         };
     }
 
@@ -64,3 +83,24 @@ pub const Image = struct {
         return self.reader.readFile(decoder, self.arena, &found.inode, table_max);
     }
 };
+
+test "users, as the builder has them" {
+    var arena_state = std.heap.ArenaAllocator.init(std.testing.allocator);
+    defer arena_state.deinit();
+    const arena = arena_state.allocator();
+    const vectors = try json.parse(arena, @import("build_options").users);
+    const users = try vectors.get("passwd").?.text();
+    const groups = try vectors.get("group").?.text();
+    for (try vectors.list("cases")) |case| {
+        const found = identify(arena, users, groups, try case.get("text").?.text());
+        if (case.get("error") != null) {
+            try std.testing.expect(std.meta.isError(found));
+            continue;
+        }
+        const user, _ = try found;
+        try std.testing.expectEqual(try case.get("uid").?.integer(u32), user.uid);
+        try std.testing.expectEqual(try case.get("gid").?.integer(u32), user.gid);
+        const expected = try case.get("groups").?.decode([]const u32, arena);
+        try std.testing.expectEqualSlices(u32, expected, user.additionalGids);
+    }
+}

@@ -347,6 +347,7 @@ pub const Container = struct {
             &self.env,
             if (self.late) .emulated else if (self.init) .with_init else .plain,
             self.lifeline.theirs,
+            self.terminal != null,
         );
     }
 

@@ -7,7 +7,6 @@ const config = @import("../config/spec.zig");
 const path_in_root = @import("path_in_root.zig");
 const exit_status = @import("../process/exit_status.zig");
 const passwd = @import("../config/passwd.zig");
-const socket = @import("../base/socket.zig");
 const Options = @import("../cli/options.zig").Options;
 const Environment = @import("../cli/environment.zig").Environment;
 
@@ -89,7 +88,9 @@ pub fn locate(arena: std.mem.Allocator, name: []const u8, env: *const Environmen
 }
 
 /// Becomes the app, by way of the launcher; or of itself where an emulator runs us, which executes
-/// no file without a name. `lifeline` leads to the runtime.
+/// no file without a name. `lifeline` leads to the runtime, which is waited for where it has a
+/// terminal to prepare: a key may be pressed at any time. Calls that every filter allows are made
+/// from here on.
 pub fn start(
     arena: std.mem.Allocator,
     path: [:0]const u8,
@@ -97,6 +98,7 @@ pub fn start(
     env: *const Environment,
     how: How,
     lifeline: sys.fd_t,
+    waits: bool,
 ) !noreturn {
     const own = 2;
     const argv = try arena.allocSentinel(?[*:0]const u8, own + args.len, null);
@@ -105,13 +107,17 @@ pub fn start(
     for (argv[own..], args) |*a, arg| a.* = (try arena.dupeSentinel(u8, arg, 0)).ptr;
     const block = (try env.block(arena)).ptr;
     log.debug("starting {s}", .{path});
-    try socket.send(lifeline, try std.mem.concat(arena, u8, &.{ "p", path }), &.{});
+    const told = try std.mem.concat(arena, u8, &.{ "p", path });
+    try sys.do(.write, .{ lifeline, told.ptr, told.len });
+    var go: [1]u8 = undefined;
+    if (waits and try sys.call(.read, .{ lifeline, &go, 1 }) == 0) sys.exit(log.failed);
     if (how == .emulated) {
         const failure: anyerror = if (sys.do(.execve, .{ path.ptr, argv.ptr + own, block })) |_|
             error.NOEXEC
         else |err|
             err;
-        try socket.send(lifeline, &.{ 'e', errno.numberOf(failure) }, &.{});
+        const message = [2]u8{ 'e', errno.numberOf(failure) };
+        try sys.do(.write, .{ lifeline, &message, message.len });
         sys.exit(exit_status.not_found);
     }
     try launch(argv, block, lifeline);
@@ -128,8 +134,12 @@ fn launch(
     const set_descriptor_flags = 2;
     try sys.do(.fcntl, .{ lifeline, set_descriptor_flags, 0 });
     const empty_path = 0x1000;
-    try sys.do(.execveat, .{ launcher_fd, "", argv, env, empty_path });
-    // A filter may say so.
+    if (sys.do(.execveat, .{ launcher_fd, "", argv, env, empty_path })) |_| {} else |err| {
+        if (err != error.PERM and err != error.NOSYS) return err;
+    }
+    // A filter of the caller's may know execve(2) only.
+    var name: [32:0]u8 = undefined;
+    try sys.do(.execve, .{ sys.fdPath(&name, launcher_fd), argv, env });
     return error.NOEXEC;
 }
 

@@ -1,5 +1,5 @@
 //! The end of an executable says where its payload starts. Two generations are in the world:
-//! 16 bytes (u64 little-endian offset, a bool `require_mapped_uids`, padding to ignore), and the
+//! 16 bytes (u64 little-endian offset, flags with bit 0 `require_mapped_uids`, padding), and the
 //! first one's 8 bytes (u64 big-endian offset). Which of the two it is, is told by evidence: a
 //! superblock must stand at the offset.
 const std = @import("std");
@@ -19,18 +19,20 @@ pub fn find(file: anytype, size: u64, compressor: *[]const u8) !Payload {
     if (try file.readAt(&tail, size - tail.len) != tail.len) return error.NoPayload;
 
     const second = std.mem.readInt(u64, tail[0..8], .little);
-    if (try superblockAt(file, second, size - 16, compressor)) |superblock| return .{
+    const found = superblockAt(file, second, size - 16, compressor);
+    if (found catch null) |superblock| return .{
         .offset = second,
-        // The writer of old wrote a Zig bool: 0 or 1.
         .require_mapped_uids = tail[8] & 1 == 1,
         .superblock = superblock,
     };
+    // What stands where the one generation points may be bytes of the other's payload.
     const first = std.mem.readInt(u64, tail[8..16], .big);
     if (try superblockAt(file, first, size - 8, compressor)) |superblock| return .{
         .offset = first,
         .require_mapped_uids = false,
         .superblock = superblock,
     };
+    _ = try found;
     return error.NoPayload;
 }
 

@@ -22,6 +22,7 @@ pub fn start(control: sys.fd_t, group: i32) !own_process.Process {
             if (sys.raw(.getppid, .{}) != leader) sys.exit(1);
             sys.do(.setpgid, .{ 0, group }) catch sys.exit(1);
             sys.closeAllBut(&@splat(control));
+            tell(control, .{ .kind = .listen });
             listen(control);
         },
     }
@@ -36,7 +37,10 @@ fn listen(control: sys.fd_t) noreturn {
             SIG.hup, SIG.int, SIG.quit, SIG.tstp, SIG.ttin, SIG.ttou => {},
             else => continue,
         }
-        const heard: Message = .{ .kind = .heard, .value = @intCast(signal.number) };
-        _ = sys.raw(.write, .{ control, &heard, @sizeOf(@TypeOf(heard)) });
+        tell(control, .{ .kind = .heard, .value = @intCast(signal.number) });
     }
+}
+
+fn tell(control: sys.fd_t, message: Message) void {
+    _ = sys.raw(.write, .{ control, &message, @sizeOf(Message) });
 }

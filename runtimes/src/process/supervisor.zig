@@ -5,6 +5,7 @@ const std = @import("std");
 const linux = std.os.linux;
 const sys = @import("../base/syscalls.zig");
 const text = @import("../base/text.zig");
+const errno = @import("../base/errno.zig");
 const log = @import("../base/log.zig");
 const Quiesce = @import("quiesce.zig").Quiesce;
 const exit_status = @import("exit_status.zig");
@@ -132,8 +133,12 @@ pub const Supervisor = struct {
     /// as the caller left it.
     fn openTerminal(self: *Supervisor) void {
         const terminal = self.terminal orelse return;
-        self.watchdog.listen() catch return;
+        self.watchdog.listen() catch |err| {
+            log.note("cannot hear the terminal's keys: {s}", .{errno.text(err)});
+            return self.app.kill(SIG.kill);
+        };
         if (terminal.whole) _ = terminal.grab();
+        socket.send(self.lifeline.?, "g", &.{}) catch {};
     }
 
     /// From here on the streams are the app's alone.

@@ -87,7 +87,10 @@ pub const Watchdog = struct {
 
     /// To the keys of the app's terminal.
     pub fn listen(self: Watchdog) !void {
-        return self.tell(.{ .kind = .listen }, &.{});
+        try self.tell(.{ .kind = .listen }, &.{});
+        // From the listener itself, or that it has ended.
+        const answer = try self.next(true) orelse return error.SRCH;
+        if (answer.kind != .listen) return error.SRCH;
     }
 
     pub fn setForeground(self: Watchdog, foreground: bool) void {
