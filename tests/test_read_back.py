@@ -135,3 +135,18 @@ def test_what_mksquashfs_writes(tmp_path: Path, compression: str, size: str) -> 
         node = filesystem.find(b"file")
         assert node is not None and filesystem.read(node, len(data)) == data
     assert COMPRESSION_NAMES[superblock.compression] == compression
+
+
+def test_extended_attributes(tmp_path: Path) -> None:
+    given = {"user.a": "1", "user.long": "v" * 5000, "security.b": "", "trusted.c": "3"}
+    layer = tar_of(
+        file("few", b"", pax_headers={"SCHILY.xattr.user.a": "1"}),
+        file("many", b"", pax_headers={f"SCHILY.xattr.{k}": v for k, v in given.items()}),
+        file("none", b""),
+    )
+    with image_of(tmp_path, layer) as filesystem:
+        for name, expected in (("few", {"user.a": "1"}), ("many", given), ("none", {})):
+            node = filesystem.find(f"rootfs/{name}".encode())
+            assert node is not None
+            found = {key.decode(): value.decode() for key, value in filesystem.xattrs(node)}
+            assert found == expected
