@@ -38,8 +38,8 @@ ROOMS = {
     " test_registries_conf test_docker_archive test_oci test_registry test_registry_login",
     "bundle": "test_bundle test_baked",
     "executable": "test_footer test_limits test_executable test_mutants",
-    "files": "test_synced_and_closed test_json_document test_limits test_atomic test_copy test_neighbours"
-    " test_bundle test_docker_archive",
+    "files": "test_synced_and_closed test_json_document test_limits test_atomic test_copy"
+    " test_neighbours test_bundle test_docker_archive",
 }
 """The fast tests of each room, the fastest first."""
 _SLOW = "not killed and not stalls and not drip"
