@@ -2,7 +2,7 @@
 python = .venv/bin/python
 images = .cache/images
 
-.PHONY: demo test bench fuzz
+.PHONY: demo test bench fuzz mutate
 .venv:
 	python3 -m venv .venv
 
@@ -28,3 +28,8 @@ fuzz: .venv
 	    --zstd "$$($(python) -c 'import hatch_build; print(hatch_build.libzstd())')"
 	mkdir -p .cache/fuzz/corpus
 	.cache/fuzz/fuzz -timeout=10 -rss_limit_mb=512 $(FUZZ) .cache/fuzz/corpus
+
+# Random mutants of the toolkit, and which of them the fast tests do not find.
+mutate: .venv
+	.venv/bin/pip install -q '.[test]'
+	$(python) tests/mutate.py $(MUTATE)

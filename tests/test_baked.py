@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import FIXTURES, Runner, dockerc, failed
+
+from toolkit.bundle.baked import BakedOptions
+from toolkit.bundle.edit import edited_config
+from toolkit.errors import DamagedError
 
 HELLO = f"oci:{FIXTURES}/hello"
 
@@ -74,3 +79,32 @@ def test_malformed_options_are_usage_errors(option: list[str], tmp_path: Path) -
     told = failed("build", HELLO, "-o", tmp_path / "app", *option, status=2)
     assert option[1] in told
     assert not (tmp_path / "app").exists()
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {}, {"process": None}, {"process": []}, {"process": "x"}, {"process": {"env": "A=1"}},
+        {"process": {"env": [1]}}, {"process": {"args": {"a": 1}}}, {"process": {"args": [None]}},
+        {"process": {"args": ["a"], "user": []}},
+        {"process": {"args": ["a"], "user": {"uid": "x"}}},
+        {"process": {"args": ["a"]}, "annotations": []},
+        {"process": {"args": ["a"]}, "annotations": {"dev.dockerc.entrypoint": 1}},
+        {"process": {"args": ["a"]}, "annotations": {"dev.dockerc.entrypoint": "{"}},
+        {"process": {"args": ["a"]}, "annotations": {"dev.dockerc.cmd": "[1]"}},
+        {"process": {"args": ["a"]}, "annotations": {"dev.dockerc.run.volumes": "{}"}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_configuration_of_any_shape_is_edited_or_refused(broken: dict[str, Any]) -> None:
+    baked = BakedOptions(env=("A=1",), volumes=("/a:/b",), user="0")
+    with pytest.raises(DamagedError, match=r"its config\.json"):
+        edited_config(broken, baked, lambda name: None)
+
+
+def test_what_fails_of_our_own_is_not_taken_for_a_bad_configuration() -> None:
+    def fail(_: str) -> None:
+        raise KeyError("planted")
+
+    with pytest.raises(KeyError, match="planted"):
+        edited_config({"process": {"args": ["a"]}}, BakedOptions(user="app"), fail)

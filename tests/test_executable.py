@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from corpus import CORPUS
 from layout import write_layout
 from support import FIXTURES, dockerc, failed, need
 
+from toolkit.executable.executable import FooterFields, write_executable
 from toolkit.executable.stub import read_stub
 
 HELLO = FIXTURES / "hello"
@@ -178,3 +180,26 @@ def test_an_architecture_that_the_image_or_we_lack(tmp_path: Path) -> None:
     assert "amd64" in told
     told = failed("build", f"oci:{HELLO}", "--arch", "s390x", "-o", tmp_path / "app")
     assert "amd64 and arm64" in told
+
+
+@pytest.mark.parametrize("size", [1, 4095, 4096, 4097])
+@pytest.mark.parametrize("digest", [None, b"\xee" * 32])
+def test_each_part_is_where_the_format_says(
+    tmp_path: Path, size: int, digest: bytes | None
+) -> None:
+    """docs/format.md: stub and payload each filled up with zeros to 4 KiB, digest, footer."""
+    stub, payload = b"\xaa" * 5000, b"\xbb" * size
+
+    def write(file: BinaryIO) -> FooterFields:
+        file.write(payload)
+        return FooterFields(False, digest)
+
+    footer = write_executable(tmp_path / "app", stub, write)
+    data = (tmp_path / "app").read_bytes()
+    assert footer.offset == 8192 and data[:8192] == stub + bytes(8192 - len(stub))
+    filled = payload + bytes(-size % 4096)
+    assert data[8192:].startswith(filled)
+    rest = data[8192 + len(filled) :]
+    assert rest.endswith(footer.encode()) and len(footer.encode()) == footer.size == 16
+    record = rest[: -footer.size]
+    assert len(record) == (48 if digest else 0) and (digest or b"") in record

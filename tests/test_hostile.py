@@ -117,7 +117,7 @@ def test_anything_behind_a_superblock(data: bytes, at: int) -> None:
     from io import BytesIO
 
     from toolkit.squashfs.read.filesystem import Filesystem
-    from toolkit.squashfs.read.space_usage import survey
+    from toolkit.squashfs.read.space_usage import space_of
     from toolkit.squashfs.structs import NO_TABLE, Superblock
 
     size = 96 + len(data)
@@ -128,7 +128,7 @@ def test_anything_behind_a_superblock(data: bytes, at: int) -> None:
         directory_table=table, fragment_table=NO_TABLE, export_table=NO_TABLE,
     )  # fmt: skip
     filesystem = Filesystem(BytesIO(superblock.encode() + data), 0, superblock)
-    for work in (lambda: survey(filesystem), lambda: list(filesystem.walk(filesystem.root))):
+    for work in (lambda: space_of(filesystem), lambda: list(filesystem.walk(filesystem.root))):
         with pytest.raises(DockercError), reading("noise"):
             work()
 

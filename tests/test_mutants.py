@@ -18,6 +18,8 @@ from hostile_support import NoElf, attempt, write
 from mutants import Mutator
 
 import toolkit.services.inspect
+from toolkit.executable.executable import open_executable
+from toolkit.executable.payload import config_of
 
 MUTANTS = int(os.environ.get("DOCKERC_FUZZ", "600"))
 SEED = int(os.environ.get("DOCKERC_FUZZ_SEED", "1"))
@@ -87,3 +89,18 @@ def test_a_defect_of_our_own_is_not_taken_for_damage(
     monkeypatch.setattr(f"toolkit.squashfs.read.{parser}", fail)
     with pytest.raises(defect, match="planted"):
         attempt(app, tmp_path / "out")
+
+
+@pytest.mark.parametrize("method", ["raw", "metadata", "data"])
+def test_nor_is_one_that_passes_through_the_library(
+    sound: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise IndexError("planted")
+
+    app = write(tmp_path / "app", sound["compressed"])
+    with open_executable(app) as executable:
+        config_of(executable)
+        monkeypatch.setattr(f"toolkit.squashfs.read.blocks.Blocks.{method}", fail)
+        with pytest.raises(IndexError, match="planted"):
+            config_of(executable)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from support import TESTS
 
+from toolkit.version import __version__
+
 ROOT = TESTS.parent
 
 
@@ -30,9 +32,17 @@ def test_one_pure_wheel_holds_both_stubs_and_their_licence(tmp_path: Path) -> No
             stub = archive.read(f"toolkit/stub/{machine}")
             assert stub[:4] == b"\x7fELF" and stub[18] == number
             assert len(stub) <= 400 << 10
+        modules = [str(file.relative_to(ROOT)) for file in (ROOT / "toolkit").rglob("*.py")]
+        assert {*modules, "toolkit/py.typed"} <= set(names)
         licences = [name for name in names if "licenses/" in name]
         assert any("runtimes/LICENSE" in name for name in licences)
         assert not [name for name in names if name.startswith(("tests/", "bench/", "runtimes/"))]
+
+
+def test_the_package_is_a_program_too() -> None:
+    command = [sys.executable, "-m", "toolkit", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (0, f"dockerc {__version__}\n"), done.stderr
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from layout import file, noise, tar_of, write_layout
+from layout import file, noise, symlink, tar_of, write_layout
 from support import dockerc
 from test_cache import Whole
 
+from toolkit.layers.content import read_file
+from toolkit.layers.merge import merge
 from toolkit.layers.pack import Pack
 from toolkit.layers.packer import Packer
 from toolkit.squashfs.compress import Compressor
@@ -70,3 +72,19 @@ def test_equal_files_of_an_image_are_stored_once(tmp_path: Path) -> None:
         dockerc("build", f"oci:{layout}", "-o", tmp_path / "app")
         sizes.append((tmp_path / "app").stat().st_size)
     assert sizes[1] - sizes[0] <= 8192, "more than names and inodes"
+
+
+def test_a_file_is_read_back_out_of_its_pack() -> None:
+    contents = {
+        "etc/passwd": b"root:x:0:0:root:/root:/bin/sh\n" * 50, "etc/noise": noise(5000, 1),
+        "etc/large": b"x" * (2 * BLOCK + 9), "etc/hole": bytes(BLOCK) + b"y", "etc/empty": b"",
+    }  # fmt: skip
+    layer = tar_of(*(file(name, data) for name, data in contents.items()), symlink("link", "etc"))
+    with Compressor(1) as compressor, tempfile.TemporaryFile() as scratch:
+        packer = Packer(0, scratch, compressor, BLOCK)  # type: ignore[arg-type]
+        packs = [packer.read(Whole(layer))]  # type: ignore[arg-type]
+        tree = merge(packs)
+        for name, data in contents.items():
+            assert read_file(tree, packs, f"/{name}") == data, name
+        assert read_file(tree, packs, "link/passwd") == contents["etc/passwd"]
+        assert read_file(tree, packs, "etc") is None and read_file(tree, packs, "none") is None

@@ -10,7 +10,7 @@ from toolkit.bundle.annotations import image_annotations, own_annotations
 from toolkit.bundle.baked import BakedOptions
 from toolkit.bundle.defaults import ENV, capabilities, linux, mounts
 from toolkit.bundle.users import ReadFile, find_user
-from toolkit.errors import DockercError
+from toolkit.errors import DamagedError, RefusedError
 from toolkit.files.json_document import Document
 from toolkit.limits import MAX_CONFIG
 
@@ -89,7 +89,7 @@ def config_bytes(config: Mapping[str, Any]) -> bytes:
     """
     data = json.dumps(config, ensure_ascii=False, indent=1).encode() + b"\n"
     if len(data) > MAX_CONFIG:
-        raise DockercError(
+        raise RefusedError(
             f"its config.json would have {len(data)} bytes; at most {MAX_CONFIG} are read"
         )
     return data
@@ -122,4 +122,4 @@ def _absolute(path: str) -> str:
 
 def _refuse_nul(*lists: list[str], where: str) -> None:
     if any("\0" in text for texts in lists for text in texts):
-        raise DockercError(f"{where} is malformed: a NUL in an argument, variable or directory")
+        raise DamagedError(f"{where} is malformed: a NUL in an argument, variable or directory")

@@ -84,7 +84,7 @@ have no meaning here."""
 def split_run_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """The options in front, and the words from the image on (a `--` between them is left out).
 
-    The rule is the runtime's (options.zig): options end at the first word that is not one of them.
+    The rule is the runtime's (cli/options.zig): options end at the first word that is none of them.
     Raises UsageError for an unknown option, and for one whose value is missing.
     """
     at = 0

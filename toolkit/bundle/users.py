@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from toolkit.errors import DockercError
+from toolkit.errors import AbsentError, RefusedError
 from toolkit.limits import MAX_USERS
 
 ReadFile = Callable[[str], bytes | None]
@@ -59,7 +59,7 @@ def find_user(spec: str, read_file: ReadFile) -> User:
     )
     if account is None:
         if wanted_uid is None:
-            raise DockercError(
+            raise AbsentError(
                 f"it is to run as user '{user_name}', who is not in the image's /etc/passwd"
             )
         account = _Account("", wanted_uid, 0, "/")
@@ -79,7 +79,7 @@ def _find_group(name: str, spec: str, read_file: ReadFile) -> int:
     for group in _groups(read_file):
         if group.name == name:
             return group.gid
-    raise DockercError(f"it is to run as group '{name}', which is not in the image's /etc/group")
+    raise AbsentError(f"it is to run as group '{name}', which is not in the image's /etc/group")
 
 
 def _parse_id(text: str, spec: str) -> int | None:
@@ -87,7 +87,7 @@ def _parse_id(text: str, spec: str) -> int | None:
     if not (text.isascii() and text.isdigit()):
         return None
     if len(text) > 10 or int(text) >= _ID_LIMIT:
-        raise DockercError(f"the image's user '{spec}' has an id beyond {_ID_LIMIT - 1}")
+        raise RefusedError(f"the image's user '{spec}' has an id beyond {_ID_LIMIT - 1}")
     return int(text)
 
 
@@ -114,7 +114,7 @@ def _lines(path: str, read_file: ReadFile, width: int) -> Iterator[list[str]]:
     """The fields of each line, padded to `width`."""
     data = read_file(path) or b""
     if len(data) > MAX_USERS:
-        raise DockercError(
+        raise RefusedError(
             f"the image's {path} has {len(data)} bytes; at most {MAX_USERS} are read"
         )
     # Names in other encodings are never asked for; what stands in for them must only not fail.

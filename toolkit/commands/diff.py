@@ -43,7 +43,7 @@ def diff(
 
 
 def _change(change: Change) -> dict[str, Any]:
-    from toolkit.squashfs.read.filesystem import show
+    from toolkit.files.printable import show
 
     kind = "removed" if change.after is None else "added" if change.before is None else "changed"
     return {

@@ -39,7 +39,7 @@ def ls(
     """
     from toolkit.executable.executable import open_executable
     from toolkit.executable.payload import find_in_image
-    from toolkit.squashfs.read.filesystem import show
+    from toolkit.files.printable import show
     from toolkit.squashfs.read.lookup import reading
 
     with open_executable(app) as executable, reading(str(app)):
@@ -86,7 +86,7 @@ def _object(name: bytes, node: Node) -> dict[str, Any]:
 
 def _line(name: str, node: Node) -> str:
     """As `ls -l` has it, times in UTC."""
-    from toolkit.squashfs.read.filesystem import show
+    from toolkit.files.printable import show
 
     kind = {"DIRECTORY": stat.S_IFDIR, "FILE": stat.S_IFREG, "SYMLINK": stat.S_IFLNK,
             "BLOCK_DEVICE": stat.S_IFBLK, "CHAR_DEVICE": stat.S_IFCHR, "FIFO": stat.S_IFIFO,

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
-from toolkit.errors import DockercError
+from toolkit.errors import DockercError, RefusedError, UnsupportedError
 from toolkit.executable.footer import Footer, read_footer
 from toolkit.executable.payload_digest import SIZE as RECORD_SIZE
 from toolkit.executable.payload_digest import decode_record, encode_record
@@ -50,7 +50,7 @@ class Executable:
     def whole_stub(self) -> bytes:
         """All of the stub; raises DockercError when it has more than MAX_STUB bytes."""
         if self.footer.offset > MAX_STUB:
-            raise DockercError(
+            raise RefusedError(
                 f"{self.path}: its runtime has {self.footer.offset} bytes; at most {MAX_STUB} are"
                 " copied; `dockerc replace` puts the current one in its place"
             )
@@ -87,7 +87,7 @@ def open_executable(path: Path) -> Iterator[Executable]:
     """Open and check a file of any generation; raises DockercError when it is none."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise DockercError(f"{path}: not a dockerc executable: it is no regular file")
+            raise UnsupportedError(f"{path}: not a dockerc executable: it is no regular file")
         file = path.open("rb")
     except OSError as error:
         raise DockercError(f"{path}: cannot read it: {error.strerror}") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from toolkit.errors import DockercError
+from toolkit.errors import AbsentError, DamagedError, RefusedError
 from toolkit.executable.executable import Executable
 from toolkit.files.json_document import nests_deeper
 from toolkit.limits import MAX_CONFIG, MAX_NESTING
@@ -25,11 +25,11 @@ def config_of(executable: Executable) -> dict[str, Any]:
     try:
         config = json.loads(config_text(executable))
     except (ValueError, RecursionError) as error:
-        raise DockercError(f"its config.json is no JSON: {error}") from None
+        raise DamagedError(f"its config.json is no JSON: {error}") from None
     if not isinstance(config, dict):
-        raise DockercError("its config.json is no JSON object")
+        raise DamagedError("its config.json is no JSON object")
     if nests_deeper(config, MAX_NESTING):
-        raise DockercError("its config.json nests beyond reason")
+        raise RefusedError("its config.json nests beyond reason")
     return config
 
 
@@ -52,5 +52,5 @@ def rootfs_of(filesystem: Filesystem) -> Node:
     """The image's root directory; raises DockercError when there is none."""
     top = filesystem.find(b"rootfs", follow=False)
     if top is None or not top.is_directory:
-        raise DockercError("its payload has no directory rootfs")
+        raise AbsentError("its payload has no directory rootfs")
     return top

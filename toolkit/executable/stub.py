@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from toolkit.errors import DockercError
+from toolkit.errors import AbsentError, UnsupportedError
 
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 """Go's names, which images use, to uname(2)'s."""
@@ -16,7 +16,7 @@ def stub_machine(architecture: str) -> str:
     try:
         return _MACHINES[architecture]
     except KeyError:
-        raise DockercError(
+        raise UnsupportedError(
             f"there is no runtime for {architecture}; there is for {' and '.join(_MACHINES)}"
         ) from None
 
@@ -27,7 +27,7 @@ def read_stub(machine: str) -> bytes:
     try:
         return file.read_bytes()
     except OSError:
-        raise DockercError(
+        raise AbsentError(
             f"the runtime for {machine} is not in this installation; install dockerc with pip,"
             " which builds it"
         ) from None

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from toolkit.errors import DockercError
+from toolkit.errors import DockercError, RefusedError
 from toolkit.files.location import Location, open_location
 from toolkit.files.temporary import discard, give_name, new_file, take_place
 
@@ -76,7 +76,7 @@ def check_writable(path: Path) -> None:
             if not location.is_writable():
                 raise PermissionError
     except PermissionError:
-        raise DockercError(f"{path}: cannot write there: no permission for {path.parent}") from None
+        raise RefusedError(f"{path}: cannot write there: no permission for {path.parent}") from None
     except OSError:
         raise DockercError(f"{path}: cannot write there: {path.parent} is no directory") from None
 
@@ -85,7 +85,7 @@ def _check_place(path: Path, location: Location) -> bool:
     """Whether nothing stands there; raises DockercError for what no file can replace."""
     status = location.status(location.name)
     if status is not None and not stat.S_ISREG(status.st_mode):
-        raise DockercError(f"{path}: cannot write there: it is no regular file; give another name")
+        raise RefusedError(f"{path}: cannot write there: it is no regular file; give another name")
     return status is None
 
 

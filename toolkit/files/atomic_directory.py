@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from toolkit.errors import DockercError
+from toolkit.errors import DockercError, RefusedError
 from toolkit.files.location import Location, open_location
 from toolkit.files.temporary import discard, new_directory, take_place
 
@@ -66,10 +66,10 @@ def _check_place(path: Path, location: Location) -> None:
     if status is None:
         return
     if not stat.S_ISDIR(status.st_mode):
-        raise DockercError(f"{path}: something is there already; give another name")
+        raise RefusedError(f"{path}: something is there already; give another name")
     there = location.open(location.name, os.O_RDONLY | os.O_DIRECTORY)
     try:
         if os.listdir(there):  # noqa: PTH208 - a descriptor
-            raise DockercError(f"{path}: the directory is not empty; give another name")
+            raise RefusedError(f"{path}: the directory is not empty; give another name")
     finally:
         os.close(there)

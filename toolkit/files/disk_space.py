@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 
-from toolkit.errors import DockercError
+from toolkit.errors import RefusedError
 
 
 def check_room(what: str, needed: int, file: int) -> None:
@@ -12,7 +12,7 @@ def check_room(what: str, needed: int, file: int) -> None:
     plural."""
     free = shutil.disk_usage(file).free
     if needed > free:
-        raise DockercError(
+        raise RefusedError(
             f"{what} take {needed} bytes and the disk has {free} left; "
             "free some space or choose another place"
         )

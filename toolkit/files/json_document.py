@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from toolkit.errors import DockercError
+from toolkit.errors import DamagedError, RefusedError
 from toolkit.limits import MAX_NESTING
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ class Document:
         if value is None:
             return None
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise DockercError(f"{self.where} is malformed: '{key}' must be {_KIND_NAMES[kind]}")
+            raise DamagedError(f"{self.where} is malformed: '{key}' must be {_KIND_NAMES[kind]}")
         return value
 
     def text(self, key: str) -> str:
@@ -64,13 +64,13 @@ class Document:
     def text_map(self, key: str) -> dict[str, str]:
         members = self._member(key, dict) or {}
         if not all(isinstance(value, str) for value in members.values()):
-            raise DockercError(f"{self.where} is malformed: '{key}' must hold strings only")
+            raise DamagedError(f"{self.where} is malformed: '{key}' must hold strings only")
         return members
 
     def _items(self, key: str, kind: type[T]) -> list[T]:
         items = self._member(key, list) or []
         if not all(isinstance(item, kind) for item in items):
-            raise DockercError(
+            raise DamagedError(
                 f"{self.where} is malformed: each of '{key}' must be {_KIND_NAMES[kind]}"
             )
         return items
@@ -84,9 +84,9 @@ def parse_json(data: bytes, where: str) -> Any:
             # A lone surrogate (`\ud800`) passes json.loads and would break whoever encodes it.
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        raise DockercError(f"{where} is not valid JSON: {error}") from None
+        raise DamagedError(f"{where} is not valid JSON: {error}") from None
     if nests_deeper(value, MAX_NESTING):
-        raise DockercError(f"{where} is malformed: it nests beyond reason")
+        raise RefusedError(f"{where} is malformed: it nests beyond reason")
     return value
 
 
@@ -94,7 +94,7 @@ def parse_document(data: bytes, where: str) -> Document:
     """Reads a JSON object. Raises DockercError when the data is not one."""
     value = parse_json(data, where)
     if not isinstance(value, dict):
-        raise DockercError(f"{where} is malformed: it must be a JSON object")
+        raise DamagedError(f"{where} is malformed: it must be a JSON object")
     return Document(value, where)
 
 

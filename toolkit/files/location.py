@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolkit.errors import DockercError
+from toolkit.errors import DockercError, RefusedError
 
 _MAX_LINKS = 40
 """As many as the kernel follows in one path (path_resolution(7))."""
@@ -123,11 +123,11 @@ def _walk(path: Path) -> tuple[int, str]:
                 following = os.open(part, _HELD | _NOFOLLOW, dir_fd=current)
                 current = _replaced(current, following)
             elif part in (".", ".."):  # where a link leads
-                raise DockercError(f"{path}: it leads to a directory; give another name")
+                raise RefusedError(f"{path}: it leads to a directory; give another name")
             else:
                 return current, part
             if not parts:
-                raise DockercError(f"{path}: it leads to a directory; give another name")
+                raise RefusedError(f"{path}: it leads to a directory; give another name")
     except BaseException:
         os.close(current)
         raise
@@ -162,7 +162,7 @@ def _link(directory: int, name: str, path: Path, *, is_last: bool) -> str | None
     trusted = (os.geteuid(), 0)
     others = around.st_uid not in trusted or around.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     if planted or (is_last and others and status.st_uid not in trusted):
-        raise DockercError(
+        raise RefusedError(
             f"{path}: cannot write there: {name} is another user's symlink; give another name"
         )
     return os.readlink(name, dir_fd=directory)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import BinaryIO, Protocol
 
-from toolkit.errors import DockercError
+from toolkit.errors import AbsentError, DockercError, RefusedError
 from toolkit.images.manifest import Descriptor
 from toolkit.limits import MAX_DOCUMENT
 
@@ -26,7 +26,7 @@ class BlobStore(Protocol):
 def read_blob(store: BlobStore, descriptor: Descriptor, where: str) -> bytes:
     """A whole blob, verified. Raises DockercError when it is larger than a document may be."""
     if descriptor.size > MAX_DOCUMENT:
-        raise DockercError(
+        raise RefusedError(
             f"{where} claims {descriptor.size} bytes; at most {MAX_DOCUMENT} are read"
         )
     with store.open_blob(descriptor) as stream:
@@ -36,6 +36,6 @@ def read_blob(store: BlobStore, descriptor: Descriptor, where: str) -> bytes:
 def missing_blob(descriptor: Descriptor, reference: str, place: str = "it") -> DockercError:
     """The sentence for a blob that a manifest names and `place` does not have."""
     hint = " (a foreign layer, stored elsewhere)" if descriptor.is_foreign else ""
-    return DockercError(
+    return AbsentError(
         f"{reference} is incomplete: {place} lacks the blob {descriptor.digest}{hint}"
     )

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from toolkit.errors import DockercError
+from toolkit.errors import DamagedError, RefusedError, UnsupportedError
 from toolkit.files.json_document import Document, parse_document
 from toolkit.images.source import Platform
 from toolkit.limits import MAX_LAYERS
@@ -85,7 +85,9 @@ class Index:
 def check_digest(digest: str, where: str) -> str:
     """Returns the digest. Raises DockercError when it is malformed or its algorithm unknown."""
     if not _DIGEST.fullmatch(digest):
-        raise DockercError(f"{where} has a digest that is neither sha256 nor sha512: '{digest}'")
+        raise UnsupportedError(
+            f"{where} has a digest that is neither sha256 nor sha512: '{digest}'"
+        )
     return digest
 
 
@@ -98,18 +100,18 @@ def parse_manifest(data: bytes, where: str, media_type: str = "") -> Manifest | 
     media_type = document.text("mediaType") or media_type
     schema = document.integer("schemaVersion")
     if media_type in _SCHEMA1_TYPES or schema == 1:
-        raise DockercError(
+        raise UnsupportedError(
             f"{where} has docker's old format (schema 1), which is no longer read; "
             f"pull and push it again with a current docker or skopeo"
         )
     if schema != 2:
-        raise DockercError(f"{where} is not an image manifest: its schemaVersion is not 2")
+        raise DamagedError(f"{where} is not an image manifest: its schemaVersion is not 2")
     is_index = "manifests" in document.members
     # CVE-2021-41190: one text that different readers could take for different things.
     if is_index and ("layers" in document.members or "config" in document.members):
-        raise DockercError(f"{where} claims to be both a manifest and an index; refusing it")
+        raise RefusedError(f"{where} claims to be both a manifest and an index; refusing it")
     if is_index != (media_type in INDEX_TYPES) and media_type in INDEX_TYPES | MANIFEST_TYPES:
-        raise DockercError(f"{where} does not hold what its media type says: {media_type}")
+        raise DamagedError(f"{where} does not hold what its media type says: {media_type}")
     if is_index:
         return Index(tuple(_descriptor(entry) for entry in document.objects("manifests")))
     return _manifest(document)
@@ -129,19 +131,19 @@ def _manifest(document: Document) -> Manifest:
     config = _descriptor(document.object("config"))
     if config.media_type not in _CONFIG_TYPES:
         kind = document.text("artifactType") or config.media_type or "of no stated type"
-        raise DockercError(f"{document.where} is not a container image but an artifact: {kind}")
+        raise UnsupportedError(f"{document.where} is not a container image but an artifact: {kind}")
     layers = tuple(_descriptor(layer) for layer in document.objects("layers"))
     if len(layers) > MAX_LAYERS:
-        raise DockercError(
+        raise RefusedError(
             f"{document.where} has {len(layers)} layers; at most {MAX_LAYERS} are read"
         )
     for layer in layers:
         if layer.media_type.endswith("+encrypted"):
-            raise DockercError(
+            raise UnsupportedError(
                 f"{document.where} has encrypted layers; decrypt it with 'skopeo copy' first"
             )
         if not _LAYER_TYPE.fullmatch(layer.media_type):
-            raise DockercError(
+            raise UnsupportedError(
                 f"{document.where} has a layer that is no file system: {layer.media_type or '?'}"
             )
     return Manifest(config, layers)
@@ -150,7 +152,7 @@ def _manifest(document: Document) -> Manifest:
 def _descriptor(entry: Document) -> Descriptor:
     size = entry.integer("size")
     if size is None or not 0 <= size < _SIZE_LIMIT:
-        raise DockercError(f"{entry.where} is malformed: a descriptor without a proper size")
+        raise DamagedError(f"{entry.where} is malformed: a descriptor without a proper size")
     platform = None
     if "platform" in entry.members:
         platform = parse_platform(entry.object("platform"))

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeVar
 
-from toolkit.errors import DockercError
+from toolkit.errors import AbsentError, DamagedError, RefusedError
 from toolkit.files.json_document import Document, parse_document
 from toolkit.images.blobs import BlobStore, read_blob
 from toolkit.images.manifest import (
@@ -75,7 +75,7 @@ class Selector:
             return suited[0]
         found += [image.platform for image in loaded]
         if not found:
-            raise DockercError(f"{self._reference} holds no image")
+            raise AbsentError(f"{self._reference} holds no image")
         if len(images) == 1:
             raise MissingPlatform(
                 f"{self._reference} is an image for {normalised(found[0])}, "
@@ -89,7 +89,7 @@ class Selector:
     def _images(self, entries: Sequence[Descriptor], depth: int) -> list[Descriptor]:
         """The image manifests under `entries`, nested indexes opened."""
         if depth > _DEPTH_LIMIT:
-            raise DockercError(f"{self._reference} nests indexes deeper than {_DEPTH_LIMIT} levels")
+            raise RefusedError(f"{self._reference} nests indexes deeper than {_DEPTH_LIMIT} levels")
         images: list[Descriptor] = []
         for entry in entries:
             if entry.is_no_image:
@@ -113,7 +113,7 @@ class Selector:
     def _read(self, descriptor: Descriptor) -> Manifest | Index:
         self._fetches += 1
         if self._fetches > _FETCH_LIMIT:
-            raise DockercError(
+            raise RefusedError(
                 f"{self._reference} needs more than {_FETCH_LIMIT} manifests to be read"
             )
         where = f"the manifest {descriptor.digest} of {self._reference}"
@@ -125,7 +125,7 @@ class Selector:
         which is wrong in many an arm image; docker trusts the index too."""
         manifest = self._read(descriptor)
         if not isinstance(manifest, Manifest):
-            raise DockercError(
+            raise DamagedError(
                 f"{self._reference} calls {descriptor.digest} an image, but it is an index"
             )
         where = f"the config of {self._reference}"
@@ -153,7 +153,7 @@ def read_diff_ids(config: Document, count: int) -> list[str]:
     """
     diff_ids = config.object("rootfs").texts("diff_ids")
     if len(diff_ids) != count:
-        raise DockercError(
+        raise DamagedError(
             f"{config.where} does not fit its manifest: {len(diff_ids)} diff_ids, {count} layers"
         )
     return [check_digest(diff_id, config.where) for diff_id in diff_ids]

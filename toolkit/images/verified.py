@@ -7,7 +7,7 @@ import io
 import zlib
 from typing import TYPE_CHECKING, BinaryIO
 
-from toolkit.errors import DockercError
+from toolkit.errors import DamagedError
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -54,7 +54,7 @@ class VerifiedReader(io.RawIOBase):
         elif self._size is None:
             self._finish()
         else:
-            raise DockercError(
+            raise DamagedError(
                 f"{self._where} is truncated: {self._seen} of {self._size} bytes of {self._digest}"
             )
         return count
@@ -63,13 +63,13 @@ class VerifiedReader(io.RawIOBase):
         try:
             return self._source.readinto(view) or 0
         except (OSError, EOFError, zlib.error) as error:  # the latter two from a gzip stream
-            raise DockercError(f"cannot read {self._where}: {error}") from error
+            raise DamagedError(f"cannot read {self._where}: {error}") from error
 
     def _check_end(self) -> None:
         if self._seen != self._size:
             return
         if self._read(memoryview(bytearray(1))):
-            raise DockercError(
+            raise DamagedError(
                 f"{self._where} is longer than the {self._size} bytes promised for {self._digest}"
             )
         self._finish()
@@ -77,7 +77,7 @@ class VerifiedReader(io.RawIOBase):
     def _finish(self) -> None:
         actual = f"{self._hash.name}:{self._hash.hexdigest()}"
         if actual != self._digest:
-            raise DockercError(
+            raise DamagedError(
                 f"{self._where} does not match its digest: expected {self._digest}, got {actual}"
             )
         self._done = True

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 
-from toolkit.errors import DockercError
+from toolkit.errors import RefusedError
 from toolkit.layers.entry import Entry
 
 FREE = 160 << 20
@@ -37,7 +37,7 @@ class Budget:
         with self._lock:
             self._left += RATIO * stored - taken
             if self._left < 0:
-                raise DockercError(
+                raise RefusedError(
                     "its files, or their names and attributes, are far more than its size can"
                     " account for: taken for an attack"
                 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from toolkit.errors import DockercError, about
+from toolkit.errors import DamagedError, about
+from toolkit.files.printable import show
 from toolkit.layers.entry import Entry, EntryKind
 from toolkit.layers.pack import Pack
 from toolkit.squashfs.structs import InodeType
@@ -107,10 +108,8 @@ def _link_target(root: Inode, entry: Entry) -> Inode:
     # The link's own name may stand for the old file until the very moment it is replaced.
     target = look_up(root, entry.target, last=False)
     if target is None or target.children is not None:
-        path, link = (
-            name[:200].decode("utf-8", "backslashreplace") for name in (entry.path, entry.target)
-        )
-        raise DockercError(f"its hard link {path} leads to {link}, which is no file of the image")
+        path, link = show(entry.path), show(entry.target)
+        raise DamagedError(f"its hard link {path} leads to {link}, which is no file of the image")
     return target
 
 

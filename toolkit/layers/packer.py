@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Iterable
 from typing import Any, BinaryIO
 
-from toolkit.errors import DockercError
+from toolkit.errors import DamagedError, RefusedError
 from toolkit.layers import tar
 from toolkit.layers.budget import Budget, cost
 from toolkit.layers.entry import Entry, EntryKind
@@ -89,10 +89,10 @@ class Packer:
             if entry is None:
                 continue
             if len(self.pack.entries) >= MAX_ENTRIES:
-                raise DockercError(f"its tar has more than {MAX_ENTRIES} entries")
+                raise RefusedError(f"its tar has more than {MAX_ENTRIES} entries")
             self._text_bytes += len(entry.path) + len(entry.target) + _size(entry.xattrs)
             if self._text_bytes > _MAX_TEXT:
-                raise DockercError(f"the names and attributes of its tar exceed {_MAX_TEXT} bytes")
+                raise RefusedError(f"the names and attributes of its tar exceed {_MAX_TEXT} bytes")
             self.pack.entries.append(entry)
             taken += cost(entry)
             if taken > _RECKONED:
@@ -124,19 +124,19 @@ class Packer:
             self.pack.left_out[f"entries of the unknown tar type {chr(item.type)!r}"] += 1
             return None
         if not path and kind is not EntryKind.DIRECTORY:
-            raise DockercError("its tar replaces the root directory by something else")
+            raise DamagedError("its tar replaces the root directory by something else")
         if not (0 <= item.uid <= MAX_ID and 0 <= item.gid <= MAX_ID):
-            raise DockercError(f"an owner of its tar is out of range: {item.uid}:{item.gid}")
+            raise DamagedError(f"an owner of its tar is out of range: {item.uid}:{item.gid}")
         target = b""
         if kind is EntryKind.SYMLINK:
             target = item.link
             if not 0 < len(target) <= MAX_TARGET:
-                raise DockercError(
+                raise DamagedError(
                     f"a symlink's target in its tar has {len(target)} bytes; 1 to {MAX_TARGET}"
                     " are possible"
                 )
             if b"\0" in target:
-                raise DockercError("a symlink's target in its tar holds a zero byte")
+                raise DamagedError("a symlink's target in its tar holds a zero byte")
         elif kind is EntryKind.HARD_LINK:
             target = clean_path(item.link)
         return Entry(
@@ -154,7 +154,7 @@ class Packer:
     def _device(self, device: tuple[int, int]) -> tuple[int, int]:
         major, minor = device
         if not (0 <= major < 1 << 12 and 0 <= minor < 1 << 20):
-            raise DockercError(f"a device number of its tar is out of range: {major},{minor}")
+            raise DamagedError(f"a device number of its tar is out of range: {major},{minor}")
         return device
 
     def _xattrs(self, xattrs: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[bytes, bytes], ...]:
@@ -167,7 +167,7 @@ class Packer:
                 shown = name[:60].decode("utf-8", "backslashreplace")
                 self.pack.left_out[named(self.pack.left_out, "extended attributes", shown)] += 1
         if _size(kept) > MAX_XATTRS:
-            raise DockercError(
+            raise RefusedError(
                 f"a file of its tar has {_size(kept)} bytes of extended attributes;"
                 f" at most {MAX_XATTRS} are taken"
             )
@@ -176,7 +176,7 @@ class Packer:
     def _store(self, entry: Entry, item: tar.TarEntry, reader: tar.TarReader) -> None:
         count = -(-item.size // self._block_size)
         if len(self._blocks.sizes) + count > MAX_BLOCKS:
-            raise DockercError(
+            raise RefusedError(
                 f"its files have more than {MAX_BLOCKS} blocks; a larger --block-size makes fewer"
             )
         blocks = reader.blocks(item, self._block_size)
@@ -264,14 +264,14 @@ def clean_path(name: bytes) -> bytes:
             del parts[-1:]
         elif part not in (b"", b"."):
             if len(part) > MAX_NAME:
-                raise DockercError(
+                raise DamagedError(
                     f"a name in its tar has {len(part)} bytes; {MAX_NAME} are possible"
                 )
             parts.append(part)
     if len(parts) > MAX_DEPTH:
-        raise DockercError(f"a path in its tar is {len(parts)} directories deep")
+        raise RefusedError(f"a path in its tar is {len(parts)} directories deep")
     if b"\0" in name:
-        raise DockercError("a name in its tar holds a zero byte")
+        raise DamagedError("a name in its tar holds a zero byte")
     return b"/".join(parts)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from toolkit.errors import DockercError
+from toolkit.errors import DamagedError
 from toolkit.layers.byte_stream import ByteStream
 
 _BLOCK = 512
@@ -42,7 +42,7 @@ def pax_map_in_data(stream: ByteStream, stored: int) -> tuple[list[Segment], int
     rest, used, wanted = b"", 0, 1
     while len(lines) < wanted:
         if used + _BLOCK > stored:
-            raise DockercError("a sparse file's map in its tar is cut short")
+            raise DamagedError("a sparse file's map in its tar is cut short")
         *whole, rest = (rest + stream.read(_BLOCK)).split(b"\n")
         used += _BLOCK
         lines += whole
@@ -51,7 +51,7 @@ def pax_map_in_data(stream: ByteStream, stored: int) -> tuple[list[Segment], int
         # A line has few digits, and what compresses well can have any number of lines.
         too_long = len(lines) < wanted and len(rest) > _MAX_DIGITS  # else zeros that pad the block
         if too_long or wanted > 1 + 2 * _MAX_SEGMENTS:
-            raise DockercError("a sparse file's map in its tar is malformed, or has too many parts")
+            raise DamagedError("a sparse file's map in its tar is malformed, or has too many parts")
     return _from_numbers(lines[1:wanted]), used
 
 
@@ -60,10 +60,10 @@ def check_sparse_map(segments: list[Segment], size: int, stored: int, name: str)
     end = 0
     for offset, length in segments:
         if offset < end or length < 0 or offset + length > size:
-            raise DockercError(f"{name}: a sparse file's map in its tar is out of order or bounds")
+            raise DamagedError(f"{name}: a sparse file's map in its tar is out of order or bounds")
         end = offset + length
     if sum(segment.size for segment in segments) != stored:
-        raise DockercError(f"{name}: a sparse file's map in its tar does not fit its content")
+        raise DamagedError(f"{name}: a sparse file's map in its tar does not fit its content")
 
 
 def _pairs_in_block(data: bytes, number: Callable[[bytes], int]) -> list[Segment]:
@@ -76,11 +76,11 @@ def _from_numbers(numbers: list[bytes]) -> list[Segment]:
         return []
     values = [_count(number) for number in numbers]
     if len(values) % 2 or len(values) > 2 * _MAX_SEGMENTS:
-        raise DockercError("a sparse file's map in its tar is malformed")
+        raise DamagedError("a sparse file's map in its tar is malformed")
     return [Segment(*pair) for pair in zip(values[::2], values[1::2], strict=True)]
 
 
 def _count(text: bytes) -> int:
     if not text.isdigit() or len(text) > _MAX_DIGITS:
-        raise DockercError("a sparse file's map in its tar is malformed")
+        raise DamagedError("a sparse file's map in its tar is malformed")
     return int(text)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, BinaryIO, cast
 
-from toolkit.errors import DockercError
+from toolkit.errors import DamagedError, RefusedError
 
 _COMPRESSED_CHUNK = 256 << 10
 _CHUNK = 1 << 20
@@ -109,7 +109,7 @@ class LayerStream:
             self._next_chunk()
         found = f"{self._hash.name}:{self._hash.hexdigest()}"
         if found != self._diff_id:
-            raise DockercError(
+            raise DamagedError(
                 f"the uncompressed layer is {found} where the image's config says {self._diff_id}:"
                 " the image is damaged"
             )
@@ -117,7 +117,7 @@ class LayerStream:
     def _refill(self) -> None:
         self._next_chunk()
         if self._ended:
-            raise DockercError("its tar ends in the middle of an entry: the layer is cut short")
+            raise DamagedError("its tar ends in the middle of an entry: the layer is cut short")
 
     def _next_chunk(self) -> None:
         chunk = None if self._ended else self._chunks.get()
@@ -135,7 +135,7 @@ class LayerStream:
             for chunk in _decompressed(cast(BinaryIO, source)):
                 total += len(chunk)
                 if total > _FREE_SIZE and total > _MAX_RATIO * source.count:
-                    raise DockercError(
+                    raise RefusedError(
                         f"{source.count} bytes of it expand to over {total}: taken for an attack"
                     )
                 self._hash.update(chunk)
@@ -202,9 +202,9 @@ def _gunzip(data: bytes, file: BinaryIO) -> Iterator[bytes]:
             if not data and len(chunk) < _CHUNK:
                 data = file.read(_COMPRESSED_CHUNK)
                 if not data:
-                    raise DockercError("a gzip layer is cut short")
+                    raise DamagedError("a gzip layer is cut short")
     except zlib.error as problem:
-        raise DockercError(f"a gzip layer is damaged: {problem}") from None
+        raise DamagedError(f"a gzip layer is damaged: {problem}") from None
     while file.read(_COMPRESSED_CHUNK):
         pass  # to the end, where the blob checks its digest
 
@@ -235,7 +235,7 @@ def _unzstd(data: bytes, file: BinaryIO) -> Iterator[bytes]:
                 while chunk := reader.read(_CHUNK):
                     yield chunk
     except zstandard.ZstdError as problem:
-        raise DockercError(f"a zstd layer is damaged: {problem}") from None
+        raise DamagedError(f"a zstd layer is damaged: {problem}") from None
 
 
 class _Joined:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from toolkit.errors import DockercError
+from toolkit.errors import DamagedError, RefusedError
+from toolkit.files.printable import show
 from toolkit.layers.byte_stream import ByteStream
 from toolkit.layers.sparse import (
     Segment,
@@ -118,16 +119,16 @@ class TarReader:
             if header == _ZERO_BLOCK:
                 if self._stream.at_end() or self._stream.read(BLOCK) == _ZERO_BLOCK:
                     return None
-                raise DockercError("a lone block of zeros stands amid its tar headers")
+                raise DamagedError("a lone block of zeros stands amid its tar headers")
             _check_sum(header)
             kind, size = header[156], _number(header[124:136])
             if kind in (_PAX, _PAX_GLOBAL, _GNU_NAME, _GNU_LINK):
                 if not 0 <= size <= MAX_EXTENDED_HEADER:
-                    raise DockercError(f"an extended tar header claims {size} bytes")
+                    raise DamagedError(f"an extended tar header claims {size} bytes")
                 # To read them takes far more time than to unpack them.
                 self._extended += size
                 if self._extended > _FREE_EXTENDED + _MAX_RATIO * self._stream.stored:
-                    raise DockercError(
+                    raise RefusedError(
                         "its tar has too many extended headers for its size: taken for an attack"
                     )
                 data = self._stream.read(size)
@@ -135,7 +136,7 @@ class TarReader:
                 extension.add(kind, data)
             else:
                 return self._entry(header, extension)
-        raise DockercError("its tar has extended headers without end")
+        raise RefusedError("its tar has extended headers without end")
 
     def _entry(self, header: bytes, extension: _Extension) -> TarEntry:
         pax = extension.records
@@ -161,7 +162,7 @@ class TarReader:
         # Go's rule: what has no content has none in the stream either, whatever its size says.
         entry.stored = 0 if entry.type in _HEADER_ONLY else size
         if not 0 <= size <= MAX_FILE_SIZE:
-            raise DockercError(f"its tar has an entry of {size} bytes: {_show(entry.name)}")
+            raise RefusedError(f"its tar has an entry of {size} bytes: {show(entry.name)}")
         self._unread, self._padding = entry.stored, -entry.stored % BLOCK
         if entry.type == REGULAR:
             self._find_segments(entry, header, pax)
@@ -182,11 +183,11 @@ class TarReader:
         else:
             return
         if not 0 <= entry.size <= MAX_FILE_SIZE:
-            raise DockercError(
-                f"{_show(entry.name)} claims to be a sparse file of {entry.size} bytes;"
+            raise RefusedError(
+                f"{show(entry.name)} claims to be a sparse file of {entry.size} bytes;"
                 f" at most {MAX_FILE_SIZE} are taken"
             )
-        check_sparse_map(entry.segments, entry.size, self._unread, _show(entry.name))
+        check_sparse_map(entry.segments, entry.size, self._unread, show(entry.name))
 
 
 _HEADER_ONLY = frozenset((HARD_LINK, SYMLINK, CHAR_DEVICE, BLOCK_DEVICE, DIRECTORY, FIFO))
@@ -227,10 +228,10 @@ def _pax_records(data: bytes) -> dict[bytes, bytes]:
         length = data[position:space] if space > 0 else b""
         end = position + int(length) if length.isdigit() else 0
         if not space < end <= len(data) or data[end - 1 : end] != b"\n":
-            raise DockercError("a PAX header of its tar is malformed")
+            raise DamagedError("a PAX header of its tar is malformed")
         key, equals, value = data[space + 1 : end - 1].partition(b"=")
         if not equals:
-            raise DockercError("a PAX header of its tar has a record without a value")
+            raise DamagedError("a PAX header of its tar has a record without a value")
         if key in (b"GNU.sparse.offset", b"GNU.sparse.numbytes"):
             pairs.append(value)
         elif value or key.startswith(_SCHILY_XATTR):
@@ -251,7 +252,7 @@ def _check_sum(header: bytes) -> None:
         return
     high = sum(byte > 127 for byte in header[:148]) + sum(byte > 127 for byte in header[156:])
     if told != unsigned - 256 * high:
-        raise DockercError("a tar header's checksum is wrong: the layer is damaged or no tar")
+        raise DamagedError("a tar header's checksum is wrong: the layer is damaged or no tar")
 
 
 def _number(data: bytes) -> int:
@@ -265,7 +266,7 @@ def _number(data: bytes) -> int:
     try:
         return int(text.partition(b"\0")[0], 8)
     except ValueError:
-        raise DockercError("a tar header has a number that is none: the layer is damaged") from None
+        raise DamagedError("a tar header has a number that is none: the layer is damaged") from None
 
 
 def _decimal(pax: dict[bytes, bytes], key: bytes, default: int) -> int:
@@ -276,7 +277,7 @@ def _decimal(pax: dict[bytes, bytes], key: bytes, default: int) -> int:
     whole, _, fraction = value.partition(b".")
     digits = whole[1:] if whole[:1] == b"-" else whole
     if not digits.isdigit() or len(digits) > 20 or (fraction and not fraction.isdigit()):
-        raise DockercError(f"a PAX header of its tar has a bad {key.decode()}: {_show(value)}")
+        raise DamagedError(f"a PAX header of its tar has a bad {key.decode()}: {show(value)}")
     return int(whole)
 
 
@@ -290,7 +291,3 @@ def _ustar_name(header: bytes) -> bytes:
     if header[257:263] == b"ustar\0" and (prefix := _text(header[345:500])):
         return prefix + b"/" + name
     return name
-
-
-def _show(name: bytes) -> str:
-    return name[:200].decode("utf-8", "backslashreplace")

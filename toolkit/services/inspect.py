@@ -11,9 +11,9 @@ from toolkit.executable.elf import ElfProbe
 from toolkit.executable.executable import Executable
 from toolkit.executable.payload import config_of, filesystem_of
 from toolkit.executable.stub import read_stub
+from toolkit.files.printable import show
 from toolkit.limits import MAX_STUB
-from toolkit.squashfs.read.filesystem import show
-from toolkit.squashfs.read.space_usage import Share, survey
+from toolkit.squashfs.read.space_usage import Share, space_of
 from toolkit.squashfs.structs import COMPRESSION_NAMES
 from toolkit.version import __version__
 
@@ -115,7 +115,7 @@ _CONVERTED = ("os", "architecture", "variant", "author", "created", "stopSignal"
 
 
 def _space(executable: Executable, config: dict[str, Any]) -> dict[str, Any]:
-    space = survey(filesystem_of(executable))
+    space = space_of(filesystem_of(executable))
     annotations = _object(config.get("annotations"))
     return {
         **_share(space.total),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from toolkit.errors import DockercError, about
+from toolkit.errors import DockercError, RefusedError, about
 from toolkit.images.source import Image, Layer
 from toolkit.layers import packfile
 from toolkit.layers.budget import Budget, cost
@@ -199,7 +199,7 @@ class Packing:
 
 def _within_bounds(packs: list[Pack]) -> list[Pack]:
     if sum(len(pack.sizes) for pack in packs) > MAX_BLOCKS:
-        raise DockercError(
+        raise RefusedError(
             f"its files have more than {MAX_BLOCKS} blocks; a larger --block-size makes fewer"
         )
     return packs

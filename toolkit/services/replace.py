@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from toolkit.errors import DockercError
+from toolkit.errors import DockercError, RefusedError, UnsupportedError
 from toolkit.executable.elf import HEADER_SIZE, ElfProbe, elf_machine
 from toolkit.executable.executable import (
     Executable,
@@ -124,12 +124,12 @@ def _foreign_stub(path: Path, machine: str) -> bytes:
     except OSError as error:
         raise DockercError(f"{path}: cannot read it: {error.strerror}") from None
     if len(data) > MAX_STUB:
-        raise DockercError(f"{path}: no runtime has more than {MAX_STUB >> 20} MiB")
+        raise RefusedError(f"{path}: no runtime has more than {MAX_STUB >> 20} MiB")
     facts = ElfProbe(data).result()
     if facts is None or not facts.is_executable:
-        raise DockercError(f"{path}: no runtime: it is not an ELF program")
+        raise UnsupportedError(f"{path}: no runtime: it is not an ELF program")
     if not facts.is_static:
-        raise DockercError(f"{path}: no runtime: it is linked dynamically; link it statically")
+        raise UnsupportedError(f"{path}: no runtime: it is linked dynamically; link it statically")
     if facts.machine != machine:
         raise DockercError(f"{path}: it is for {facts.machine}, the payload for {machine}")
     return data

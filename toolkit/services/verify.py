@@ -6,13 +6,14 @@ from array import array
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from toolkit.errors import DockercError
+from toolkit.errors import DamagedError, DockercError
 from toolkit.executable.executable import Executable
 from toolkit.executable.payload import config_of, filesystem_of, rootfs_of
 from toolkit.executable.payload_digest import payload_digest
+from toolkit.files.printable import show
 from toolkit.limits import MAX_ENTRIES
 from toolkit.squashfs.read.blocks import little_endian, stored_size
-from toolkit.squashfs.read.filesystem import Filesystem, show
+from toolkit.squashfs.read.filesystem import Filesystem
 from toolkit.squashfs.read.inodes import Node
 from toolkit.squashfs.structs import NO_FRAGMENT, NO_TABLE
 from toolkit.version import __version__
@@ -86,7 +87,7 @@ class _Check:
         self._filesystem, self._found = filesystem, found
         inodes = filesystem.superblock.inodes
         if inodes > MAX_ENTRIES:
-            raise DockercError(f"its squashfs claims {inodes} files")
+            raise DamagedError(f"its squashfs claims {inodes} files")
         # By inode number: names that were met, names that it claims, and where it is.
         self._names, self._claims = (array("I", bytes(4 * (inodes + 1))) for _ in range(2))
         self._places = array("Q", bytes(8 * (inodes + 1)))
@@ -122,7 +123,7 @@ class _Check:
             # Files share whole blocks; blocks that share bytes are many more than there are.
             self._stored += stored_size(word)
             if self._stored > self._filesystem.superblock.inode_table:
-                raise DockercError("it has blocks that lie in one another")
+                raise DamagedError("it has blocks that lie in one another")
             try:
                 size = self._filesystem.superblock.block_size
                 known = len(self._filesystem.blocks.data(start, word, size))
@@ -136,7 +137,7 @@ class _Check:
         """Whether it was met under no other name; raises DockercError when its number is wrong."""
         number, inodes = node.number, self._filesystem.superblock.inodes
         if not 0 < number <= inodes:
-            raise DockercError(f"its number is {number} of {inodes}")
+            raise DamagedError(f"its number is {number} of {inodes}")
         self._names[number] += 1
         if self._names[number] == 1:
             self._claims[number], self._places[number] = node.nlink, node.place.reference
@@ -144,7 +145,7 @@ class _Check:
                 self._claims[number] = _DIRECTORY
             return True
         if self._places[number] != node.place.reference:
-            raise DockercError(f"it shares its number {number} with another file")
+            raise DamagedError(f"it shares its number {number} with another file")
         return False
 
     def _check_node(self, node: Node) -> None:
@@ -157,25 +158,25 @@ class _Check:
         for word in self._filesystem.words(node):
             wanted = min(size, left)
             if stored_size(word) and _length(self._decode(start, word)) != wanted:
-                raise DockercError(f"its block at {start} is not of its size")
+                raise DamagedError(f"its block at {start} is not of its size")
             start += stored_size(word)
             left -= wanted
         if node.fragment != NO_FRAGMENT and left:
             if node.fragment >= len(self._fragments):
-                raise DockercError(f"there is no fragment {node.fragment}")
+                raise DamagedError(f"there is no fragment {node.fragment}")
             if node.fragment_offset + left > _length(self._fragments[node.fragment]):
-                raise DockercError("it runs past the end of its fragment")
+                raise DamagedError("it runs past the end of its fragment")
 
     def _check_sums(self) -> None:
         superblock = self._filesystem.superblock
         for number, fragment in enumerate(self._fragments):
             if isinstance(fragment, str):  # which no file uses
-                raise DockercError(f"fragment {number}: {fragment}")
+                raise DamagedError(f"fragment {number}: {fragment}")
         for number, (names, claims) in enumerate(zip(self._names, self._claims, strict=True)):
             if names and claims not in (_DIRECTORY, names):
-                raise DockercError(f"inode {number} claims {claims} names, not those it has")
+                raise DamagedError(f"inode {number} claims {claims} names, not those it has")
         if self._found.inodes != superblock.inodes:
-            raise DockercError(
+            raise DamagedError(
                 f"it claims {superblock.inodes} files and names {self._found.inodes}"
             )
         if superblock.export_table != NO_TABLE:
@@ -184,7 +185,7 @@ class _Check:
             )
             for number, reference in enumerate(little_endian("Q", table), 1):
                 if reference != self._places[number]:
-                    raise DockercError(f"its export table is wrong about inode {number}")
+                    raise DamagedError(f"its export table is wrong about inode {number}")
 
 
 def _length(decoded: int | str) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
-from toolkit.errors import DockercError
+from toolkit.errors import DamagedError, UnsupportedError
 
 MAGIC = b"hsqs"
 SUPERBLOCK_SIZE = 96
@@ -52,14 +52,14 @@ class InodeType(IntEnum):
         return int(self) + 7
 
 
-class Place(NamedTuple):
+class MetadataRef(NamedTuple):
     """A position in a metadata table: a block's start, relative to the table, and an offset."""
 
     block: int
     offset: int
 
     @classmethod
-    def of(cls, reference: int) -> Place:
+    def of(cls, reference: int) -> MetadataRef:
         """The place that a stored reference means: 48 bits of block, 16 of offset."""
         return cls(reference >> 16, reference & 0xFFFF)
 
@@ -134,22 +134,22 @@ class Superblock:
     def decode(cls, data: bytes) -> Superblock:
         """Parse and bound; raises DockercError when this is no squashfs 4.0 superblock."""
         if len(data) < SUPERBLOCK_SIZE:
-            raise DockercError("the squashfs is cut short: no room for its superblock")
+            raise DamagedError("the squashfs is cut short: no room for its superblock")
         fields = _SUPERBLOCK.unpack(data[:SUPERBLOCK_SIZE])
         (magic, inodes, mkfs_time, block_size, fragments) = fields[:5]
         (compression, block_log, flags, ids, major, minor) = fields[5:11]
         if magic != MAGIC:
-            raise DockercError("no squashfs stands where the footer points: wrong magic")
+            raise DamagedError("no squashfs stands where the footer points: wrong magic")
         if (major, minor) != (4, 0):
-            raise DockercError(f"the squashfs is version {major}.{minor}; only 4.0 is known")
+            raise UnsupportedError(f"the squashfs is version {major}.{minor}; only 4.0 is known")
         if not MIN_BLOCK_SIZE <= block_size <= MAX_BLOCK_SIZE or block_size != 1 << block_log:
-            raise DockercError(f"the squashfs claims a block size of {block_size} bytes")
+            raise DamagedError(f"the squashfs claims a block size of {block_size} bytes")
         root_inode, bytes_used = fields[11:13]
         if bytes_used < SUPERBLOCK_SIZE:
-            raise DockercError(f"the squashfs claims to be {bytes_used} bytes long")
+            raise DamagedError(f"the squashfs claims to be {bytes_used} bytes long")
         tables = fields[13:]
         if fragments > inodes:
-            raise DockercError(f"the squashfs claims {fragments} fragments for {inodes} files")
+            raise DamagedError(f"the squashfs claims {fragments} fragments for {inodes} files")
         id_table, xattr_table, inode_table, directory_table, fragment_table, export_table = tables
         present = [at for at in (xattr_table, export_table) if at != NO_TABLE]
         if fragments:
@@ -158,7 +158,7 @@ class Superblock:
             SUPERBLOCK_SIZE <= at <= bytes_used
             for at in (id_table, inode_table, directory_table, *present)
         ):
-            raise DockercError("the squashfs claims to have a table beyond its end")
+            raise DamagedError("the squashfs claims to have a table beyond its end")
         return cls(
             inodes, mkfs_time, block_size, fragments, compression, flags, ids, root_inode,
             bytes_used, *tables,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from toolkit.errors import DockercError
+from toolkit.errors import RefusedError
+from toolkit.files.printable import show
 from toolkit.limits import MAX_DEPTH
 from toolkit.squashfs.structs import InodeType
 
@@ -87,7 +88,7 @@ def look_up(root: Inode, path: bytes, *, create: bool = False, last: bool = True
         if child is not None and child.kind is InodeType.SYMLINK and (parts or last):
             followed += 1
             if followed > _MAX_SYMLINKS:
-                raise DockercError(f"the path {_show(path)} runs through a loop of symlinks")
+                raise RefusedError(f"the path {show(path)} runs through a loop of symlinks")
             if child.target.startswith(b"/"):
                 del trail[1:]
             parts += [part for part in reversed(child.target.split(b"/")) if part]
@@ -100,9 +101,5 @@ def look_up(root: Inode, path: bytes, *, create: bool = False, last: bool = True
             return child
         trail.append(child)
         if create and len(trail) > MAX_DEPTH:
-            raise DockercError(f"{_show(path)} is more than {MAX_DEPTH} directories deep")
+            raise RefusedError(f"{show(path)} is more than {MAX_DEPTH} directories deep")
     return trail[-1]
-
-
-def _show(path: bytes) -> str:
-    return path[:200].decode("utf-8", "backslashreplace")

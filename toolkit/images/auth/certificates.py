@@ -11,7 +11,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolkit.errors import DockercError
+from toolkit.errors import AbsentError, DockercError
 from toolkit.images.auth.access import Access
 
 _SYSTEM = (Path("/etc/containers/certs.d"), Path("/etc/docker/certs.d"))
@@ -50,7 +50,7 @@ def load_trust(host: str, access: Access, is_verified: bool) -> Trust:
 def _directory(host: str, access: Access) -> Path | None:
     if access.certificates:
         if not access.certificates.is_dir():
-            raise DockercError(f"{access.certificates} is not a directory of certificates")
+            raise AbsentError(f"{access.certificates} is not a directory of certificates")
         return access.certificates
     user = Path.home() / ".config" / "containers" / "certs.d"
     for directory in (user, *_SYSTEM):

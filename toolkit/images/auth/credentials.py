@@ -16,7 +16,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from toolkit.errors import DockercError
+from toolkit.errors import AbsentError, DamagedError, DockercError
 from toolkit.files.json_document import Document, parse_document
 from toolkit.images.auth.access import Credentials
 from toolkit.limits import MAX_DOCUMENT
@@ -48,7 +48,7 @@ def _files() -> list[Path]:
     """The files that may hold logins, in the order in which they are asked."""
     if chosen := os.environ.get("REGISTRY_AUTH_FILE"):
         if not Path(chosen).exists():
-            raise DockercError(f"REGISTRY_AUTH_FILE names {chosen}, which does not exist")
+            raise AbsentError(f"REGISTRY_AUTH_FILE names {chosen}, which does not exist")
         return [Path(chosen)]
     files = []
     if runtime := os.environ.get("XDG_RUNTIME_DIR"):
@@ -114,7 +114,7 @@ def _from_entry(entry: Document) -> Credentials | None:
             decoded = ""
         username, colon, password = decoded.partition(":")
         if not colon:
-            raise DockercError(f"{entry.where} is malformed: an 'auth' is not base64 of USER:PASS")
+            raise DamagedError(f"{entry.where} is malformed: an 'auth' is not base64 of USER:PASS")
         password = password.strip("\0")  # old versions of docker padded it
     if token := entry.text("identitytoken"):
         return Credentials(username, token, is_identity_token=True)
@@ -129,7 +129,7 @@ def _ask_helper(name: str, registry: str) -> Credentials | None:
     program = f"docker-credential-{name}"
     path = shutil.which(program)
     if path is None:
-        raise DockercError(f"the credential helper {program} is not installed")
+        raise AbsentError(f"the credential helper {program} is not installed")
     server = _HUB_KEY if registry in _HUB_HOSTS else registry
     try:
         done = subprocess.run(
@@ -158,7 +158,7 @@ def _ask_helper(name: str, registry: str) -> Credentials | None:
         members = None
     if not isinstance(members, dict):
         # Not parse_json: its sentence may quote what it cannot read.
-        raise DockercError(f"the credential helper {program} did not answer in JSON")
+        raise DamagedError(f"the credential helper {program} did not answer in JSON")
     answer = Document(members, f"the answer of {program}")
     username, secret = answer.text("Username"), answer.text("Secret")
     if not secret:

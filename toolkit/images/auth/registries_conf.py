@@ -13,7 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from toolkit.errors import DockercError, UsageError
+from toolkit.errors import (
+    AbsentError,
+    DamagedError,
+    DockercError,
+    RefusedError,
+    UnsupportedError,
+    UsageError,
+)
 from toolkit.files.json_document import Document
 from toolkit.images.reference import RegistryReference, parse_name
 
@@ -93,7 +100,7 @@ class RegistriesConf:
         if registry is None:
             return [Endpoint(reference, insecure=False, is_mirror=False)]
         if registry.blocked:
-            raise DockercError(f"{reference} is blocked by {registry.where}")
+            raise RefusedError(f"{reference} is blocked by {registry.where}")
         endpoints = []
         for mirror in registry.mirrors:
             pull = "digest-only" if registry.digest_only else mirror.pull
@@ -128,7 +135,7 @@ def _moved(reference: RegistryReference, registry: _Registry, location: str) -> 
     try:
         return parse_name(location + rest)
     except UsageError:
-        raise DockercError(
+        raise DamagedError(
             f"{registry.where} sends {reference} to '{location}{rest}', which is no image name"
         ) from None
 
@@ -153,7 +160,7 @@ def load_registries_conf() -> RegistriesConf:
             search = document.texts("unqualified-search-registries")
         mode = document.text("short-name-mode") or mode
     if len(search) > _SEARCH_LIMIT:
-        raise DockercError(f"registries.conf names more than {_SEARCH_LIMIT} search registries")
+        raise RefusedError(f"registries.conf names more than {_SEARCH_LIMIT} search registries")
     return RegistriesConf(registries, aliases, search, mode == "enforcing")
 
 
@@ -162,7 +169,7 @@ def _files() -> list[Path]:
     user = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "containers"
     if chosen := os.environ.get("CONTAINERS_REGISTRIES_CONF"):
         if not Path(chosen).exists():
-            raise DockercError(f"CONTAINERS_REGISTRIES_CONF names {chosen}, which does not exist")
+            raise AbsentError(f"CONTAINERS_REGISTRIES_CONF names {chosen}, which does not exist")
         main = [Path(chosen)]
     else:
         main = [directory / "registries.conf" for directory in (user, _SYSTEM)]
@@ -180,9 +187,9 @@ def _read(path: Path) -> Document:
     except OSError as error:
         raise DockercError(f"cannot read {path}: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:
-        raise DockercError(f"{path} is not valid TOML: {error}") from None
+        raise DamagedError(f"{path} is not valid TOML: {error}") from None
     if "registries" in members:
-        raise DockercError(
+        raise UnsupportedError(
             f"{path} has the old format, version 1 ([registries.search]); "
             f"containers-registries.conf(5) shows the present one"
         )
@@ -192,7 +199,7 @@ def _read(path: Path) -> Document:
 def _registry(table: Document) -> _Registry:
     prefix, location = table.text("prefix"), table.text("location").rstrip("/")
     if not prefix and not location:
-        raise DockercError(f"{table.where} is malformed: a [[registry]] without prefix or location")
+        raise DamagedError(f"{table.where} is malformed: a [[registry]] without prefix or location")
     if not prefix.startswith("*."):
         prefix = prefix or location
         location = location or prefix
@@ -200,7 +207,7 @@ def _registry(table: Document) -> _Registry:
     for mirror in table.objects("mirror"):
         pull = mirror.text("pull-from-mirror") or "all"
         if pull not in ("all", "digest-only", "tag-only"):
-            raise DockercError(f"{table.where} is malformed: pull-from-mirror = '{pull}'")
+            raise DamagedError(f"{table.where} is malformed: pull-from-mirror = '{pull}'")
         mirrors.append(
             _Mirror(mirror.text("location").rstrip("/"), mirror.boolean("insecure"), pull)
         )

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from toolkit.errors import DockercError
+from toolkit.errors import AbsentError, DamagedError
 from toolkit.images.blobs import missing_blob
 from toolkit.images.manifest import Descriptor, describe
 from toolkit.images.reference import DirectoryReference
@@ -48,7 +48,7 @@ class _SkopeoDirectory:
         """The manifest or index that the directory holds."""
         path = self._reference.path
         if self._files.size(_TOP) is None:
-            raise DockercError(f"{path} is not a directory that skopeo wrote: it has no {_TOP}")
+            raise DamagedError(f"{path} is not a directory that skopeo wrote: it has no {_TOP}")
         return describe(self._files.read(_TOP), f"{_TOP} of {path}")
 
     def _open(self, name: str, descriptor: Descriptor, kind: str) -> BinaryIO:
@@ -68,6 +68,6 @@ def _file_name(digest: str) -> str:
 def open_directory(reference: DirectoryReference, platform: Platform) -> Iterator[Image]:
     """Opens the image. Raises DockercError when it is absent, malformed or of other platforms."""
     if not Path(reference.path).is_dir():
-        raise DockercError(f"{reference.path} is not a directory")
+        raise AbsentError(f"{reference.path} is not a directory")
     directory = _SkopeoDirectory(reference)
     yield Selector(directory, str(reference), platform).select([directory.root()])

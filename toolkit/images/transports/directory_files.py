@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from toolkit.errors import DockercError
+from toolkit.errors import DockercError, RefusedError
 from toolkit.files.regular import open_regular
 from toolkit.limits import MAX_DOCUMENT
 
@@ -36,5 +36,5 @@ class Directory:
         with self.open(name) as file:
             data = file.read(MAX_DOCUMENT + 1)
         if len(data) > MAX_DOCUMENT:
-            raise DockercError(f"{self._path / name} has more than {MAX_DOCUMENT} bytes")
+            raise RefusedError(f"{self._path / name} has more than {MAX_DOCUMENT} bytes")
         return data

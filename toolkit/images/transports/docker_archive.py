@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
-from toolkit.errors import DockercError
+from toolkit.errors import AbsentError, DamagedError, DockercError, RefusedError
 from toolkit.files.json_document import Document, parse_document, parse_json
 from toolkit.images.manifest import parse_platform
 from toolkit.images.platforms import MissingPlatform, distance, normalised
@@ -54,7 +54,7 @@ class ArchivedImage:
             source = io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(fileobj=source)))
             # Whoever reads layers would unpack it once more, a thousand times a thousand.
             if _is_packed(source, where):
-                raise DockercError(f"{where} is compressed twice; refusing it")
+                raise RefusedError(f"{where} is compressed twice; refusing it")
         return verified(source, layer.diff_id, layer.size, where)
 
     def stop(self) -> None:
@@ -66,7 +66,7 @@ def _is_packed(source: Any, where: str) -> bool:
         head: bytes = source.peek(4)[:4]
         return head.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd"))
     except (OSError, EOFError, zlib.error) as error:
-        raise DockercError(f"cannot read {where}: {error}") from None
+        raise DamagedError(f"cannot read {where}: {error}") from None
 
 
 def _is_gzip(tarball: Tarball, path: str) -> bool:
@@ -92,11 +92,11 @@ def only_image(tarball: Tarball, reference: str, platform: Platform) -> Image:
 
 def _images(tarball: Tarball, path: str) -> list[Document]:
     if tarball.size("manifest.json") is None:
-        raise DockercError(f"{path} is not a docker archive: it has no manifest.json")
+        raise DamagedError(f"{path} is not a docker archive: it has no manifest.json")
     where = f"manifest.json of {path}"
     images = parse_json(tarball.read("manifest.json"), where)
     if not isinstance(images, list) or not all(isinstance(image, dict) for image in images):
-        raise DockercError(f"{where} is malformed: it must be a list of images")
+        raise DamagedError(f"{where} is malformed: it must be a list of images")
     return [Document(image, where) for image in images]
 
 
@@ -107,18 +107,18 @@ def _choose(reference: ArchiveReference, images: list[Document]) -> Document:
         for image in images:
             if any(parse_name(tag) == reference.name for tag in image.texts("RepoTags")):
                 return image
-        raise DockercError(
+        raise AbsentError(
             f"{reference.path} has no image '{reference.name.name}:{reference.name.tag}'; "
             f"it has {listed}"
         )
     if reference.index is not None:
         if reference.index < len(images):
             return images[reference.index]
-        raise DockercError(
+        raise AbsentError(
             f"{reference.path} has {len(images)} images, counted from 0, and no @{reference.index}"
         )
     if not images:
-        raise DockercError(f"{reference.path} holds no image")
+        raise AbsentError(f"{reference.path} holds no image")
     if len(images) > 1:
         raise DockercError(
             f"{reference.path} holds {len(images)} images; "
@@ -134,7 +134,7 @@ def _load(reference: str, tarball: Tarball, image: Document, wanted: Platform) -
     # Docker, podman and skopeo all name the config by its digest: HEX.json, or blobs/sha256/HEX.
     named = re.search(r"([0-9a-f]{64})(?:\.json)?$", config_path)
     if named and f"sha256:{named[1]}" != digest:
-        raise DockercError(
+        raise DamagedError(
             f"the config '{config_path}' of {reference} does not match its digest: got {digest}"
         )
     config = parse_document(data, f"the config of {reference}")
@@ -149,7 +149,7 @@ def _load(reference: str, tarball: Tarball, image: Document, wanted: Platform) -
         )
     paths = image.texts("Layers")
     if len(paths) > MAX_LAYERS:
-        raise DockercError(f"{reference} has {len(paths)} layers; at most {MAX_LAYERS} are read")
+        raise RefusedError(f"{reference} has {len(paths)} layers; at most {MAX_LAYERS} are read")
     diff_ids = read_diff_ids(config, len(paths))
     return ArchivedImage(
         reference=reference,
@@ -169,5 +169,5 @@ def _stored_size(tarball: Tarball, path: str) -> int | None:
     """What `open_layer` will yield; unknown where it decompresses."""
     size = tarball.size(path)
     if size is None:
-        raise DockercError(f"the docker archive is incomplete: it lacks the layer '{path}'")
+        raise AbsentError(f"the docker archive is incomplete: it lacks the layer '{path}'")
     return size if _BLOB_PATH.fullmatch(path) or not _is_gzip(tarball, path) else None

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import BinaryIO
 from urllib.parse import quote
 
-from toolkit.errors import DockercError
+from toolkit.errors import AbsentError, DockercError
 from toolkit.files.anonymous_file import temporary_file
 from toolkit.images.platforms import MissingPlatform
 from toolkit.images.reference import DaemonReference
@@ -64,7 +64,7 @@ def _refusal(
     if response.status == 404 and "platform" in message:
         return MissingPlatform(f"the container engine at {engine.url} says: {message}")
     if response.status == 404:
-        return DockercError(
+        return AbsentError(
             f"the container engine at {engine.url} has no image '{reference.image}'; "
             f"'docker images' lists those it has, docker://NAME fetches from a registry"
         )

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
-from toolkit.errors import DockercError
+from toolkit.errors import AbsentError, DockercError, RefusedError
 from toolkit.files.json_document import parse_document
 from toolkit.images.transports.strict_http import StrictResponse
 from toolkit.limits import MAX_DOCUMENT
@@ -74,7 +74,7 @@ def _context_address(directory: Path, name: str) -> EngineAddress:
     try:
         document = parse_document(path.read_bytes(), str(path))
     except OSError:
-        raise DockercError(f"docker's context '{name}' does not exist") from None
+        raise AbsentError(f"docker's context '{name}' does not exist") from None
     url = document.object("Endpoints").object("docker").text("Host")
     certificates = directory / "tls" / key / "docker"
     return EngineAddress(url, certificates if certificates.is_dir() else None)
@@ -142,7 +142,7 @@ class Engine:
             self._connection.request("GET", f"{path}?{urlencode(query)}")
             return self._connection.getresponse()
         except PermissionError:
-            raise DockercError(
+            raise RefusedError(
                 f"the container engine at {self.url} does not let this user in; join its group, "
                 f"or save the image to a file and name docker-archive:FILE"
             ) from None
@@ -153,7 +153,7 @@ class Engine:
             ) from None
         except (OSError, http.client.HTTPException) as error:
             reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
-            raise DockercError(
+            raise AbsentError(
                 f"no container engine answers at {self.url} ({_line(reason).rstrip('.')}): {_HELP}"
             ) from None
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from toolkit.errors import DockercError
+from toolkit.errors import AbsentError, DamagedError, DockercError
 from toolkit.images.blobs import missing_blob, read_blob
 from toolkit.images.manifest import (
     OCI_INDEX,
@@ -64,7 +64,7 @@ class _Layout:
             return [self._by_digest(self._reference.digest)]
         path = self._reference.path
         if self._files.size("index.json") is None:
-            raise DockercError(f"{path} is not an OCI image layout: it has no index.json")
+            raise DamagedError(f"{path} is not an OCI image layout: it has no index.json")
         where = f"index.json of {path}"
         index = parse_manifest(self._files.read("index.json"), where, OCI_INDEX)
         entries = index.entries if isinstance(index, Index) else ()
@@ -76,7 +76,7 @@ class _Layout:
                 f"{self._reference} holds several images; name one of them: {_listed(entries)}"
             )
         if not names:
-            raise DockercError(f"{self._reference} holds no image")
+            raise AbsentError(f"{self._reference} holds no image")
         return list(entries)
 
     def _by_name(self, tag: str, entries: Sequence[Descriptor]) -> list[Descriptor]:
@@ -86,7 +86,7 @@ class _Layout:
             if tag in (entry.annotations.get(_NAME), entry.annotations.get(_FULL_NAME))
         ]
         if not named:
-            raise DockercError(
+            raise AbsentError(
                 f"{self._reference.path} has no image named '{tag}'; "
                 f"it has {_listed(entries) or 'none with a name'}"
             )
@@ -96,7 +96,7 @@ class _Layout:
         name = _blob_name(digest)
         size = self._files.size(name)
         if size is None:
-            raise DockercError(f"{self._reference.path} has no image {digest}")
+            raise AbsentError(f"{self._reference.path} has no image {digest}")
         descriptor = Descriptor(OCI_MANIFEST, digest, size)
         return describe(self.read_manifest(descriptor), str(self._reference), digest)
 
@@ -120,10 +120,10 @@ def open_layout(reference: LayoutReference, platform: Platform) -> Iterator[Imag
     """Opens the image. Raises DockercError when it is absent, malformed or of other platforms."""
     path = Path(reference.path)
     if not path.exists():
-        raise DockercError(f"{reference.path} does not exist")
+        raise AbsentError(f"{reference.path} does not exist")
     if reference.transport == "oci":
         if not path.is_dir():
-            raise DockercError(
+            raise AbsentError(
                 f"{reference.path} is not a directory; an archive is named oci-archive:FILE"
             )
         yield _select(Directory(reference.path), reference, platform)

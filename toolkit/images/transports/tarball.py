@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from toolkit.errors import DockercError, about
+from toolkit.errors import AbsentError, DamagedError, DockercError, RefusedError, about
 from toolkit.files.anonymous_file import temporary_file
 from toolkit.layers.tar import HARD_LINK, REGULAR, SYMLINK, TarReader
 from toolkit.limits import MAX_DOCUMENT
@@ -78,7 +78,7 @@ class _Stream:
         self._file.seek(self.position)
         data = self._file.read(size)
         if len(data) != size:
-            raise DockercError("it is truncated in the middle of an entry")
+            raise DamagedError("it is truncated in the middle of an entry")
         self.position += size
         return data
 
@@ -120,11 +120,11 @@ class Tarball:
             for count, entry in enumerate(TarReader(stream)):
                 names += len(entry.name) + len(entry.link)
                 if count >= _MEMBER_LIMIT or names > _NAMES_LIMIT:
-                    raise DockercError(f"it has more than {_MEMBER_LIMIT} members, or long names")
+                    raise RefusedError(f"it has more than {_MEMBER_LIMIT} members, or long names")
                 name = posixpath.normpath(_text(entry.name))
                 if entry.type == REGULAR and entry.segments is None:
                     if stream.position + entry.size > size:
-                        raise DockercError(f"it is truncated: '{name[:200]}' ends beyond the file")
+                        raise DamagedError(f"it is truncated: '{name[:200]}' ends beyond the file")
                     self._files[name] = _Member(stream.position, entry.size)
                 elif entry.type == HARD_LINK:
                     self._links[name] = posixpath.normpath(_text(entry.link))
@@ -151,14 +151,14 @@ class Tarball:
         """A file's bytes. Raises DockercError when the archive has no such file."""
         member = self._find(name)
         if member is None:
-            raise DockercError(f"{self._path} lacks '{name}'")
+            raise AbsentError(f"{self._path} lacks '{name}'")
         return _Window(self._file, self._lock, member)
 
     def read(self, name: str) -> bytes:
         """A whole document. Raises DockercError when it is absent or unreasonably large."""
         member = self._find(name)
         if member and member.size > MAX_DOCUMENT:
-            raise DockercError(
+            raise RefusedError(
                 f"'{name}' in {self._path} has {member.size} bytes; at most {MAX_DOCUMENT} are read"
             )
         with self.open(name) as file:
@@ -195,12 +195,12 @@ def _unpack(pieces: Iterator[bytes], packed: BinaryIO, plain: BinaryIO, path: st
         for piece in pieces:
             total += len(piece)
             if total > room:
-                raise DockercError(
+                raise RefusedError(
                     f"there is no room to unpack {path}; TMPDIR names another place for it"
                 )
             # Where the source is a pipe of a plain tar, it grows no faster than what is read.
             if packed.seekable() and total > _FREE_SIZE + _MAX_RATIO * packed.tell():
-                raise DockercError(
+                raise RefusedError(
                     f"{packed.tell()} bytes of {path} expand to over {total}: taken for an attack"
                 )
             plain.write(piece)

@@ -16,7 +16,7 @@ from toolkit.files.disk_space import check_room
 from toolkit.layers.notes import named
 from toolkit.squashfs.read.filesystem import Filesystem
 from toolkit.squashfs.read.inodes import Node
-from toolkit.squashfs.structs import InodeType, Place
+from toolkit.squashfs.structs import InodeType, MetadataRef
 
 _DEVICE_TYPES = {InodeType.BLOCK_DEVICE: stat.S_IFBLK, InodeType.CHAR_DEVICE: stat.S_IFCHR}
 _SET_ID = stat.S_ISUID | stat.S_ISGID
@@ -92,7 +92,7 @@ class _Writer:
         self.left_out: Counter[str] = Counter()
         self._filesystem, self._privileged = filesystem, privileged
         self._as_root = os.geteuid() == 0
-        self._linked: dict[Place, tuple[_Directory, bytes]] = {}
+        self._linked: dict[MetadataRef, tuple[_Directory, bytes]] = {}
         self._top, self._open = top, os.dup(top)
         self._path = b""
         self._at: _Directory | None = None

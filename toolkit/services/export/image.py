@@ -22,7 +22,7 @@ from toolkit.files.atomic_directory import atomic_directory, make_directory, wri
 from toolkit.files.disk_space import check_room
 from toolkit.services.export.image_config import image_config
 from toolkit.services.export.layer import write_layer
-from toolkit.squashfs.read.space_usage import survey
+from toolkit.squashfs.read.space_usage import space_of
 
 _OCI = "application/vnd.oci.image"
 _GZIP = 31
@@ -41,7 +41,7 @@ def write_oci_layout(executable: Executable, path: Path) -> None:
     A layer has no holes: the tars that could tell them are not taken by every reader, or not
     given back by it as they were. So what a hole costs there is time, and room when unpacked.
     """
-    space = survey(filesystem_of(executable))
+    space = space_of(filesystem_of(executable))
     with atomic_directory(path) as directory:
         check_room("its layer's files", space.total.stored + space.holes, directory)
         blobs = _make_directories(directory, "blobs", "sha256")
@@ -72,7 +72,7 @@ def write_oci_layout(executable: Executable, path: Path) -> None:
 def write_docker_archive(executable: Executable, path: Path) -> str:
     """The image as the archive `path`; returns the name that it will have when loaded."""
     name = f"{_repository(executable.path)}:{_TAG}"
-    size = survey(filesystem_of(executable)).total.size
+    size = space_of(filesystem_of(executable)).total.size
     with atomic_file(path, 0o644) as file:
         check_room("its archive's files", size, file.fileno())
         digest = hashlib.sha256()

@@ -8,7 +8,7 @@ from typing import Any
 
 from toolkit.squashfs.read.filesystem import Filesystem
 from toolkit.squashfs.read.inodes import Node
-from toolkit.squashfs.structs import InodeType, Place
+from toolkit.squashfs.structs import InodeType, MetadataRef
 
 _TYPES = {
     InodeType.DIRECTORY: tarfile.DIRTYPE,
@@ -28,7 +28,7 @@ def write_layer(filesystem: Filesystem, top: Node, write: Callable[[bytes], Any]
 
     The same tree gives the same bytes.
     """
-    names: dict[Place, bytes] = {}
+    names: dict[MetadataRef, bytes] = {}
     for path, node in filesystem.walk(top):
         if node.kind not in _TYPES:
             continue

@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Callable
 from typing import BinaryIO
 
-from toolkit.errors import DockercError
+from toolkit.errors import DamagedError, DockercError, RefusedError, UnsupportedError
 from toolkit.squashfs.structs import (
     COMPRESSION_NAMES,
     DATA_UNCOMPRESSED,
@@ -20,7 +20,7 @@ from toolkit.squashfs.structs import (
     METADATA_UNCOMPRESSED,
     NO_TABLE,
     SUPERBLOCK_SIZE,
-    Place,
+    MetadataRef,
     Superblock,
 )
 
@@ -46,11 +46,11 @@ class Blocks:
     def raw(self, start: int, size: int) -> bytes:
         """Bytes as they are stored; raises DockercError when they are not all there."""
         if not 0 <= start <= self.superblock.bytes_used - size:
-            raise DockercError(f"its squashfs points past its own end: {size} bytes at {start}")
+            raise DamagedError(f"its squashfs points past its own end: {size} bytes at {start}")
         self._file.seek(self._offset + start)
         data = self._file.read(size)
         if len(data) != size:
-            raise DockercError("the file became shorter while it was read")
+            raise DamagedError("the file became shorter while it was read")
         return data
 
     def metadata(self, start: int) -> tuple[bytes, int]:
@@ -63,14 +63,14 @@ class Blocks:
         self._metadata[start] = content, end
         return content, end
 
-    def read(self, table: int, at: Place, size: int) -> tuple[bytes, Place]:
+    def read(self, table: int, at: MetadataRef, size: int) -> tuple[bytes, MetadataRef]:
         """`size` bytes of the metadata table that starts at `table`, and the place after them."""
         content, after = self.metadata(table + at.block)
         end = at.offset + size
         if end <= len(content):
-            return content[at.offset : end], Place(at.block, end)
+            return content[at.offset : end], MetadataRef(at.block, end)
         if at.offset > len(content):
-            raise DockercError("its squashfs points past the end of a metadata block")
+            raise DamagedError("its squashfs points past the end of a metadata block")
         pieces = [content[at.offset :]]
         size -= len(pieces[0])
         while True:
@@ -79,7 +79,7 @@ class Blocks:
             pieces.append(content[:size])
             size -= len(pieces[-1])
             if not size:
-                return b"".join(pieces), Place(block - table, len(pieces[-1]))
+                return b"".join(pieces), MetadataRef(block - table, len(pieces[-1]))
 
     def metadata_table(self, start: int, end: int, limit: int) -> tuple[bytearray, dict[int, int]]:
         """All the blocks of a table: their contents joined, and where each block's content is.
@@ -88,7 +88,7 @@ class Blocks:
         when there are more than `limit` bytes of them.
         """
         if end < start:
-            raise DockercError("the tables of its squashfs are out of order")
+            raise DamagedError("the tables of its squashfs are out of order")
         stored = self.raw(start, end - start)
         content, places = bytearray(), {}
         position = 0
@@ -100,7 +100,7 @@ class Blocks:
             )
             content += block
             if len(content) > limit:
-                raise DockercError(f"a table of its squashfs has more than {limit} bytes")
+                raise RefusedError(f"a table of its squashfs has more than {limit} bytes")
         return content, places
 
     def _metadata_at(
@@ -109,14 +109,14 @@ class Blocks:
         word = int.from_bytes(header, "little")
         size = word & ~METADATA_UNCOMPRESSED
         if not 0 < size <= METADATA_SIZE or len(header) != 2:
-            raise DockercError(f"a metadata block of its squashfs claims {size} bytes")
+            raise DamagedError(f"a metadata block of its squashfs claims {size} bytes")
         content = read(start + 2, size)
         if len(content) != size:
-            raise DockercError("a metadata block of its squashfs runs past its table")
+            raise DamagedError("a metadata block of its squashfs runs past its table")
         if not word & METADATA_UNCOMPRESSED:
             content = self._decompress(content, METADATA_SIZE)
         if not content:
-            raise DockercError("a metadata block of its squashfs is empty")
+            raise DamagedError("a metadata block of its squashfs is empty")
         return content, start + 2 + size
 
     def data(self, start: int, word: int, limit: int) -> bytes:
@@ -126,9 +126,9 @@ class Blocks:
             return known
         size = stored_size(word)
         if size > self.superblock.block_size:
-            raise DockercError(f"a data block of its squashfs claims {size} bytes")
+            raise DamagedError(f"a data block of its squashfs claims {size} bytes")
         if start < SUPERBLOCK_SIZE or start + size > self.superblock.inode_table:
-            raise DockercError(f"a data block of its squashfs lies outside of its data: {start}")
+            raise DamagedError(f"a data block of its squashfs lies outside of its data: {start}")
         content = self.raw(start, size)
         if not word & DATA_UNCOMPRESSED:
             content = self._decompress(content, limit)
@@ -148,7 +148,7 @@ class Blocks:
             piece, _ = self.metadata(start)
             wanted = min(METADATA_SIZE, size)
             if len(piece) < wanted:
-                raise DockercError("a table of its squashfs is shorter than it claims")
+                raise DamagedError("a table of its squashfs is shorter than it claims")
             pieces.append(piece[:wanted])
             size -= wanted
         return pieces
@@ -156,10 +156,10 @@ class Blocks:
     def fragment(self, number: int) -> tuple[int, int]:
         """A fragment's start and size word, looked up by itself."""
         if number >= self.superblock.fragments:
-            raise DockercError(f"its squashfs has no fragment {number}")
+            raise DamagedError(f"its squashfs has no fragment {number}")
         block, entry = divmod(number, METADATA_SIZE // FRAGMENT_ENTRY.size)
         (start,) = self.pointers(self.superblock.fragment_table + block * _POINTER, 1)
-        at = Place(start, entry * FRAGMENT_ENTRY.size)
+        at = MetadataRef(start, entry * FRAGMENT_ENTRY.size)
         start, word, _ = FRAGMENT_ENTRY.unpack(self.read(0, at, FRAGMENT_ENTRY.size)[0])
         return start, word
 
@@ -202,7 +202,7 @@ def little_endian(code: str, data: bytes | bytearray) -> array[int]:
 def _decompressor(compression: int) -> Decompress:
     name = COMPRESSION_NAMES.get(compression, f"method {compression}")
     if name not in _DECOMPRESSORS:
-        raise DockercError(f"its squashfs is compressed by {name}, which is not supported")
+        raise UnsupportedError(f"its squashfs is compressed by {name}, which is not supported")
     return _DECOMPRESSORS[name]()
 
 
@@ -214,7 +214,7 @@ def _zstd() -> Decompress:
     def decompress(data: bytes, limit: int) -> bytes:
         try:
             if zstandard.frame_content_size(data) > limit:
-                raise DockercError("a block of its squashfs is larger than a block can be")
+                raise DamagedError("a block of its squashfs is larger than a block can be")
             return decoder.decompress(data, max_output_size=limit)
         except zstandard.ZstdError as error:
             raise _damaged(error) from None
@@ -247,7 +247,7 @@ def _xz() -> Decompress:
 
 
 def _damaged(error: Exception) -> DockercError:
-    return DockercError(f"a block of its squashfs is damaged: {error}")
+    return DamagedError(f"a block of its squashfs is damaged: {error}")
 
 
 _DECOMPRESSORS: dict[str, Callable[[], Decompress]] = {"zstd": _zstd, "gzip": _gzip, "xz": _xz}

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import BinaryIO, NamedTuple
 
-from toolkit.errors import DockercError
-from toolkit.files.printable import printable
+from toolkit.errors import DamagedError, DockercError, RefusedError
+from toolkit.files.printable import show
 from toolkit.limits import (
     MAX_DEPTH,
     MAX_DIRECTORY_TABLE,
@@ -31,7 +31,7 @@ from toolkit.squashfs.structs import (
     DIRECTORY_RUN,
     FRAGMENT_ENTRY,
     InodeType,
-    Place,
+    MetadataRef,
     Superblock,
 )
 
@@ -49,7 +49,7 @@ class Entry(NamedTuple):
 
     name: bytes
     kind: InodeType
-    place: Place
+    place: MetadataRef
     number: int
 
 
@@ -78,9 +78,9 @@ class Filesystem:
     @property
     def root(self) -> Node:
         """The bundle's directory."""
-        node = self.node(Place.of(self.superblock.root_inode))
+        node = self.node(MetadataRef.of(self.superblock.root_inode))
         if not node.is_directory:
-            raise DockercError("the root of its squashfs is no directory")
+            raise DamagedError("the root of its squashfs is no directory")
         return node
 
     def entries(self, directory: Node) -> Iterator[Entry]:
@@ -90,7 +90,7 @@ class Filesystem:
         """
         left = directory.size - _LISTING_BIAS
         if left > MAX_DIRECTORY_TABLE:
-            raise DockercError(f"a directory of its squashfs claims {left} bytes of names")
+            raise DamagedError(f"a directory of its squashfs claims {left} bytes of names")
         read, table = self.blocks.read, self.superblock.directory_table
         at, before = directory.listing, b""
         while left > 0:
@@ -98,19 +98,19 @@ class Filesystem:
             left -= len(data)
             count, block, base = DIRECTORY_HEADER.unpack(data)
             if count >= DIRECTORY_RUN:
-                raise DockercError(f"a directory of its squashfs claims a run of {count + 1} names")
+                raise DamagedError(f"a directory of its squashfs claims a run of {count + 1} names")
             for _ in range(count + 1):
                 data, at = read(table, at, DIRECTORY_ENTRY.size)
                 offset, difference, kind, length = DIRECTORY_ENTRY.unpack(data)
                 name, at = read(table, at, min(length, MAX_NAME) + 1)
                 left -= len(data) + len(name)
                 if name in (b".", b"..") or b"/" in name or b"\0" in name or length >= MAX_NAME:
-                    raise DockercError(f"a name in its squashfs is none: {show(name)}")
+                    raise DamagedError(f"a name in its squashfs is none: {show(name)}")
                 if name <= before or not 1 <= kind <= 7 or left < 0:
-                    raise DockercError(f"a directory of its squashfs is damaged at {show(name)}")
+                    raise DamagedError(f"a directory of its squashfs is damaged at {show(name)}")
                 before = name
                 number = base + difference
-                yield Entry(name, InodeType(kind), Place(block, offset), number)
+                yield Entry(name, InodeType(kind), MetadataRef(block, offset), number)
 
     def walk(
         self, top: Node, damaged: Callable[[bytes, DockercError], None] | None = None
@@ -145,12 +145,12 @@ class Filesystem:
                 continue
             count += 1
             if count > self.max_entries:
-                raise DockercError(f"its squashfs has more than {self.max_entries} names")
+                raise RefusedError(f"its squashfs has more than {self.max_entries} names")
             path = prefix + entry.name
             try:
                 child = self.child(entry)
                 if len(path) > longest:
-                    raise DockercError(f"a path of its squashfs has {len(path)} bytes")
+                    raise RefusedError(f"a path of its squashfs has {len(path)} bytes")
                 is_directory = child.kind is InodeType.DIRECTORY
                 if not is_directory:
                     census.add(child)
@@ -159,9 +159,9 @@ class Filesystem:
                 continue
             if is_directory:
                 if child.place in entered:
-                    raise DockercError(f"its squashfs has a loop at {show(entry.name)}")
+                    raise DamagedError(f"its squashfs has a loop at {show(entry.name)}")
                 if len(trail) > _MAX_DEPTH:
-                    raise DockercError(f"its squashfs is more than {_MAX_DEPTH} directories deep")
+                    raise RefusedError(f"its squashfs is more than {_MAX_DEPTH} directories deep")
                 entered.add(child.place)
             yield path, child
             if is_directory:
@@ -180,7 +180,7 @@ class Filesystem:
         """The inode of an entry; raises DockercError when it is of another kind than told."""
         node = self.node(entry.place)
         if (node.kind, node.number) != (entry.kind, entry.number):
-            raise DockercError(f"an entry of its squashfs is not what it says: {show(entry.name)}")
+            raise DamagedError(f"an entry of its squashfs is not what it says: {show(entry.name)}")
         return node
 
     def find(self, path: bytes, top: Node | None = None, *, follow: bool = True) -> Node | None:
@@ -207,7 +207,7 @@ class Filesystem:
             if node.kind is InodeType.SYMLINK and (parts or follow):
                 followed += 1
                 if followed > _MAX_LINKS:
-                    raise DockercError(f"{show(path)} runs through a loop of symlinks")
+                    raise RefusedError(f"{show(path)} runs through a loop of symlinks")
                 if node.target.startswith(b"/"):
                     del trail[1:]
                 parts += [part for part in reversed(node.target.split(b"/")) if part]
@@ -220,7 +220,7 @@ class Filesystem:
         for entry in self.entries(directory):
             self._looked_at += 1
             if self._looked_at > _MAX_LOOKED_AT:
-                raise DockercError("a path of its squashfs leads through too many names")
+                raise RefusedError("a path of its squashfs leads through too many names")
             if entry.name >= name:
                 return entry if entry.name == name else None
         return None
@@ -236,12 +236,12 @@ class Filesystem:
             if stored_size(word):
                 self._stored += is_new and stored_size(word)
                 if self._stored > _MAX_OVERLAP * self.superblock.inode_table:
-                    raise DockercError("the blocks of its squashfs lie in one another")
+                    raise DamagedError("the blocks of its squashfs lie in one another")
                 data = self.blocks.data(start, word, size)
                 if len(data) != wanted:
-                    raise DockercError("a data block of its squashfs is not of its file's size")
+                    raise DamagedError("a data block of its squashfs is not of its file's size")
             elif word:
-                raise DockercError("a data block of its squashfs is empty")
+                raise DamagedError("a data block of its squashfs is empty")
             start += stored_size(word)
             left -= wanted
             yield Chunk(wanted, data)
@@ -249,19 +249,19 @@ class Filesystem:
             data = self.blocks.data(*self.fragment(node.fragment), size)
             piece = data[node.fragment_offset : node.fragment_offset + left]
             if len(piece) != left:
-                raise DockercError("a file of its squashfs runs past the end of its fragment")
+                raise DamagedError("a file of its squashfs runs past the end of its fragment")
             yield Chunk(left, piece)
 
     def read(self, node: Node, limit: int) -> bytes:
         """A small file's content at once; raises DockercError when it has more than `limit`."""
         if node.size > limit:
-            raise DockercError(f"a file of its payload has {node.size} bytes; at most {limit} fit")
+            raise RefusedError(f"a file of its payload has {node.size} bytes; at most {limit} fit")
         return b"".join(bytes(c.size) if c.data is None else c.data for c in self.content(node))
 
     def fragment(self, number: int) -> tuple[int, int]:
         """A fragment's start and size word."""
         if number >= self.superblock.fragments:
-            raise DockercError(f"its squashfs has no fragment {number}")
+            raise DamagedError(f"its squashfs has no fragment {number}")
         start, word, _ = FRAGMENT_ENTRY.unpack_from(
             self.fragment_table, number * FRAGMENT_ENTRY.size
         )
@@ -274,10 +274,5 @@ class Filesystem:
         if not count:
             return b""
         if count > MAX_ENTRIES:
-            raise DockercError(f"its squashfs claims {count} fragments")
+            raise DamagedError(f"its squashfs claims {count} fragments")
         return self.blocks.lookup_table(self.superblock.fragment_table, count * FRAGMENT_ENTRY.size)
-
-
-def show(name: bytes) -> str:
-    """A name for people: what is no UTF-8 or would move the cursor is escaped."""
-    return printable(name[:200].decode("utf-8", "backslashreplace"))

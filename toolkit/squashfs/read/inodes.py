@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from toolkit.errors import DockercError
+from toolkit.errors import DamagedError
 from toolkit.limits import MAX_ID, MAX_TARGET
 from toolkit.squashfs.read.blocks import Blocks, little_endian
 from toolkit.squashfs.structs import (
@@ -23,17 +23,17 @@ from toolkit.squashfs.structs import (
     SYMLINK_INODE,
     U32,
     InodeType,
-    Place,
+    MetadataRef,
 )
 
-_NOWHERE = Place(0, 0)
+_NOWHERE = MetadataRef(0, 0)
 
 
 @dataclass(slots=True)
 class Node:
     """An inode. Fields that its kind does not have keep their defaults."""
 
-    place: Place
+    place: MetadataRef
     kind: InodeType
     mode: int
     uid: int
@@ -47,11 +47,11 @@ class Node:
     start: int = 0
     """A file's first block, from the start of the image."""
     blocks: int = 0
-    words: Place = _NOWHERE
+    words: MetadataRef = _NOWHERE
     """Where the blocks' size words are in the inode table."""
     fragment: int = NO_FRAGMENT
     fragment_offset: int = 0
-    listing: Place = _NOWHERE
+    listing: MetadataRef = _NOWHERE
     target: bytes = b""
     device: tuple[int, int] = (0, 0)
 
@@ -70,12 +70,12 @@ class NodeReader:
     def __init__(self, blocks: Blocks) -> None:
         self._blocks, self._superblock = blocks, blocks.superblock
 
-    def node(self, place: Place) -> Node:
+    def node(self, place: MetadataRef) -> Node:
         """The inode at a place of the inode table."""
         data, at = self._inodes(place, INODE_HEADER.size)
         kind, mode, uid, gid, mtime, number = INODE_HEADER.unpack(data)
         if not 1 <= kind <= 14 or mode > 0o7777:
-            raise DockercError(f"an inode of its squashfs is of the unknown type {kind}")
+            raise DamagedError(f"an inode of its squashfs is of the unknown type {kind}")
         basic = InodeType((kind - 1) % 7 + 1)
         node = Node(place, basic, mode, self._id(uid), self._id(gid), mtime, number)
         _READERS[basic](self, node, at, kind > 7)
@@ -86,12 +86,12 @@ class NodeReader:
         table = self._blocks.lookup_table(self._superblock.id_table, 4 * self._superblock.ids)
         ids = little_endian("I", table)
         if ids and max(ids) > MAX_ID:
-            raise DockercError(f"its squashfs has an owner {max(ids)}, which nobody can be")
+            raise DamagedError(f"its squashfs has an owner {max(ids)}, which nobody can be")
         return ids
 
     def _id(self, index: int) -> int:
         if index >= len(self._ids):
-            raise DockercError(f"its squashfs has no owner {index}")
+            raise DamagedError(f"its squashfs has no owner {index}")
         return self._ids[index]
 
     def words(self, node: Node) -> Iterator[int]:
@@ -102,7 +102,7 @@ class NodeReader:
             left -= len(data) // 4
             yield from little_endian("I", data)
 
-    def _directory(self, node: Node, at: Place, extended: bool) -> None:
+    def _directory(self, node: Node, at: MetadataRef, extended: bool) -> None:
         if extended:
             data, _ = self._inodes(at, EXTENDED_DIRECTORY_INODE.size)
             fields = EXTENDED_DIRECTORY_INODE.unpack(data)
@@ -110,9 +110,9 @@ class NodeReader:
         else:
             data, _ = self._inodes(at, DIRECTORY_INODE.size)
             block, node.nlink, node.size, offset, _ = DIRECTORY_INODE.unpack(data)
-        node.listing = Place(block, offset)
+        node.listing = MetadataRef(block, offset)
 
-    def _file(self, node: Node, at: Place, extended: bool) -> None:
+    def _file(self, node: Node, at: MetadataRef, extended: bool) -> None:
         if extended:
             data, at = self._inodes(at, EXTENDED_FILE_INODE.size)
             fields = EXTENDED_FILE_INODE.unpack(data)
@@ -124,37 +124,37 @@ class NodeReader:
         node.words = at
         node.blocks = block_count(node.size, self._superblock.block_size, node.fragment)
 
-    def _symlink(self, node: Node, at: Place, extended: bool) -> None:
+    def _symlink(self, node: Node, at: MetadataRef, extended: bool) -> None:
         data, at = self._inodes(at, SYMLINK_INODE.size)
         node.nlink, node.size = SYMLINK_INODE.unpack(data)
         if not 0 < node.size <= MAX_TARGET:
-            raise DockercError(f"a symlink of its squashfs claims {node.size} bytes")
+            raise DamagedError(f"a symlink of its squashfs claims {node.size} bytes")
         node.target, at = self._inodes(at, node.size)
         if b"\0" in node.target:
-            raise DockercError("a symlink's target of its squashfs holds a zero byte")
+            raise DamagedError("a symlink's target of its squashfs holds a zero byte")
         self._xattr_index(node, at, extended)
 
-    def _device(self, node: Node, at: Place, extended: bool) -> None:
+    def _device(self, node: Node, at: MetadataRef, extended: bool) -> None:
         data, at = self._inodes(at, DEVICE_INODE.size)
         node.nlink, number = DEVICE_INODE.unpack(data)
         node.device = (number >> 8 & 0xFFF, number & 0xFF | number >> 12 & 0xFFF00)
         self._xattr_index(node, at, extended)
 
-    def _ipc(self, node: Node, at: Place, extended: bool) -> None:
+    def _ipc(self, node: Node, at: MetadataRef, extended: bool) -> None:
         data, at = self._inodes(at, IPC_INODE.size)
         (node.nlink,) = IPC_INODE.unpack(data)
         self._xattr_index(node, at, extended)
 
-    def _xattr_index(self, node: Node, at: Place, extended: bool) -> None:
+    def _xattr_index(self, node: Node, at: MetadataRef, extended: bool) -> None:
         if extended:
             data, _ = self._inodes(at, U32.size)
             (node.xattr,) = U32.unpack(data)
 
-    def _inodes(self, at: Place, size: int) -> tuple[bytes, Place]:
+    def _inodes(self, at: MetadataRef, size: int) -> tuple[bytes, MetadataRef]:
         return self._blocks.read(self._superblock.inode_table, at, size)
 
 
-_READERS: dict[InodeType, Callable[[NodeReader, Node, Place, bool], None]] = {
+_READERS: dict[InodeType, Callable[[NodeReader, Node, MetadataRef, bool], None]] = {
     InodeType.DIRECTORY: NodeReader._directory,
     InodeType.FILE: NodeReader._file,
     InodeType.SYMLINK: NodeReader._symlink,

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, cast
 
 from PySquashfsImage import SquashFsImage
 
-from toolkit.errors import AbsentError, DamagedError, DockercError, RefusedError
+from toolkit.errors import AbsentError, DamagedError, DockercError, RefusedError, about
 from toolkit.squashfs.read.blocks import Blocks
 from toolkit.squashfs.structs import METADATA_SIZE, Superblock
 
@@ -24,10 +24,12 @@ _BUDGET = 4 << 20
 class _OnDemand(SquashFsImage):  # type: ignore[misc]
     """The library's image without the scan."""
 
-    def __init__(self, file: BinaryIO, offset: int, superblock: Superblock) -> None:
+    def __init__(
+        self, file: BinaryIO, offset: int, superblock: Superblock, own_errors: list[Exception]
+    ) -> None:
         self.blocks = Blocks(file, offset, superblock)
         self.budget = _BUDGET
-        self.own_error: Exception | None = None
+        self._own_errors = own_errors
         super().__init__(file, offset, closefd=False)
 
     def _initialize(self) -> None:
@@ -64,7 +66,7 @@ class _OnDemand(SquashFsImage):  # type: ignore[misc]
         try:
             yield
         except Exception as error:
-            self.own_error = error
+            self._own_errors.append(error)
             raise
 
 
@@ -72,9 +74,9 @@ class SquashfsReader:
     """Files of a payload by path; symlinks are not followed."""
 
     def __init__(self, file: BinaryIO, offset: int, superblock: Superblock) -> None:
-        self._image: Any = None
+        self._own_errors: list[Exception] = []
         with self._library():
-            self._image = _OnDemand(file, offset, superblock)
+            self._image: Any = _OnDemand(file, offset, superblock, self._own_errors)
         self._root = superblock.root_inode
 
     def read(self, path: str, limit: int) -> bytes:
@@ -98,7 +100,7 @@ class SquashfsReader:
         except (DockercError, OSError):
             raise
         except Exception as error:
-            if self._image is not None and error is self._image.own_error:
+            if error in self._own_errors:
                 raise
             raise DamagedError(f"its payload is damaged: {error}") from None
 
@@ -122,9 +124,8 @@ class SquashfsReader:
 def reading(name: str) -> Iterator[None]:
     """Say of every error of a payload, or of its file, that it is about `name`."""
     try:
-        yield
-    except DockercError as error:
-        raise type(error)(f"{name}: {error}") from None
+        with about(name):
+            yield
     except OSError as error:
         if error.errno is not None:  # the system's word, of the file or of where its parts go
             raise

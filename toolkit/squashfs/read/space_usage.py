@@ -12,7 +12,7 @@ from array import array
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from toolkit.errors import DamagedError, DockercError
+from toolkit.errors import DamagedError, RefusedError
 from toolkit.limits import MAX_BLOCKS, MAX_DEPTH, MAX_DIRECTORY_TABLE, MAX_ENTRIES, MAX_INODE_TABLE
 from toolkit.squashfs.read.blocks import little_endian, stored_size
 from toolkit.squashfs.read.filesystem import Filesystem
@@ -82,18 +82,18 @@ class _Tables:
     holes: int
 
 
-def survey(filesystem: Filesystem) -> Space:
+def space_of(filesystem: Filesystem) -> Space:
     """Raises DockercError when the tables are damaged, or hold more than four million files."""
     try:
-        return _survey(filesystem)
+        return _space_of(filesystem)
     except struct.error:  # of `unpack_from`; to compare each position would take longer
         raise DamagedError("an inode or a directory of its squashfs runs past its table") from None
 
 
-def _survey(filesystem: Filesystem) -> Space:
+def _space_of(filesystem: Filesystem) -> Space:
     superblock = filesystem.superblock
     if superblock.inodes > min(MAX_ENTRIES, superblock.bytes_used):
-        raise DockercError(f"its squashfs claims {superblock.inodes} files")
+        raise DamagedError(f"its squashfs claims {superblock.inodes} files")
     table, places = filesystem.blocks.metadata_table(
         superblock.inode_table, superblock.directory_table, MAX_INODE_TABLE
     )
@@ -115,11 +115,11 @@ def _read_inodes(filesystem: Filesystem, table: bytearray) -> _Tables:
     header_size = INODE_HEADER.size
     read_header, read_file = INODE_HEADER.unpack_from, FILE_INODE.unpack_from
     position, end = 0, len(table)
-    # What is read past the table's end is a struct.error, which `survey` puts into words.
+    # What is read past the table's end is a struct.error, which `space_of` puts into words.
     while position < end:
         kind, _, _, _, _, number = read_header(table, position)
         if not 0 < number <= count:
-            raise DockercError(f"its squashfs has an inode numbered {number} of {count}")
+            raise DamagedError(f"its squashfs has an inode numbered {number} of {count}")
         at = position + header_size
         if kind == _FILE or kind == _FILE.extended:
             if kind == _FILE:
@@ -136,9 +136,9 @@ def _read_inodes(filesystem: Filesystem, table: bytearray) -> _Tables:
                 after = at + 4 * words
                 blocks += words
                 if after > end:
-                    raise DockercError("a file of its squashfs has more blocks than there are")
+                    raise DamagedError("a file of its squashfs has more blocks than there are")
                 if blocks > MAX_BLOCKS:
-                    raise DockercError(f"the files of its squashfs claim over {MAX_BLOCKS} blocks")
+                    raise RefusedError(f"the files of its squashfs claim over {MAX_BLOCKS} blocks")
                 listed = little_endian("I", table[at:after])
                 stored[number] = sum(map(stored_size, listed))
                 # Never more than the file, whose last block may be shorter.
@@ -161,7 +161,7 @@ def _read_inodes(filesystem: Filesystem, table: bytearray) -> _Tables:
         elif kind in _PLAIN_SIZE:
             at += _PLAIN_SIZE[kind]
         else:
-            raise DockercError(f"an inode of its squashfs is of the unknown type {kind}")
+            raise DamagedError(f"an inode of its squashfs is of the unknown type {kind}")
         position = at
     return _Tables(sizes, stored, tails, directories, holes)
 
@@ -199,14 +199,14 @@ def _add_up(
         # Taken out, so that a directory is entered once and a loop ends.
         place = directories.pop(inode_places.get(block, -1 << 20) + offset, None)
         if place is None:
-            raise DockercError("its squashfs has a loop, or a directory that is none")
+            raise DamagedError("its squashfs has a loop, or a directory that is none")
         first = listing_places.get(place[0], -1 << 20) + place[1]
         at, end = first, first + place[2] - 3
         if first < 0 or end > len(listing):
-            raise DockercError("a directory of its squashfs lies outside of its table")
+            raise DamagedError("a directory of its squashfs lies outside of its table")
         depth = trail.depth + 1 if trail else 1
         if depth > MAX_DEPTH + 2:
-            raise DockercError(f"its squashfs is more than {MAX_DEPTH} directories deep")
+            raise RefusedError(f"its squashfs is more than {MAX_DEPTH} directories deep")
         is_top = trail is None or trail is rootfs
         share = tops[top]
         while at < end:
@@ -214,7 +214,7 @@ def _add_up(
             at += DIRECTORY_HEADER.size
             names += run + 1
             if names > filesystem.max_entries:
-                raise DockercError(f"its squashfs has more than {filesystem.max_entries} names")
+                raise RefusedError(f"its squashfs has more than {filesystem.max_entries} names")
             for _ in range(run + 1):
                 offset, difference, kind, length = read_entry(listing, at)
                 at += 9 + length
@@ -230,7 +230,7 @@ def _add_up(
                     else:
                         waiting.append((block, offset, below, top))
                 elif not 0 < number < len(sizes):
-                    raise DockercError(f"its squashfs names an inode {number} that it lacks")
+                    raise DamagedError(f"its squashfs names an inode {number} that it lacks")
                 elif not counted[number]:
                     counted[number] = 1
                     share.files += 1

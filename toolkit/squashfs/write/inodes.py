@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from toolkit.errors import DockercError
+from toolkit.errors import RefusedError
 from toolkit.limits import (
     MAX_DIRECTORY_TABLE,
     MAX_ENTRIES,
@@ -34,7 +34,7 @@ from toolkit.squashfs.structs import (
     SYMLINK_INODE,
     U32,
     InodeType,
-    Place,
+    MetadataRef,
 )
 from toolkit.squashfs.tree import Inode
 from toolkit.squashfs.write.metadata import MetadataStream
@@ -55,14 +55,14 @@ class _Record:
 
     number: int
     nlink: int = 0
-    position: Place | None = None
+    position: MetadataRef | None = None
 
 
 @dataclass(slots=True)
 class _Listing:
     """A directory's entries in the directory table: where, how long, and its index."""
 
-    start: Place
+    start: MetadataRef
     size: int = 0
     index: list[bytes] = field(default_factory=list)
 
@@ -97,7 +97,7 @@ class InodeTables:
         self.inodes.finish()
         self.directories.finish()
         if self.inodes.size > MAX_INODE_TABLE or self.directories.size > MAX_DIRECTORY_TABLE:
-            raise DockercError("the image has too many files: no reader takes tables of that size")
+            raise RefusedError("the image has too many files: no reader takes tables of that size")
         return self.references[self._records[root].number - 1]
 
     def _number(self, order: list[tuple[Inode, Inode | None]]) -> None:
@@ -106,7 +106,7 @@ class InodeTables:
             assert directory.children is not None
             names += len(directory.children)
             if names > MAX_ENTRIES:
-                raise DockercError(f"the image has more than {MAX_ENTRIES} names")
+                raise RefusedError(f"the image has more than {MAX_ENTRIES} names")
             subdirectories = 0
             for _, child in sorted(directory.children.items()):
                 if child.children is not None:
@@ -137,7 +137,7 @@ class InodeTables:
     def _id(self, number: int) -> int:
         index = self.ids.setdefault(number, len(self.ids))
         if index >= _MAX_IDS:
-            raise DockercError(
+            raise RefusedError(
                 f"the image's files have more than {_MAX_IDS} owners; squashfs holds no more"
             )
         return index
@@ -238,7 +238,7 @@ def _post_order(root: Inode) -> list[tuple[Inode, Inode | None]]:
         assert directory.children is not None
         longest = length + max(map(len, directory.children), default=0)
         if longest > MAX_PAYLOAD_PATH:
-            raise DockercError(
+            raise RefusedError(
                 f"a path of the image has {longest} bytes; no program can name one of more than"
                 f" {MAX_PATH}"
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from toolkit.squashfs.compress import Compressor
-from toolkit.squashfs.structs import METADATA_SIZE, METADATA_UNCOMPRESSED, Place
+from toolkit.squashfs.structs import METADATA_SIZE, METADATA_UNCOMPRESSED, MetadataRef
 
 
 class MetadataStream:
@@ -21,9 +21,9 @@ class MetadataStream:
         self._compressor = compressor
 
     @property
-    def position(self) -> Place:
+    def position(self) -> MetadataRef:
         """Where the next byte goes."""
-        return Place(len(self.output), len(self._buffer))
+        return MetadataRef(len(self.output), len(self._buffer))
 
     def write(self, data: bytes) -> None:
         """Append; a block that is full is compressed at once, so that positions are final."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import BinaryIO
 
-from toolkit.errors import DockercError
+from toolkit.errors import AbsentError
 from toolkit.files.copy import copy_range
 from toolkit.squashfs.compress import BlockWriter, Compressor
 from toolkit.squashfs.read.blocks import stored_size
@@ -18,7 +18,7 @@ from toolkit.squashfs.structs import (
     NO_FRAGMENT,
     SUPERBLOCK_SIZE,
     InodeType,
-    Place,
+    MetadataRef,
     Superblock,
 )
 from toolkit.squashfs.tree import Content, Inode
@@ -106,7 +106,7 @@ def rewrite_file(
 
 def _tree(filesystem: Filesystem, kept: _ExistingData, name: bytes) -> tuple[Inode, Inode]:
     """The tree as the writer wants it, and the file `name` of its root, which has no content."""
-    inodes: dict[Place, Inode] = {}
+    inodes: dict[MetadataRef, Inode] = {}
     directories: dict[bytes, dict[bytes, Inode]] = {}
     changed: Inode | None = None
     for path, node in filesystem.walk(filesystem.root):
@@ -126,5 +126,5 @@ def _tree(filesystem: Filesystem, kept: _ExistingData, name: bytes) -> tuple[Ino
             parent, _, last = path.rpartition(b"/")
             directories[parent][last] = inode
     if changed is None:
-        raise DockercError(f"its squashfs has no file {name.decode()}")
+        raise AbsentError(f"its squashfs has no file {name.decode()}")
     return inodes[filesystem.root.place], changed

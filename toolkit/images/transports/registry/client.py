@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from toolkit.errors import DockercError
+from toolkit.errors import DockercError, RefusedError
 from toolkit.images.auth.access import Access
 from toolkit.images.auth.certificates import load_trust
 from toolkit.images.auth.registries_conf import Endpoint
@@ -202,7 +202,7 @@ class _Blob(io.RawIOBase):
             self._at += passed
             self._again -= passed
             if self._again < 0:
-                raise DockercError(
+                raise RefusedError(
                     f"{self._what} is sent from its beginning again and again; refusing it"
                 )
         data = self._client.read_part(self._response, size, self._what)

@@ -22,7 +22,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from toolkit.errors import DockercError
+from toolkit.errors import DamagedError, DockercError, RefusedError
 from toolkit.images.auth.certificates import Trust
 from toolkit.images.transports.registry import wire
 from toolkit.images.transports.registry.retry import TRANSIENT, Attempts
@@ -187,12 +187,12 @@ class Connections:
     def _check_redirect(self, url: str, following: str) -> None:
         schemes = urlsplit(url).scheme, urlsplit(following).scheme
         if schemes[1] not in ("http", "https"):
-            raise DockercError(
+            raise DamagedError(
                 f"cannot reach the registry {self._registry}: it redirects to what is no web"
                 " address"
             )
         if schemes == ("https", "http") and self._is_verified:
-            raise DockercError(
+            raise RefusedError(
                 f"the registry {self._registry} redirects from https to plain http, where anybody"
                 " on the way can read along; --no-tls-verify would allow it"
             )
@@ -226,9 +226,9 @@ class Connections:
         while part := self.read_part(response, MAX_DOCUMENT + 1, where):
             data += part
             if len(data) > MAX_DOCUMENT:
-                raise DockercError(f"{where} is larger than {MAX_DOCUMENT} bytes; refusing it")
+                raise RefusedError(f"{where} is larger than {MAX_DOCUMENT} bytes; refusing it")
             if time.monotonic() > end:
-                raise DockercError(f"{where} takes longer than {_DOCUMENT_TIMEOUT:.0f} seconds")
+                raise RefusedError(f"{where} takes longer than {_DOCUMENT_TIMEOUT:.0f} seconds")
         return bytes(data)
 
     def read_part(self, response: requests.Response, size: int, where: str) -> bytes:

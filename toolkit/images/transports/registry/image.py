@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import BinaryIO
 
-from toolkit.errors import DockercError
+from toolkit.errors import AbsentError, DamagedError, DockercError
 from toolkit.files.json_document import parse_document
 from toolkit.images.auth.access import Access
 from toolkit.images.auth.registries_conf import Endpoint, load_registries_conf
@@ -76,7 +76,7 @@ class _Repository:
         if colon and algorithm in ("sha256", "sha512"):
             actual = f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
             if actual != digest:
-                raise DockercError(
+                raise DamagedError(
                     f"{where} does not match its digest: expected {digest}, got {actual}"
                 )
         return data, media_type
@@ -84,15 +84,15 @@ class _Repository:
     def _missing(self, target: str) -> DockercError:
         name = self._reference.name
         if ":" in target:
-            return DockercError(f"{name} has no image {target}")
+            return AbsentError(f"{name} has no image {target}")
         tags = self._tags()
         if tags is None:
-            return DockercError(f"{self._reference.registry} has no image {name}:{target}")
+            return AbsentError(f"{self._reference.registry} has no image {name}:{target}")
         if not tags:
-            return DockercError(f"{name} has no tag '{target}', nor any other")
+            return AbsentError(f"{name} has no tag '{target}', nor any other")
         shown = ", ".join(tags[:_TAGS_SHOWN])
         more = " and more" if len(tags) > _TAGS_SHOWN else ""
-        return DockercError(f"{name} has no tag '{target}'; it has {shown}{more}")
+        return AbsentError(f"{name} has no tag '{target}'; it has {shown}{more}")
 
     def _tags(self) -> list[str] | None:
         """The first tags, or None when the registry does not tell or knows no such repository."""

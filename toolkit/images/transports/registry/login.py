@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from toolkit.errors import DockercError
+from toolkit.errors import DamagedError, DockercError, RefusedError
 from toolkit.files.json_document import parse_document
 from toolkit.images.auth.access import Credentials
 from toolkit.images.auth.credentials import find_credentials
@@ -68,7 +68,7 @@ class Login:
                 f"log in with docker or podman, or use --creds"
             )
         trouble = f" ({self._trouble})" if self._trouble else ""
-        return DockercError(
+        return RefusedError(
             f"the registry {self._registry} denies access to {what}: {hint}{trouble}"
         )
 
@@ -90,7 +90,7 @@ class Login:
         if challenge.scheme != "bearer" or not realm.startswith(("https://", "http://")):
             raise self.denied(what)
         if realm.startswith("http://") and not self._allow_http:
-            raise DockercError(
+            raise RefusedError(
                 f"the registry {self._registry} wants a token from {realm}, which is not https"
             )
         return f"Bearer {self._fetch_token(realm, challenge, what)}"
@@ -100,7 +100,7 @@ class Login:
             host = urlsplit(realm).netloc
             asked = self._ask(realm, challenge)
         except (ValueError, requests.RequestException):
-            raise DockercError(
+            raise DamagedError(
                 f"the registry {self._registry} names a token server that is no web address:"
                 f" {realm[:200]}"
             ) from None
@@ -116,7 +116,7 @@ class Login:
             answer = parse_document(self._connections.read(response, where), where)
         token = answer.text("token") or answer.text("access_token")
         if not token or not token.isprintable() or not token.isascii():
-            raise DockercError(f"{where} is malformed: it holds no token")
+            raise DamagedError(f"{where} is malformed: it holds no token")
         return token
 
     def _ask(self, realm: str, challenge: Challenge) -> requests.Response:
@@ -137,7 +137,7 @@ class Login:
 
     def _refused(self) -> DockercError:
         user = self._given.username if self._given else ""
-        return DockercError(f"the registry {self._registry} refuses the login of '{user}'")
+        return RefusedError(f"the registry {self._registry} refuses the login of '{user}'")
 
 
 def _basic(credentials: Credentials) -> str:
