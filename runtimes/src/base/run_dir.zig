@@ -66,7 +66,7 @@ pub fn removeAbandoned(parent: sys.fd_t, prefix: []const u8) void {
     while (list.next() catch return) |name| {
         // Only names that `make` gives: others with the prefix are not ours.
         const number = std.mem.cutPrefix(u8, std.mem.span(name), prefix) orelse continue;
-        _ = std.fmt.parseInt(u64, number, 10) catch continue;
+        if (std.mem.findNone(u8, number, "0123456789") != null) continue;
         const dead = RunDir.open(parent, std.mem.span(name), .exclusive) catch continue;
         defer sys.close(dead.fd);
         log.debug("removing {s}", .{dead.name});

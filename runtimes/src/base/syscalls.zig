@@ -64,7 +64,7 @@ pub fn do(comptime nr: SYS, args: anytype) Error!void {
 
 pub const O = linux.O;
 
-pub fn openat(dir: fd_t, path: [*:0]const u8, flags: O, mode: u32) Error!fd_t {
+pub noinline fn openat(dir: fd_t, path: [*:0]const u8, flags: O, mode: u32) Error!fd_t {
     return @intCast(try call(.openat, .{ dir, path, @as(u32, @bitCast(flags)), mode }));
 }
 
@@ -102,7 +102,7 @@ pub fn closeStandard() void {
 }
 
 /// Fills `buf` from `offset` on as far as the file goes.
-pub fn preadAll(fd: fd_t, buf: []u8, offset: u64) Error!usize {
+pub noinline fn preadAll(fd: fd_t, buf: []u8, offset: u64) Error!usize {
     var done: usize = 0;
     while (done < buf.len) {
         const n = call(
