@@ -16,9 +16,10 @@ def draw(groups: dict[str, dict[str, float]], file: Path) -> None:
         y += 22
         parts.append(_text(10, y, title, "bold"))
         y += 8
-        longest = max(times.values())
+        # The slowest one's bar is cut, so that the others can be told apart.
+        scale = sorted(times.values())[-2] * 1.3
         for contender, milliseconds in times.items():
-            length = max(2.0, (WIDTH - LABELS - 80) * milliseconds / longest)
+            length = (WIDTH - LABELS - 80) * min(milliseconds / scale, 1)
             color = OURS if contender.startswith("dockerc") else OTHERS
             parts.append(_text(20, y + BAR - 4, contender))
             parts.append(

@@ -24,6 +24,8 @@ class Rivals:
         self = cls(work / f"{image.name}.bundle", work / f"{image.name}.sqfs")
         ORDINARY.timed("umoci", "unpack", "--rootless", "--image", f"{image}:latest", self.bundle)
         (self.rootfs / "etc" / "resolv.conf").touch()  # crun would make it inside
+        for name in ("proc", "dev", "sys"):  # and bubblewrap cannot, in a tree that it only reads
+            (self.rootfs / name).mkdir(exist_ok=True)
         options = ["-comp", "zstd", "-noappend", "-force-uid", "0", "-force-gid", "0"]
         quiet = ["-quiet", "-no-progress"]
         subprocess.run(["mksquashfs", self.bundle, self.squashfs, *options, *quiet], check=True)
