@@ -2,7 +2,7 @@
 python = .venv/bin/python
 images = .cache/images
 
-.PHONY: demo test bench fuzz mutate
+.PHONY: demo test test-fast bench fuzz mutate
 .venv:
 	python3 -m venv .venv
 
@@ -14,6 +14,11 @@ demo: .venv
 test: .venv
 	.venv/bin/pip install -q '.[test]'
 	$(python) -m pytest
+
+# What needs neither root nor peers, in less than a minute.
+test-fast: .venv
+	.venv/bin/pip install -q '.[test]'
+	$(python) -m pytest -q -m fast
 
 # Root, Debian and the peers that .ci/run installs.
 bench: .venv

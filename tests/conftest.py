@@ -34,6 +34,21 @@ def pytest_runtest_makereport(
     return report
 
 
+FAST = [
+    "architecture", "baked", "bundle", "contract", "copy", "executable", "footer", "format",
+    "help", "inspect", "limits", "oci", "packer", "platforms", "progress", "reference",
+    "registries_conf", "stream", "streams", "tar", "zig_rooms",
+]  # fmt: skip
+"""Test files that need neither root nor peers and together take less than a minute."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`-m fast` (make test-fast) takes these."""
+    for item in items:
+        if item.path.stem.removeprefix("test_") in FAST:
+            item.add_marker(pytest.mark.fast)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The tests neither use nor fill the user's cache."""

@@ -1,6 +1,6 @@
 //! What the caller and the image's maker have given to be mounted: volumes, tmpfs, devices. They
-//! are made in the order of their depth, whatever the order they were given in and of whatever kind,
-//! so that none hides another below it (docker's rule).
+//! are made in the order of their depth, whatever the order they were given in and of whatever
+//! kind, so that none hides another below it (docker's rule).
 const std = @import("std");
 const errno = @import("../base/errno.zig");
 const log = @import("../base/log.zig");
