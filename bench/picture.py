@@ -19,13 +19,14 @@ def draw(groups: dict[str, dict[str, float]], file: Path) -> None:
         # The slowest one's bar is cut, so that the others can be told apart.
         scale = sorted(times.values())[-2] * 1.3
         for contender, milliseconds in times.items():
-            length = (WIDTH - LABELS - 80) * min(milliseconds / scale, 1)
+            length = (WIDTH - LABELS - 130) * min(milliseconds / scale, 1)
+            cut = ", bar cut" if milliseconds > scale else ""
             color = OURS if contender.startswith("dockerc") else OTHERS
             parts.append(_text(20, y + BAR - 4, contender))
             parts.append(
                 f'<rect x="{LABELS}" y="{y}" width="{length:.1f}" height="{BAR}" fill="{color}"/>'
             )
-            parts.append(_text(LABELS + length + 6, y + BAR - 4, f"{milliseconds:.1f} ms"))
+            parts.append(_text(LABELS + length + 6, y + BAR - 4, f"{milliseconds:.1f} ms{cut}"))
             y += BAR + GAP
     size = f'width="{WIDTH}" height="{y + 10}" viewBox="0 0 {WIDTH} {y + 10}"'
     background = f'<rect width="{WIDTH}" height="{y + 10}" fill="#ffffff"/>'
