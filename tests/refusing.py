@@ -23,7 +23,8 @@ NUMBERS = {
         "socketpair": 53, "mknodat": 259, "unshare": 272, "setns": 308, "memfd_create": 319,
         "execveat": 322, "statx": 332, "open_tree": 428, "move_mount": 429, "fsopen": 430,
         "pidfd_open": 434, "clone3": 435, "mount_setattr": 442, "landlock_create_ruleset": 444,
-        "seccomp": 317,
+        "seccomp": 317, "chdir": 80, "fchdir": 81, "dup3": 292, "sendmsg": 46, "recvmsg": 47,
+        "signalfd4": 289, "ppoll": 271, "mkdirat": 258, "symlinkat": 266,
     },
     "aarch64": {
         "clone": 220, "chroot": 51, "setpgid": 154, "setsid": 157, "setresuid": 147,
@@ -31,7 +32,8 @@ NUMBERS = {
         "socketpair": 199, "mknodat": 33, "unshare": 97, "setns": 268, "memfd_create": 279,
         "execveat": 281, "statx": 291, "open_tree": 428, "move_mount": 429, "fsopen": 430,
         "pidfd_open": 434, "clone3": 435, "mount_setattr": 442, "landlock_create_ruleset": 444,
-        "seccomp": 277,
+        "seccomp": 277, "chdir": 49, "fchdir": 50, "dup3": 24, "sendmsg": 211, "recvmsg": 212,
+        "signalfd4": 74, "ppoll": 73, "mkdirat": 34, "symlinkat": 36,
     },
 }[platform.machine()]  # fmt: skip
 ARGUMENT = 16

@@ -139,7 +139,7 @@ WATCHED = textwrap.dedent("""
         # A mount's number and place; options and counters of the kernel may change.
         mounts = [line.split()[:5] for line in open("/proc/self/mountinfo")]
         return [mounts, sorted(os.listdir("/dev")), sorted(os.listdir("/tmp")),
-                sorted(os.listdir("/var/tmp")), sorted(os.listdir("/run")), os.getcwd()]
+                sorted(os.listdir("/var/tmp")), sorted(os.listdir("/run")), os.listdir(".")]
     # A mount point that somebody else has removed takes its mount along.
     def lasting(mounts):
         return [mount for mount in mounts if os.path.lexists(mount[4])]
@@ -160,7 +160,8 @@ WATCHED = textwrap.dedent("""
 CALLS = ["unshare", "mount", "umount2", "pivot_root", "chroot", "mknodat", "setns",
          "open_tree", "move_mount", "fsopen", "clone", "clone3", "setsid", "setpgid",
          "memfd_create", "execveat", "mount_setattr", "statx", "pidfd_open", "prctl",
-         "setresuid", "capset", "socketpair", "landlock_create_ruleset"]  # fmt: skip
+         "setresuid", "capset", "socketpair", "landlock_create_ruleset",
+         "chdir", "mkdirat"]  # fmt: skip
 """Each is refused alone, in pairs those that decide where a start acts."""
 
 PAIRS = [(one, other) for at, one in enumerate(CALLS[:9]) for other in CALLS[at + 1 : 9]]
@@ -186,10 +187,12 @@ def assert_untouched(run: Runner, app: Path, shared: Path, refused: str) -> None
         pytest.skip("the filter of these tests wants root")
     command = [*REFUSING, refused, *run.command(app, "sh", "-c", "echo ran")]
     environment = {**os.environ, "XDG_CACHE_HOME": str(shared)}
-    # In its own mount namespace, should it fail.
+    # Where everybody may write, and in its own mount namespace, should it fail.
+    (shared / "here").mkdir()
+    (shared / "here").chmod(0o777)
     watched = subprocess.run(
         [*PRIVATE, sys.executable, "-c", WATCHED, *command],
-        env=environment, capture_output=True, text=True, timeout=120,
+        cwd=shared / "here", env=environment, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert watched.returncode == 0, watched.stderr
     told = json.loads(watched.stdout)
@@ -236,10 +239,10 @@ def test_a_tree_with_a_mount_in_it_loses_nothing_of_it(
         check=True, timeout=60)  # fmt: skip
     assert (victim / "file").read_text() == "kept"
     # A name that only looks like one of ours is somebody's.
-    other = Path("/var/tmp") / f"dockerc-{os.getuid()}-backup-{os.getpid()}"
-    other.mkdir()
-    try:
-        Runner(as_root=True)(deb, "true", env={**os.environ, "TMPDIR": "/var/tmp"})
-        assert other.is_dir()
-    finally:
-        other.rmdir()
+    others = [shared / f"dockerc-0-{name}" for name in ("backup", "", "1x")]
+    for other in others:
+        other.mkdir()
+    environment = {**os.environ, "TMPDIR": str(shared), "DOCKERC_LOG": "debug"}
+    done = Runner(as_root=True)(deb, "true", env=environment)
+    assert f"changes go to {shared}" in done.stderr
+    assert all(other.is_dir() for other in others)

@@ -18,7 +18,8 @@ pub const RunDir = struct {
 
     /// A new, empty one, locked.
     pub fn make(arena: std.mem.Allocator, parent: sys.fd_t, prefix: []const u8) !RunDir {
-        while (true) {
+        // A filter may say that it was made.
+        for (0..tries_max) |_| {
             var random: [8]u8 = undefined;
             try sys.do(.getrandom, .{ &random, random.len, 0 });
             const name = try text.alloc(arena, "{s}{d}", .{
@@ -33,7 +34,10 @@ pub const RunDir = struct {
                 return err;
             };
         }
+        return error.NOENT;
     }
+
+    const tries_max = 100;
 
     /// Of another run. NOENT if another process is removing it or, with an exclusive lock, uses it.
     pub fn open(parent: sys.fd_t, name: [:0]const u8, lock: sys.Lock) sys.Error!RunDir {
@@ -66,7 +70,7 @@ pub fn removeAbandoned(parent: sys.fd_t, prefix: []const u8) void {
     while (list.next() catch return) |name| {
         // Only names that `make` gives: others with the prefix are not ours.
         const number = std.mem.cutPrefix(u8, std.mem.span(name), prefix) orelse continue;
-        if (std.mem.findNone(u8, number, "0123456789") != null) continue;
+        if (number.len == 0 or std.mem.findNone(u8, number, "0123456789") != null) continue;
         const dead = RunDir.open(parent, std.mem.span(name), .exclusive) catch continue;
         defer sys.close(dead.fd);
         log.debug("removing {s}", .{dead.name});

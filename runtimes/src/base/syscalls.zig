@@ -72,6 +72,13 @@ pub fn close(fd: fd_t) void {
     _ = raw(.close, .{fd});
 }
 
+/// The same open file on a descriptor above the standard three: those of them that the caller has
+/// closed must stay closed for the app.
+pub fn dupAbove(fd: fd_t) Error!fd_t {
+    const duplicate_cloexec = 1030;
+    return @intCast(try call(.fcntl, .{ fd, duplicate_cloexec, 3 }));
+}
+
 /// Both ends included; the last one may be beyond all that are open.
 pub noinline fn closeRange(first: fd_t, last: fd_t) void {
     do(.close_range, .{ first, last, 0 }) catch {

@@ -232,8 +232,8 @@ fn mountCgroup(
 /// Masks a path: a directory with an empty one, a file with the machine's /dev/null, for the
 /// image's could be anything (CVE-2025-31133).
 pub fn mask(arena: std.mem.Allocator, namespace: MountNamespace, destination: []const u8) !void {
-    const st = present(arena, destination) orelse return;
-    const path = targetOf(arena, destination, .nothing) catch return;
+    const st = try present(arena, destination) orelse return;
+    const path = try targetOf(arena, destination, .nothing);
     if (sys.isDirectory(st.mode)) {
         try namespace.mount("tmpfs", path, "tmpfs", MS.rdonly, "size=0k");
     } else {
@@ -243,16 +243,20 @@ pub fn mask(arena: std.mem.Allocator, namespace: MountNamespace, destination: []
 }
 
 pub fn protect(arena: std.mem.Allocator, namespace: MountNamespace, destination: []const u8) !void {
-    _ = present(arena, destination) orelse return;
-    const path = targetOf(arena, destination, .nothing) catch return;
+    _ = try present(arena, destination) orelse return;
+    const path = try targetOf(arena, destination, .nothing);
     try namespace.mount(path, path, null, MS.bind | MS.rec, null);
     try namespace.restrict(path, MS.rdonly);
 }
 
-/// Most kernels lack some of the masked paths.
-fn present(arena: std.mem.Allocator, path: []const u8) ?std.os.linux.Statx {
-    const name = arena.dupeSentinel(u8, path, 0) catch return null;
-    return sys.stat(sys.at_fdcwd, name) catch null;
+/// Null for what is not there: most kernels lack some of the masked paths. Any other error ends the
+/// start: what cannot be looked at is not left unmasked.
+fn present(arena: std.mem.Allocator, path: []const u8) !?std.os.linux.Statx {
+    const name = try arena.dupeSentinel(u8, path, 0);
+    return sys.stat(sys.at_fdcwd, name) catch |err| switch (err) {
+        error.NOENT, error.NOTDIR => null,
+        else => err,
+    };
 }
 
 test "options that name ids" {

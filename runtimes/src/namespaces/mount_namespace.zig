@@ -11,11 +11,7 @@ pub const Identity = struct {
 
     /// Of what a path leads to.
     pub fn of(path: [*:0]const u8) sys.Error!Identity {
-        return at(sys.at_fdcwd, path);
-    }
-
-    pub fn at(dir: sys.fd_t, path: [*:0]const u8) sys.Error!Identity {
-        const st = try sys.stat(dir, path);
+        const st = try sys.stat(sys.at_fdcwd, path);
         return .{ .mount = st.mnt_id, .inode = st.ino };
     }
 

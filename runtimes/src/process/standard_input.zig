@@ -52,7 +52,7 @@ pub fn guard(namespace: ?MountNamespace, callers_uid: u32) !?Input {
     if (callers_uid != 0 and st.uid != callers_uid) {
         sys.do(.faccessat, .{ sys.at_fdcwd, sys.fdPath(&buf, input), writable }) catch return null;
     }
-    const callers = try above(input);
+    const callers = try sys.dupAbove(input);
     if (namespace) |own| {
         if (reopen(own, callers)) |apps| {
             try sys.do(.dup3, .{ apps, input, 0 });
@@ -62,17 +62,11 @@ pub fn guard(namespace: ?MountNamespace, callers_uid: u32) !?Input {
     const cloexec: u32 = @bitCast(sys.O{ .CLOEXEC = true });
     var pipe: [2]sys.fd_t = undefined;
     try sys.do(.pipe2, .{ &pipe, cloexec });
-    const ends = [2]sys.fd_t{ try above(pipe[0]), try above(pipe[1]) };
+    const ends = [2]sys.fd_t{ try sys.dupAbove(pipe[0]), try sys.dupAbove(pipe[1]) };
     for (pipe) |end| sys.close(end);
     try sys.do(.dup3, .{ ends[0], input, 0 });
     sys.close(ends[0]);
     return .{ .callers = callers, .apps = input, .feeds = ends[1] };
-}
-
-/// On a descriptor above the standard three: those that are closed must stay closed.
-fn above(fd: sys.fd_t) sys.Error!sys.fd_t {
-    const duplicate_cloexec = 1030;
-    return @intCast(try sys.call(.fcntl, .{ fd, duplicate_cloexec, 3 }));
 }
 
 /// By its name: only a mount of our own namespace can be cloned, and the open file is on one of the
@@ -102,7 +96,7 @@ fn reopen(namespace: MountNamespace, callers: sys.fd_t) !sys.fd_t {
     defer sys.close(mount);
     const opened = try sys.openat(sys.at_fdcwd, sys.fdPath(&link, mount), .{ .CLOEXEC = true }, 0);
     defer sys.close(opened);
-    const apps = try above(opened);
+    const apps = try sys.dupAbove(opened);
     const current = 1;
     _ = try sys.call(.lseek, .{ apps, try sys.call(.lseek, .{ callers, 0, current }), 0 });
     return apps;

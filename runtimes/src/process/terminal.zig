@@ -106,8 +106,7 @@ pub const Terminal = struct {
         );
         if (fd > 2) return fd;
         defer sys.close(fd);
-        const duplicate_cloexec = 1030;
-        return @intCast(try sys.call(.fcntl, .{ fd, duplicate_cloexec, 3 }));
+        return sys.dupAbove(fd);
     }
 
     fn init(tty: sys.fd_t, controlling: bool, streams: [3]bool) ?Terminal {

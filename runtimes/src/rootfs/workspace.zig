@@ -21,8 +21,9 @@ pub fn make(namespace: MountNamespace) !void {
             continue;
         };
         try sys.do(.chdir, .{place.ptr});
-        // Nothing is made in a directory of the machine, whatever mount(2) said.
-        if ((try Identity.of(".")).is(before)) return error.PERM;
+        // Nothing is made in a directory of the machine, whatever mount(2) and chdir(2) said.
+        const here = try Identity.of(".");
+        if (here.is(before) or !here.is(try .of(place))) return error.PERM;
         for ([_][:0]const u8{ "lower", "changes", "root" }) |dir| try sys.mkdir(dir, 0o755);
         log.debug("workspace over {s}", .{place});
         return;
