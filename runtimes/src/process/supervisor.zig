@@ -102,9 +102,27 @@ pub const Supervisor = struct {
     /// Reads the remaining messages, and shows the app's last output.
     fn finish(self: *Supervisor, end: End) End {
         while (self.lifeline != null and self.follow()) {}
-        if (self.terminal) |terminal| terminal.finish();
+        if (self.terminal) |terminal| {
+            if (end.status == 128 + SIG.int and terminal.streams[0] and terminal.streams[1])
+                self.passLastKey();
+            terminal.finish();
+        }
         const failure = self.failure orelse return end;
         return .{ .status = exit_status.explain(self.path, failure) };
+    }
+
+    /// The key that the app ended of may be reported after its end. The app is reaped by now: only
+    /// the caller's group gets it.
+    fn passLastKey(self: *Supervisor) void {
+        var ready: linux.pollfd = .{
+            .fd = self.watchdog.control,
+            .events = linux.POLL.IN,
+            .revents = 0,
+        };
+        const patience: linux.timespec = .{ .sec = 0, .nsec = 100_000_000 };
+        _ = sys.raw(.ppoll, .{ &ready, 1, &patience, 0, 0 });
+        const signal = self.watchdog.heard() catch return orelse return;
+        if (signal == SIG.int) signals.sendToOwnGroup(signal);
     }
 
     /// Reads a message of the app's process: what it executes, or why that failed. Its end of the
