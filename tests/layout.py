@@ -139,3 +139,10 @@ def on_top(base: Path, path: Path, layer: bytes, config: dict[str, Any]) -> Path
     (path / "index.json").write_text(json.dumps(index))
     (path / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
     return path
+
+
+def pax(name: str, records: dict[str, str], kind: bytes = b"0") -> tarfile.TarInfo:
+    """An entry with records of its own; tarfile writes them as they are."""
+    made = entry(name, kind)
+    made.pax_headers = records
+    return made

@@ -1,7 +1,7 @@
 """What every container gets, whatever its image: umoci's example configuration, adapted.
 
 umoci, oci/config/convert/default.go. Where we differ on purpose, the reason stands beside it; the
-complete list is in tests/test_bundle.py, which compares with umoci itself.
+complete list is in tests/bundle/test_bundle.py, which compares with umoci itself.
 """
 
 from __future__ import annotations

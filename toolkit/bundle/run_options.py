@@ -1,7 +1,7 @@
 """The options of a run, as the executable itself and `dockerc run` take them.
 
 This is the one table. The runtime's own (cli/flags.zig), its manual, the man page and the README's
-table are checked against it by tests/test_contract.py.
+table are checked against it by tests/bundle/test_contract.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 //! The names of the system calls that docker's default profile allows (github.com/moby/profiles,
-//! seccomp/default_linux.go); tests/test_run_filter.py compares them with a pinned copy of it.
-//! Zig's tables lack the first letter of _llseek and _newselect.
+//! seccomp/default_linux.go); tests/runtime/test_run_filter.py compares them with a pinned copy
+//! of it. Zig's tables lack the first letter of _llseek and _newselect.
 const sys_admin = @import("../../base/capabilities.zig").sys_admin;
 
 pub const always =

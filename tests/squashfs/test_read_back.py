@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from layout import directory, entry, file, noise, tar_of
 from support import need
-from test_merge_fuzz import write_image
+from tree_support import write_image
 
 from toolkit.errors import AbsentError, RefusedError
 from toolkit.layers.data_map import DataMap

@@ -14,7 +14,7 @@ import pytest
 from hostile_support import attempt, bounded, without_seal, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from layout import directory, entry, file, symlink, tar_of, write_layout
+from layout import directory, entry, file, pax, symlink, tar_of, write_layout
 from support import dockerc, failed
 
 from toolkit.bundle.baked import BakedOptions
@@ -267,13 +267,6 @@ def test_a_terminal_is_safe_from_sentences(shared: Path, layer: list[TarInfo]) -
 
 
 DEEP = "/".join(["d"] * 1000)
-
-
-def pax(name: str, records: dict[str, str], kind: bytes = b"0") -> TarInfo:
-    """An entry with records of its own; tarfile writes them as they are."""
-    made = entry(name, kind)
-    made.pax_headers = records
-    return made
 
 
 @pytest.mark.parametrize(

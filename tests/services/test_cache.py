@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import random
@@ -16,8 +15,8 @@ import pytest
 from corpus import CORPUS
 from layout import directory, file, noise, tar_of, write_layout
 from support import FIXTURES, TOOL, dockerc
+from tree_support import Whole
 
-from toolkit.errors import DockercError
 from toolkit.layers import packfile
 from toolkit.layers.packer import Packer
 from toolkit.services.cache import Cache
@@ -198,32 +197,6 @@ def test_what_a_build_writes_is_not_pruned_away(cache: Path) -> None:
     os.waitpid(child, 0)
     dockerc("cache", "prune", "--keep", "1")
     assert {file.name for file in cache.iterdir()} == {"name.pack", left.name}
-
-
-class Whole(io.BytesIO):
-    """A layer's tar in memory, as a LayerStream would give it."""
-
-    def read(self, size: int | None = -1) -> bytes:
-        data = super().read(size)
-        if size is not None and len(data) < size:
-            raise DockercError("cut short")
-        return data
-
-    def skip(self, size: int) -> None:
-        self.read(size)
-
-    def discard(self, size: int) -> None:
-        super().read(size)
-
-    def at_end(self) -> bool:
-        return self.tell() == len(self.getbuffer())
-
-    def finish(self) -> None:
-        pass
-
-    @property
-    def stored(self) -> int:
-        return self.tell()
 
 
 @pytest.mark.parametrize("name", CORPUS)

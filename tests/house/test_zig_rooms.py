@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-SOURCE = Path(__file__).resolve().parent.parent / "runtimes" / "src"
+SOURCE = Path(__file__).resolve().parents[2] / "runtimes" / "src"
 
 ORDER = (
     "base",

@@ -16,10 +16,9 @@ import pytest
 import zstandard
 from bounds_support import measured
 from forge import CONFIG, Forge, forged_directory, forged_file
-from layout import entry, file, hard_link, noise, symlink, write_layout
+from layout import entry, file, hard_link, noise, pax, symlink, write_layout
 from layout import tar_of as layer_of
 from support import FIXTURES, TOOL, dockerc, failed
-from test_hostile import pax
 
 from toolkit.errors import DockercError
 from toolkit.images.auth.credentials import find_credentials

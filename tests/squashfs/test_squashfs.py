@@ -16,24 +16,7 @@ import pytest
 from corpus import BASE, CHAR, CORPUS, GNU
 from layout import directory, entry, file, tar_of, write_layout
 from support import describe_tree, differences, dockerc, failed, need
-
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and owners want root")
-
-
-def squashfs_of(layout: Path, place: Path) -> Path:
-    dockerc("build", f"oci:{layout}:latest", "-o", place / "app")
-    dockerc("extract", place / "app", place / "app.sqfs")
-    return place / "app.sqfs"
-
-
-@contextmanager
-def kernel_mount(image: Path, at: Path) -> Iterator[Path]:
-    at.mkdir()
-    subprocess.run(["mount", "-t", "squashfs", "-o", "loop,ro", image, at], check=True)
-    try:
-        yield at
-    finally:
-        subprocess.run(["umount", at], check=True)
+from tree_support import as_root, kernel_mount, squashfs_of
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from layout import directory, entry, file, tar_of, write_layout
 from support import dockerc, failed
-from test_extract import ELSEWHERE, as_ordinary_user
+from tree_support import ELSEWHERE, as_ordinary_user
 
 from toolkit.errors import DockercError
 from toolkit.executable.executable import open_executable

@@ -157,7 +157,7 @@ def adapted(theirs: Json, ours: Json, image: Any, rootfull: bool) -> Json:
     linux["namespaces"] = kinds + [
         n for n in linux["namespaces"] if n["type"] not in ("network", "cgroup")
     ]
-    # Docker's masked and read-only paths, which tests/test_run_masked.py compares with docker's.
+    # Masked and read-only paths are docker's: tests/runtime/test_run_masked.py compares them.
     linux["maskedPaths"] = ours["linux"]["maskedPaths"]
     linux["readonlyPaths"] = ours["linux"]["readonlyPaths"]
     # Id maps are the runtime's, which alone knows who runs it; umoci writes the builder's ids.

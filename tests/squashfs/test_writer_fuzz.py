@@ -16,8 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from layout import entry, file, hard_link, noise, tar_of
 from support import describe_tree, differences, need
-from test_merge_fuzz import write_image
-from test_squashfs import as_root, kernel_mount
+from tree_support import as_root, kernel_mount, write_image
 
 TYPES = {
     "file": (tarfile.REGTYPE, stat.S_IFREG), "directory": (tarfile.DIRTYPE, stat.S_IFDIR),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from layout import file, noise, symlink, tar_of, write_layout
 from support import dockerc
-from test_cache import Whole
+from tree_support import Whole
 
 from toolkit.layers.content import read_file
 from toolkit.layers.merge import merge

@@ -146,7 +146,7 @@ def test_package_imports_no_http_library_until_asked() -> None:
         "import sys, toolkit.images.open, toolkit.images.platforms, toolkit.bundle.config;"
         "sys.exit('requests' in sys.modules)"
     )
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root).returncode == 0
 
 
@@ -158,7 +158,7 @@ def test_every_module_can_be_imported_where_there_is_no_posix() -> None:
         "import toolkit.images.transports.registry.image;"
         "import toolkit.images.transports.docker_archive, toolkit.images.transports.oci_layout"
     )
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root).returncode == 0
 
 

@@ -14,16 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from layout import directory, entry, file, hard_link, symlink, tar_of, write_layout
 from support import describe_tree, differences, need
-from test_cache import Whole
+from tree_support import write_image
 
 from toolkit.errors import DockercError
-from toolkit.layers.data_map import DataMap
-from toolkit.layers.merge import merge
-from toolkit.layers.pack import Pack
-from toolkit.layers.packer import Packer
-from toolkit.squashfs.compress import Compressor
-from toolkit.squashfs.tree import new_directory
-from toolkit.squashfs.write.image import write_squashfs
 
 NAMES = st.sampled_from(["a", "b", "c"])
 PATHS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
@@ -60,23 +53,6 @@ LAYERS = st.lists(
     min_size=1,
     max_size=3,
 )
-
-
-def write_image(layers: list[bytes], output: Path, block_size: int = 1 << 16) -> None:
-    packs: list[Pack] = []
-    with Compressor(1) as compressor, tempfile.TemporaryDirectory() as scratch:
-        for number, layer in enumerate(layers):
-            packed = Path(scratch, str(number)).open("w+b")  # noqa: SIM115 - read again below
-            packer = Packer(number, packed, compressor, block_size)
-            packs.append(packer.read(Whole(layer)))  # type: ignore[arg-type]
-        root = new_directory()
-        assert root.children is not None
-        root.children[b"rootfs"] = merge(packs)
-        with output.open("wb") as image:
-            data = DataMap(packs, block_size)
-            write_squashfs(image, root, data, block_size=block_size, level=1, mkfs_time=0)
-        for pack in packs:
-            pack.file.close()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts and owners want root")

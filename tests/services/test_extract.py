@@ -9,10 +9,8 @@ import os
 import random
 import re
 import subprocess
-import sys
 import tarfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +18,11 @@ import pytest
 from corpus import CORPUS
 from layout import directory, file, tar_of, write_layout
 from support import TOOL, describe_tree, differences, dockerc, failed, need
-from test_squashfs import kernel_mount
+from tree_support import ELSEWHERE, as_ordinary_user, as_root, kernel_mount
 
 from toolkit.services.export.image_config import image_config
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and owners want root")
 AWKWARD = ["types and modes", "extended attributes", "hard links", "names", "sizes around a block"]
-ELSEWHERE = 12345
-"""A user id that owns nothing."""
 
 
 @pytest.fixture(scope="session", params=AWKWARD)
@@ -37,23 +32,6 @@ def awkward(request: pytest.FixtureRequest, place: Path) -> Path:
     layout = write_layout(place / f"{made.name}.layout", CORPUS[request.param])
     dockerc("build", f"oci:{layout}", "-o", made)
     return made
-
-
-def as_ordinary_user(work: Callable[[], None]) -> None:
-    """Run this in a child that is nobody in particular: the tool's files may be root's alone."""
-    sys.stdout.flush()
-    child = os.fork()
-    if not child:
-        status = 1
-        try:
-            os.setgroups([])
-            os.setresgid(ELSEWHERE, ELSEWHERE, ELSEWHERE)
-            os.setresuid(ELSEWHERE, ELSEWHERE, ELSEWHERE)
-            work()
-            status = 0
-        finally:
-            os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def mounted(app: Path, tmp_path: Path, name: str = "mount") -> dict[str, tuple[object, ...]]:

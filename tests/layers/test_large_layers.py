@@ -15,7 +15,7 @@ import zstandard
 from images_support import CONFIG, LAYER, Layout, on
 from layout import directory, entry, file, tar_of, write_layout
 from support import dockerc, need
-from test_squashfs import as_root, kernel_mount, squashfs_of
+from tree_support import as_root, kernel_mount, squashfs_of
 
 LIMIT = 200 << 20
 """Bytes of memory for each of these builds; the largest image is to take no more than 250 MiB."""
