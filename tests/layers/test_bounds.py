@@ -101,6 +101,7 @@ LAYERS: dict[str, tuple[Callable[[], bytes], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", LAYERS)
 def test_layers_of_a_few_kilobytes(shared: Path, what: str) -> None:
     make, sentence = LAYERS[what]
