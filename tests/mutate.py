@@ -259,6 +259,8 @@ def main() -> int:
                 else:
                     _, what = mutated(texts[file], number, choice)
                     print(f"{file}:{line}: {what}", flush=True)
+                if tried.total() % 20 == 0:
+                    print(f"{found.total()} of {tried.total()}", file=sys.stderr, flush=True)
     for room, count in sorted(tried.items()):
         print(f"{room}: {found[room]} of {count}")
     print(f"{found.total()} of {tried.total()} mutants were found")
