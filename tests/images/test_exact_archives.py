@@ -214,7 +214,7 @@ def test_engines_by_ssh(url: str, words: list[str]) -> None:
 
 def test_an_engine_s_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[object] = []
-    monkeypatch.setattr(http.client.HTTPConnection, "close", closed.append)
+    monkeypatch.setattr(http.client.HTTPConnection, "close", lambda self: closed.append(self))
     with Engine(EngineAddress("unix:///x", None)) as engine:
         assert closed == []
     assert closed == [engine._connection]
