@@ -22,6 +22,7 @@ from toolkit.squashfs.read.inodes import Node, block_count
 from toolkit.squashfs.structs import (
     DATA_UNCOMPRESSED,
     NO_FRAGMENT,
+    NO_XATTR,
     InodeType,
     MetadataRef,
     Superblock,
@@ -211,6 +212,20 @@ def test_kinds_and_modes(kind: int, mode: int, expected: bool) -> None:
     entry = (kind - 1) % 7 + 1 if 0 < kind < 15 else 6
     node = Forged(kind, body, mode=mode, entry_kind=entry)
     assert is_read(forged_directory((b"a", node))) is expected
+
+
+def test_what_a_kind_does_not_have() -> None:
+    fifo = Forged(6, struct.pack("<I", 3))
+    found = filesystem(forged_directory((b"a", fifo)))
+    node = found.find(b"rootfs/a")
+    assert node and (node.nlink, node.number) == (3, fifo.number)
+    bare = Node(node.place, node.kind, node.mode, 0, 0, 0, node.number, 3)
+    assert node == bare
+    assert (bare.size, bare.start, bare.blocks, bare.device) == (0, 0, 0, (0, 0))
+    assert (bare.xattr, bare.fragment, bare.target) == (NO_XATTR, NO_FRAGMENT, b"")
+    assert bare.words == bare.listing == MetadataRef(0, 0) and bare.fragment_offset == 0
+    assert Node(node.place, node.kind, 0, 0, 0, 0, 1).nlink == 1
+    assert found.xattrs(node) == ()
 
 
 @pytest.mark.parametrize("kind", [4, 5, 11, 12])
