@@ -286,6 +286,13 @@ def test_challenges(header: str, scheme: str, parameters: dict[str, str]) -> Non
     assert (found.scheme, found.parameters) == (scheme, parameters)
 
 
+def test_a_challenge_is_not_read_without_end() -> None:
+    start = 'Bearer realm="'
+    for length, is_read in ((8192, True), (8193, False)):
+        header = start + "r" * (length - len(start) - 1) + '"'
+        assert ("realm" in parse_challenge(header).parameters) is is_read
+
+
 def test_credentials_are_not_shown() -> None:
     assert "secret" not in repr(Credentials("user", "secret"))
 

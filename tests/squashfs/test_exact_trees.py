@@ -19,6 +19,7 @@ from toolkit.squashfs.read import filesystem as module
 from toolkit.squashfs.read.census import Census
 from toolkit.squashfs.read.filesystem import Filesystem
 from toolkit.squashfs.read.inodes import Node, block_count
+from toolkit.squashfs.read.space_usage import space_of
 from toolkit.squashfs.structs import (
     DATA_UNCOMPRESSED,
     NO_FRAGMENT,
@@ -210,8 +211,10 @@ def test_listing_one_level_and_all() -> None:
 def test_kinds_and_modes(kind: int, mode: int, expected: bool) -> None:
     body = struct.pack("<I", 1) + struct.pack("<I", 0xFFFFFFFF) * (kind > 7)
     entry = (kind - 1) % 7 + 1 if 0 < kind < 15 else 6
-    node = Forged(kind, body, mode=mode, entry_kind=entry)
-    assert is_read(forged_directory((b"a", node))) is expected
+    tree = forged_directory((b"a", Forged(kind, body, mode=mode, entry_kind=entry)))
+    assert is_read(tree) is expected
+    if expected:
+        assert space_of(filesystem(tree)).total.files == len(["config.json", "a"])
 
 
 def test_what_a_kind_does_not_have() -> None:
