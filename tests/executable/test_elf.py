@@ -39,9 +39,10 @@ def test_what_lief_says() -> None:
     for number, name in ((62, "x86_64"), (8, "mips"), (243, "riscv")):
         stub[18:20] = struct.pack("<H", number)
         assert ElfProbe(bytes(stub)).result() == ElfFacts(name, True, True)
-    stub[16:18] = struct.pack("<H", 1)  # a relocatable object
-    facts = ElfProbe(bytes(stub)).result()
-    assert facts and not facts.is_executable
+    for at, value in ((16, b"\1\0"), (24, bytes(8))):  # a relocatable object; no entry point
+        other = stub[:at] + value + stub[at + len(value) :]
+        facts = ElfProbe(bytes(other)).result()
+        assert facts and not facts.is_executable
     facts = ElfProbe(Path(sys.executable).resolve().read_bytes()).result()
     assert facts and not facts.is_static
 
