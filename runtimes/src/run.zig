@@ -19,6 +19,7 @@ const signals = @import("process/signals.zig");
 const startup = @import("fuse/prefetch/startup.zig");
 const standard_input = @import("process/standard_input.zig");
 const userns = @import("namespaces/userns.zig");
+const programs = @import("config/program.zig");
 const volumes = @import("config/volumes.zig");
 const Container = @import("container/container.zig").Container;
 const Environment = @import("cli/environment.zig").Environment;
@@ -43,15 +44,10 @@ const Plan = struct {
     fn make(
         arena: std.mem.Allocator,
         reader: *Reader,
+        spec: *config.Spec,
         options: *const Options,
         callers: *const Environment,
     ) !Plan {
-        const config_text = try config.readText(arena, reader);
-        const spec = try arena.create(config.Spec);
-        spec.* = config.parse(arena, config_text) catch |err| switch (err) {
-            error.OutOfMemory => |e| return e,
-            error.Json => log.die("the payload's config.json is not a valid configuration", .{}),
-        };
         const root = rootPath(spec);
         const host_access = try apply_options.apply(arena, spec, options, .{
             .arena = arena,
@@ -70,6 +66,10 @@ const Plan = struct {
         };
         if (args.len == 0) log.die("the image has no command: give one", .{});
         const env = try exec.environment(arena, &spec.process, options, callers);
+        if (options.ignored) |word| if (options.args.len > 0 and
+            !(programs.isLikely(arena, reader, root, env.path(), options.args[0]) catch true))
+            log.note("{s} was ignored, as docker run's option (to pass it to the program, " ++
+                "put -- before it)", .{word});
         return .{
             .spec = spec,
             .root = root,
@@ -84,6 +84,7 @@ const Plan = struct {
 pub fn run(
     arena: std.mem.Allocator,
     reader: *Reader,
+    spec: *config.Spec,
     options: *const Options,
     callers: *const Environment,
     range: bool,
@@ -97,7 +98,7 @@ pub fn run(
         .callers = callers,
         .range = range,
         .caller = caller,
-        .plan = try .make(arena, reader, options, callers),
+        .plan = try .make(arena, reader, spec, options, callers),
         .startup_state = try arena.create(startup.State),
         .quiesce = try arena.create(Quiesce),
     };

@@ -229,6 +229,7 @@ def test_annotations_of_our_own() -> None:
         "os": "linux",
     }
     assert convert(image)["annotations"] == {
+        "dev.dockerc.args": "program",
         "dev.dockerc.cmd": '["c"]',
         "dev.dockerc.digest": "sha256:1",
         "dev.dockerc.entrypoint": '["/a","b \\"ü\\""]',

@@ -134,7 +134,7 @@ def test_a_symlink_in_the_image_cannot_redirect_a_volume(
     layout = write_layout(shared / "layout", [layer], {"Entrypoint": ["/bin/hello"]})
     dockerc("build", f"oci:{layout}", "-o", shared / "app")
     for target in ("/data/inner", "/up/inner"):
-        done = run(shared / "app", "-v", f"{shared / 'volume'}:{target}")
+        done = run(shared / "app", "-v", f"{shared / 'volume'}:{target}", "--")
         assert done.returncode in (0, 125)
         assert list(elsewhere.iterdir()) == []
 
