@@ -75,8 +75,14 @@ def modules(
     options = work / f"build_options-{arch}.zig"
     escaped = version.encode("unicode_escape").decode("ascii").replace('"', '\\"')
     embedded = launcher(arch, work, cache).name
+    # Zig embeds what is below the directory of the file that names it.
+    licences = work / "licences.txt"
+    licences.write_text(
+        "\n".join((SOURCE.parent / name).read_text() for name in ("NOTICE", "LICENSE"))
+    )
     options.write_text(
-        f'pub const version = "{escaped}";\npub const launcher = @embedFile("{embedded}");\n{more}'
+        f'pub const version = "{escaped}";\npub const launcher = @embedFile("{embedded}");\n'
+        f'pub const licences = @embedFile("{licences.name}");\n{more}'
     )
     return [
         *["-target", f"{arch}-linux-none", "-O", "ReleaseSafe", "-fstrip", "-fno-unwind-tables"],

@@ -62,6 +62,7 @@ fn aboutRuntime(arena: std.mem.Allocator, opts: *const options.Options) !?u8 {
         "dockerc runtime {s} ({s})\n",
         .{ version, @tagName(builtin.cpu.arch) },
     ));
+    if (opts.has(.licenses)) return try write(@import("build_options").licences);
     if (opts.has(.doctor)) return try write(try doctor.report(arena));
     return null;
 }

@@ -11,7 +11,7 @@ import pytest
 from images_support import hello_program
 from layout import directory, file, symlink, tar_of, write_layout
 from leftovers import wait_for
-from support import FIXTURES, Runner, dockerc, need
+from support import FIXTURES, TESTS, Runner, dockerc, need
 
 from toolkit.executable.executable import open_executable
 from toolkit.executable.payload import filesystem_of
@@ -221,6 +221,10 @@ def test_it_starts_through_path(run: Runner, deb: Path) -> None:
 def test_version_and_help(run: Runner, hello: Path) -> None:
     assert run(hello, "--dockerc-version").stdout.startswith("dockerc runtime ")
     assert "--volume" in run(hello, "--dockerc-help").stdout
+    # Whoever gets the file alone must get the notices, too.
+    licences = run(hello, "--dockerc-licenses").stdout
+    for name in ("NOTICE", "LICENSE"):
+        assert (TESTS.parent / "runtimes" / name).read_text() in licences
 
 
 def test_sub_ids_keep_owners(deb: Path, run_as_user: Runner, shared: Path) -> None:
