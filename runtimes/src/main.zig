@@ -36,7 +36,7 @@ pub fn main(init: std.process.Init.Minimal) u8 {
 fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     var callers: Environment = .{};
     for (init.environ.block.slice) |word| try callers.words.append(arena, std.mem.span(word.?));
-    if (callers.get("DOCKERC_LOG")) |level| if (std.mem.eql(u8, level, "debug")) log.enableDebug();
+    if (callers.get("DOCKERC_LOG")) |level| log.setLevel(level);
 
     @import("process/caller.zig").check();
     const words: Words = try .of(arena, &callers, init.args.vector);

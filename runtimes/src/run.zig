@@ -65,7 +65,7 @@ const Plan = struct {
                 "not a list of words", .{}),
         };
         if (args.len == 0) log.die("the image has no command: give one", .{});
-        const env = try exec.environment(arena, &spec.process, options, callers);
+        const env = try exec.environment(arena, spec, options, callers);
         if (options.ignored) |word| if (options.args.len > 0 and
             !(programs.isLikely(arena, reader, root, env.path(), options.args[0]) catch true))
             log.note("{s} was ignored, as docker run's option (to pass it to the program, " ++
@@ -90,13 +90,19 @@ pub fn run(
     range: bool,
 ) !u8 {
     signals.resetSigchld();
-    const caller: userns.Caller = .begin(arena, callers, range);
+    // --user may name one of the image's passwd, and that takes a while.
+    const known = options.last(.user) == null;
+    const caller: userns.Caller = .begin(
+        arena,
+        callers,
+        range,
+        if (known) mappedIds(spec, options) else null,
+    );
     var start: Start = .{
         .arena = arena,
         .reader = reader,
         .options = options,
         .callers = callers,
-        .range = range,
         .caller = caller,
         .plan = try .make(arena, reader, spec, options, callers),
         .startup_state = try arena.create(startup.State),
@@ -112,7 +118,6 @@ const Start = struct {
     reader: *Reader,
     options: *const Options,
     callers: *const Environment,
-    range: bool,
     caller: userns.Caller,
     plan: Plan,
     /// In the arena: threads that use them may outlive this structure.
@@ -162,9 +167,10 @@ const Start = struct {
     fn enterNamespaces(self: *Start) void {
         const spec = self.plan.spec;
         const wants = &spec.linux;
-        self.entered = userns.enter(self.arena, self.callers, self.caller, self.range, .{
+        self.entered = userns.enter(self.arena, self.callers, self.caller, .{
             .uid = spec.process.user.uid,
             .gid = spec.process.user.gid,
+            .mapped = mappedIds(spec, self.options),
             .ipc = wants.hasNamespace("ipc"),
             .uts = wants.hasNamespace("uts"),
             .network = wants.hasNamespace("network"),
@@ -308,6 +314,12 @@ const Start = struct {
         self.watchdog.waitForEnd();
     }
 };
+
+/// What --overlay keeps has the same owners whoever the app's user is: there the caller is root.
+fn mappedIds(spec: *const config.Spec, options: *const Options) userns.Pair {
+    if (options.last(.overlay) != null) return .{ .uid = 0, .gid = 0 };
+    return .{ .uid = spec.process.user.uid, .gid = spec.process.user.gid };
+}
 
 fn rootPath(spec: *const config.Spec) []const u8 {
     const path = spec.root.path;

@@ -309,7 +309,7 @@ pub const Container = struct {
             if (self.mounts != null) landlock.scope() else landlock.confine();
         // Installing a filter needs no_new_privs or a capability that is about to be dropped.
         if (!process.noNewPrivileges) self.filterCalls();
-        credentials.setIds(process.user, self.ids) catch |err|
+        credentials.setIds(self.arena, process.user, self.ids) catch |err|
             log.die(
                 "cannot become user {d} and group {d}: {s}",
                 .{ process.user.uid, process.user.gid, errno.text(err) },

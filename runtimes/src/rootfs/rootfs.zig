@@ -126,12 +126,19 @@ pub const Rootfs = struct {
         self.caller_mask.set();
         try workspace.leave(namespace);
         var store = try unpack_cache.Cache.open(self.arena, self.callers, self.caller);
-        const key = try unpack_cache.keyOf(self.arena, self.reader, @tagName(self.ids));
+        const key = try unpack_cache.keyOf(self.arena, self.reader, try self.owners());
         const tree = store.shared(self.reader, self.topName(), self.ids != .single, key) catch |err|
             cannotUnpack(err);
         try workspace.make(namespace);
         try namespace.bindFd(tree.fd, "lower");
         log.debug("payload unpacked in the cache", .{});
+    }
+
+    /// Whose the files of an unpacked payload are: that depends on how the ids are mapped.
+    fn owners(self: *const Rootfs) ![]const u8 {
+        const kind = @tagName(self.ids);
+        if (self.ids != .range or self.uid == 0 and self.gid == 0) return kind;
+        return text.alloc(self.arena, "{s}-{d}-{d}", .{ kind, self.uid, self.gid });
     }
 
     fn copy(self: *Rootfs) !RunDir {
