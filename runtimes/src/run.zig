@@ -128,6 +128,8 @@ const Start = struct {
     entered: userns.Entered = undefined,
     ids: userns.Ids = .none,
     signal_mask: signals.Set = 0,
+    /// Signals that the caller ignores.
+    ignored: signals.Set = 0,
     /// The processors that the caller may run on, and the one that the start runs on.
     caller_mask: Affinity = .{},
     foreground_cpu: Affinity = .{},
@@ -185,7 +187,8 @@ const Start = struct {
 
     /// What is needed of the machine, before mounts of ours cover its directories.
     fn openMachine(self: *Start) !void {
-        self.signal_mask = try signals.block();
+        self.ignored = signals.ignored();
+        self.signal_mask = try signals.block(self.ignored);
         self.caller_mask = Affinity.get();
         self.machine = try volumes.open(self.arena, self.plan.spec, self.options);
         const flags: sys.O = .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true };
@@ -215,6 +218,7 @@ const Start = struct {
             .env = plan.env,
             .machine = self.machine,
             .signal_mask = self.signal_mask,
+            .ignored = self.ignored,
             .host_access = plan.host_access,
             .filter = if (unconfined)
                 null
