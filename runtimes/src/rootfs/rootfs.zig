@@ -22,6 +22,7 @@ const Leftovers = @import("../process/leftovers.zig").Leftovers;
 const RunDir = @import("../base/run_dir.zig").RunDir;
 const Environment = @import("../cli/environment.zig").Environment;
 const Reader = @import("../squashfs/reader.zig").Reader;
+const squashfs_path = @import("../squashfs/path.zig");
 
 pub const Kind = enum(u8) {
     /// Mounted on `root` of the workspace.
@@ -244,7 +245,8 @@ pub const Rootfs = struct {
     /// The root of an overlay has the attributes of the upper directory, so that gets those of the
     /// image's root.
     fn copyRootAttributes(self: *Rootfs) !void {
-        const root = try self.reader.find(try self.reader.newDecoder(), self.path) orelse
+        const decoder = try self.reader.newDecoder();
+        const root = try squashfs_path.lookup(self.reader, decoder, self.path) orelse
             log.die("the payload holds no {s}", .{self.path});
         const upper = "changes/upper";
         if (self.ids != .single)

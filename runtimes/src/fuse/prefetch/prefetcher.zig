@@ -4,8 +4,8 @@
 const std = @import("std");
 const futex = @import("../../base/futex.zig");
 const squashfs = struct {
-    const data = @import("../../squashfs/data.zig");
     const directory = @import("../../squashfs/directory.zig");
+    const extents = @import("../../squashfs/extents.zig");
     const inode = @import("../../squashfs/inode.zig");
     const Reader = @import("../../squashfs/reader.zig").Reader;
 };
@@ -230,45 +230,39 @@ pub const Prefetcher = struct {
     }
 
     fn work(self: *Prefetcher, decoder: Decoder, part: Part) !void {
+        const log = self.reader.superblock.block_log;
         const file = try squashfs.inode.read(self.reader, decoder, part.reference);
-        var position: squashfs.data.Position = .{};
-        for (0..@intCast(part.count)) |i| {
-            const block = part.first + i;
-            if (i > 0) {
+        var list: squashfs.extents.BlockList = .{};
+        const from = part.first << log;
+        var extents: squashfs.extents.Extents =
+            .init(self.reader, decoder, &file, from, from + (part.count << log), &list);
+        while (try extents.next()) |extent| {
+            if (extent.offset > from) {
                 self.mutex.lock();
-                const fresh = self.ask(part.reference, block);
+                const fresh = self.ask(part.reference, extent.offset >> log);
                 self.mutex.unlock();
                 if (!fresh) continue;
             }
-            const extent = try squashfs.data.extent(
-                self.reader,
-                decoder,
-                part.reference,
-                &file,
-                block,
-                &position,
-            );
             if (extent.stored == null) continue;
-            const slot = try self.reader.load(decoder, extent);
+            const slot = try extents.load(&extent);
             // A fragment is shared with other files; a block of one file is now in the kernel's
             // cache.
             defer if (extent.fragment == null)
                 self.reader.blocks.retire(slot)
             else
                 self.reader.blocks.release(slot);
-            const content = slot.data();
-            const start = block << self.reader.superblock.block_log;
-            // The part that the reader already has is left out.
-            const cut_from = @min(@max(part.seen_from, start), start + extent.len) - start;
-            const cut_to = @min(@max(part.seen_to, start), start + extent.len) - start;
-            const whole = content[extent.start..][0..extent.len];
+            const content = try extent.of(slot);
+            const start = extent.offset;
             const nodeid = node_id.of(part.reference);
-            if (cut_from < cut_to) {
-                if (cut_from > 0 and
-                    !self.channel.store(nodeid, start, whole[0..@intCast(cut_from)])) return;
-                if (cut_to < whole.len and
-                    !self.channel.store(nodeid, start + cut_to, whole[@intCast(cut_to)..])) return;
-            } else if (!self.channel.store(nodeid, start, whole)) return;
+            // The part that the reader already has is left out.
+            const from_seen = @min(@max(part.seen_from, start), start + extent.len) - start;
+            const to_seen = @min(@max(part.seen_to, start), start + extent.len) - start;
+            const before, const after = if (from_seen < to_seen)
+                .{ content[0..@intCast(from_seen)], content[@intCast(to_seen)..] }
+            else
+                .{ content, "" };
+            if (before.len > 0 and !self.channel.store(nodeid, start, before)) return;
+            if (after.len > 0 and !self.channel.store(nodeid, start + to_seen, after)) return;
         }
     }
 };
