@@ -168,6 +168,14 @@ def test_dangerous_calls_stay_in_their_files() -> None:
     assert found == allowed
 
 
+def test_one_file_decides_where_threads_run() -> None:
+    """CpuPolicy: a placement elsewhere would not know of the others."""
+    placement = re.compile(r"\(\s*\.sched_setaffinity\b|\bAffinity\b")
+    assert {name for name, text in FILES.items() if placement.search(text)} == {
+        "process/cpu_policy.zig"
+    }
+
+
 def test_no_variables_outside_of_functions() -> None:
     assert {name for name, text in FILES.items() if file_variables(text)} == set(VARIABLES)
 

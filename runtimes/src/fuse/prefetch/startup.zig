@@ -1,7 +1,6 @@
 //! Decodes what the app will read first while its container is being set up: the program, its
 //! interpreter and the libraries that they need.
 const std = @import("std");
-const futex = @import("../../base/futex.zig");
 const thread = @import("../../base/thread.zig");
 const squashfs = struct {
     const extents = @import("../../squashfs/extents.zig");
@@ -9,7 +8,7 @@ const squashfs = struct {
     const path = @import("../../squashfs/path.zig");
     const elf = @import("../../squashfs/elf.zig");
 };
-const Affinity = @import("../../process/cpu_policy.zig").Affinity;
+const CpuPolicy = @import("../../process/cpu_policy.zig").CpuPolicy;
 const Reader = @import("../../squashfs/reader.zig").Reader;
 const Decoder = @import("../../base/zstd.zig").Decoder;
 
@@ -26,59 +25,26 @@ pub const Program = struct {
     search: []const u8,
 };
 
-/// What the server, the prefetcher and the loading thread know of each other.
-pub const State = struct {
-    /// While this is 1, the other threads keep off the processor.
-    under_way: std.atomic.Value(u32) = .init(0),
-    /// Until the app is executed. The container's mounts have to wait for kernel threads
-    /// (synchronize_rcu_expedited), and those for the end of the decoding thread's time slice:
-    /// milliseconds.
-    setting_up: std.atomic.Value(bool) = .init(true),
-
-    pub fn isUnderWay(self: *const State) bool {
-        return self.under_way.load(.monotonic) != 0;
-    }
-
-    /// Until it is done.
-    pub fn wait(self: *State) void {
-        while (self.isUnderWay()) futex.wait(&self.under_way, 1);
-    }
-};
-
-/// The thread that does it.
-pub const Loading = struct {
-    id: i32,
-    state: *const State,
-
-    pub fn begin(
-        arena: std.mem.Allocator,
-        reader: *Reader,
-        state: *State,
-        program: Program,
-    ) !Loading {
-        state.under_way.store(1, .monotonic);
-        const made = try thread.spawn(
-            arena,
-            run,
-            .{ reader, try reader.newDecoder(), state, program },
-        );
-        defer made.detach();
-        return .{ .id = made.getHandle(), .state = state };
-    }
-
-    /// Moves it to these processors.
-    pub fn move(self: Loading, processors: Affinity) void {
-        if (self.state.isUnderWay()) processors.setOf(self.id);
-    }
-};
+/// Starts the thread that does it, and returns its id.
+pub fn begin(
+    arena: std.mem.Allocator,
+    reader: *Reader,
+    cpus: *CpuPolicy,
+    program: Program,
+) !i32 {
+    var decoder = try reader.newDecoder();
+    decoder.yields_while = &cpus.setting_up;
+    cpus.loadingBegins();
+    errdefer cpus.loadingEnds();
+    const made = try thread.spawn(arena, run, .{ reader, decoder, cpus, program });
+    defer made.detach();
+    return made.getHandle();
+}
 
 /// Errors are ignored: the reader of a corrupt block gets the error.
-fn run(reader: *Reader, decoder: Decoder, state: *State, program: Program) void {
-    var own = decoder;
-    own.yields_while = &state.setting_up;
-    load(reader, own, program) catch {};
-    state.under_way.store(0, .monotonic);
-    futex.wake(&state.under_way, std.math.maxInt(i32));
+fn run(reader: *Reader, decoder: Decoder, cpus: *CpuPolicy, program: Program) void {
+    load(reader, decoder, program) catch {};
+    cpus.loadingEnds();
 }
 
 /// In the order in which the dynamic linker reads: the start of a program or library (what is
