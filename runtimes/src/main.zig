@@ -17,7 +17,7 @@ const Reader = @import("squashfs/reader.zig").Reader;
 const own_file = @import("payload/own_file.zig");
 const run = @import("run.zig");
 
-pub const panic = std.debug.FullPanic(log.panic);
+pub const panic = @import("base/panic.zig");
 pub const std_options: std.Options = .{
     .enable_segfault_handler = false,
     .signal_stack_size = null,

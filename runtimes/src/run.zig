@@ -6,7 +6,7 @@ const errno = @import("base/errno.zig");
 const log = @import("base/log.zig");
 const capabilities = @import("base/capabilities.zig");
 const cgroup = @import("namespaces/cgroup.zig");
-const Affinity = @import("process/cpu_policy.zig").Affinity;
+const CpuPolicy = @import("process/cpu_policy.zig").CpuPolicy;
 const upper_dir = @import("rootfs/upper_dir.zig");
 const config = @import("config/spec.zig");
 const deferred_unmount = @import("process/deferred_unmount.zig");
@@ -105,10 +105,9 @@ pub fn run(
         .callers = callers,
         .caller = caller,
         .plan = try .make(arena, reader, spec, options, callers),
-        .startup_state = try arena.create(startup.State),
+        .cpus = try arena.create(CpuPolicy),
         .quiesce = try arena.create(Quiesce),
     };
-    start.startup_state.* = .{};
     start.quiesce.* = .{};
     return start.run();
 }
@@ -121,7 +120,7 @@ const Start = struct {
     caller: userns.Caller,
     plan: Plan,
     /// In the arena: threads that use them may outlive this structure.
-    startup_state: *startup.State,
+    cpus: *CpuPolicy,
     quiesce: *Quiesce,
 
     group: ?cgroup.Group = null,
@@ -130,9 +129,6 @@ const Start = struct {
     signal_mask: signals.Set = 0,
     /// Signals that the caller ignores.
     ignored: signals.Set = 0,
-    /// The processors that the caller may run on, and the one that the start runs on.
-    caller_mask: Affinity = .{},
-    foreground_cpu: Affinity = .{},
     /// /proc of the machine.
     proc: sys.fd_t = -1,
     machine: volumes.Machine = undefined,
@@ -149,13 +145,13 @@ const Start = struct {
         try self.describeContainer();
         const mounts = self.entered.mounts;
         self.watchdog = try .start(self.container.role(), mounts, self.container.terminal);
-        const loading = try self.loadProgram();
+        const loader = try self.loadProgram();
         const tmpfs_allowed = tmpfs_policy.allows(self.arena);
         self.ids = self.entered.settle(self.arena);
         // Not earlier: newuidmap and newgidmap need the processors.
         if (mounts != null)
             try self.watchdog.cloneApp(self.container.namespaces()[0] | sys.CLONE.fs);
-        self.divideProcessors(loading);
+        self.cpus.divide(loader);
         const kind = try self.makeRoot(tmpfs_allowed);
         if (mounts == null) try self.watchdog.cloneApp(0);
         const app = try self.takeApp();
@@ -189,7 +185,7 @@ const Start = struct {
     fn openMachine(self: *Start) !void {
         self.ignored = signals.ignored();
         self.signal_mask = try signals.block(self.ignored);
-        self.caller_mask = Affinity.get();
+        self.cpus.* = .init();
         self.machine = try volumes.open(self.arena, self.plan.spec, self.options);
         const flags: sys.O = .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true };
         self.proc = sys.openat(sys.at_fdcwd, "/proc", flags, 0) catch |err|
@@ -226,15 +222,15 @@ const Start = struct {
                 try seccomp.prepare(arena, spec.linux.seccomp, bounding),
             .wanted = config.list(arena, spec, "dev.dockerc.volumes") catch null orelse &.{},
             .init = self.options.has(.init),
-            .caller_mask = self.caller_mask,
+            .cpus = self.cpus,
             .mounts = self.entered.mounts,
             .terminal = if (self.terminal) |*terminal| terminal else null,
             .lifeline = try .open(),
         };
     }
 
-    /// Starts to decode what the app reads first.
-    fn loadProgram(self: *Start) !?startup.Loading {
+    /// Starts to decode what the app reads first; returns the thread's id.
+    fn loadProgram(self: *Start) !?i32 {
         if (self.entered.mounts == null) return null;
         const plan = &self.plan;
         const program: startup.Program = .{
@@ -242,14 +238,7 @@ const Start = struct {
             .command = plan.args[0],
             .search = plan.env.path(),
         };
-        return try .begin(self.arena, self.reader, self.startup_state, program);
-    }
-
-    /// Not earlier: until the ids are mapped, newuidmap and newgidmap need the processors.
-    fn divideProcessors(self: *Start, loading: ?startup.Loading) void {
-        self.foreground_cpu, const background_cpus = self.caller_mask.divide();
-        if (loading) |thread| thread.move(background_cpus);
-        self.foreground_cpu.set();
+        return try startup.begin(self.arena, self.reader, self.cpus, program);
     }
 
     fn makeRoot(self: *Start, tmpfs_allowed: bool) !rootfs.Kind {
@@ -258,9 +247,8 @@ const Start = struct {
         var root: rootfs.Rootfs = .{
             .arena = self.arena,
             .reader = self.reader,
-            .startup_state = self.startup_state,
+            .cpus = self.cpus,
             .quiesce = self.quiesce,
-            .caller_mask = self.caller_mask,
             .tmpfs_allowed = tmpfs_allowed,
             .callers = self.callers,
             .path = self.plan.root,
@@ -287,7 +275,7 @@ const Start = struct {
     }
 
     fn letAppGoOn(self: *Start, app: Process, kind: rootfs.Kind) !void {
-        self.foreground_cpu.setOf(app.pid);
+        self.cpus.placeApp(app.pid);
         if (self.input) |given| try given.begin(self.arena);
         if (self.terminal) |*terminal| sys.close(terminal.slave);
         self.container.lifeline.goOn(.{ .ids = self.ids, .rootfs = kind });

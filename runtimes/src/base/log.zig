@@ -69,8 +69,3 @@ pub fn dieWith(status: u8, comptime format: []const u8, args: anytype) noreturn 
     say(format, args);
     sys.exit(status);
 }
-
-/// A failed safety check: a bug of ours, but still one sentence and a status.
-pub fn panic(message: []const u8, _: ?usize) noreturn {
-    dieWith(failed, "internal error: {s}; please report it", .{message});
-}

@@ -18,7 +18,7 @@ pub fn isLikely(
     var directories = std.mem.tokenizeScalar(u8, search, ':');
     while (directories.next()) |directory| {
         const path = try std.mem.concat(arena, u8, &.{ directory, "/", word });
-        const found = try paths.find(reader, decoder, top.reference, path) orelse continue;
+        const found = try paths.find(reader, decoder, top.inode.reference, path) orelse continue;
         if (found.inode.kind == .file) return true;
     }
     return false;

@@ -2,7 +2,10 @@
 //! annotations in which the builder stores what the specification lacks.
 const std = @import("std");
 const json = @import("json.zig");
+const extents = @import("../squashfs/extents.zig");
 const log = @import("../base/log.zig");
+const path = @import("../squashfs/path.zig");
+const Decoder = @import("../base/zstd.zig").Decoder;
 const Reader = @import("../squashfs/reader.zig").Reader;
 const Rule = @import("../cli/options.zig").Rule;
 
@@ -91,12 +94,8 @@ pub const Namespace = struct { type: []const u8 };
 
 /// The bundle's config.json, as text.
 pub fn readText(arena: std.mem.Allocator, reader: *Reader) ![]const u8 {
-    return reader.readRootFile(
-        try reader.newDecoder(),
-        arena,
-        "config.json",
-        size_max,
-    ) catch |err| switch (err) {
+    const decoder = try reader.newDecoder();
+    return readConfig(arena, reader, decoder) catch |err| switch (err) {
         error.OutOfMemory => |e| return e,
         error.TooLarge => log.die(
             "the payload's config.json is larger than {d} bytes",
@@ -114,6 +113,11 @@ pub fn read(arena: std.mem.Allocator, reader: *Reader) !*Spec {
         error.Json => log.die("the payload's config.json is not a valid configuration", .{}),
     };
     return spec;
+}
+
+fn readConfig(arena: std.mem.Allocator, reader: *Reader, decoder: Decoder) !?[]const u8 {
+    const file = try path.lookup(reader, decoder, "config.json") orelse return null;
+    return try extents.readAlloc(reader, decoder, arena, &file, size_max);
 }
 
 pub fn parse(arena: std.mem.Allocator, text: []const u8) json.Error!Spec {

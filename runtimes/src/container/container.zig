@@ -7,7 +7,7 @@ const log = @import("../base/log.zig");
 const config = @import("../config/spec.zig");
 const credentials = @import("credentials.zig");
 const devices = @import("devices.zig");
-const Affinity = @import("../process/cpu_policy.zig").Affinity;
+const CpuPolicy = @import("../process/cpu_policy.zig").CpuPolicy;
 const Identity = @import("../namespaces/mount_namespace.zig").Identity;
 const MountNamespace = @import("../namespaces/mount_namespace.zig").MountNamespace;
 const path_in_root = @import("path_in_root.zig");
@@ -73,7 +73,7 @@ pub const Container = struct {
     /// Whether an init starts the app and reaps orphans (--init).
     init: bool,
     /// The processors of the app; during the start all runs on one.
-    caller_mask: Affinity,
+    cpus: *const CpuPolicy,
     mounts: ?MountNamespace,
     /// The caller's, where there is one to keep from the app.
     terminal: ?*const Terminal,
@@ -334,7 +334,7 @@ pub const Container = struct {
         if (process.noNewPrivileges) self.filterCalls();
         // A change of ids clears it.
         try self.dieWithRuntime();
-        self.caller_mask.set();
+        self.cpus.useAll();
         const path = try exec.locate(self.arena, self.args[0], &self.env);
         try exec.start(
             self.arena,
