@@ -49,6 +49,7 @@ def inspect(
             _print_as_it_stands(config_text(executable))
             return
         found = inspection(executable)
+    _note_what_is_unknown(found)
     if template is not None:
         from toolkit.commands.template import render
 
@@ -58,6 +59,16 @@ def inspect(
         print(json.dumps(found, indent=2))
     else:
         _print_tables(found)
+
+
+def _note_what_is_unknown(found: dict[str, Any]) -> None:
+    from toolkit.executable.elf import LIEF_IS_MISSING, has_lief
+
+    if found["stub"]["linkage"] is None and not has_lief():
+        print(
+            f"dockerc: note: how its runtime is linked is unknown: {LIEF_IS_MISSING}",
+            file=sys.stderr,
+        )
 
 
 def _print_as_it_stands(config: bytes) -> None:
