@@ -19,7 +19,7 @@ from toolkit.files.printable import printable
 
 COMMANDS = (
     "build", "run", "inspect", "ls", "cat", "extract", "replace", "edit", "verify", "diff", "cache",
-    "help", "version",
+    "login", "logout", "tags", "help", "version",
 )  # fmt: skip
 """Each is in the module of `toolkit.commands` that has its name."""
 _ALIASES = {"replace-runtime": "replace"}  # as the old tool's file was called
@@ -99,7 +99,7 @@ def _run(arguments: list[str]) -> None:
             status = application(named)(arguments, prog_name="dockerc", standalone_mode=False)
             sys.exit(status)
         except USAGE_ERROR as error:
-            sys.exit(tell_usage(error))
+            sys.exit(tell_usage(error, named))
         except SystemExit as end:
             if isinstance(end.__context__, BrokenPipeError):  # which typer takes for a failure
                 raise end.__context__ from None

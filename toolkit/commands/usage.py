@@ -15,13 +15,15 @@ SKOPEO_S = {"--tls-verify=false": "--no-tls-verify", "--tls-verify=true": "--tls
 """How skopeo and podman write an option of commands that ask registries, and we."""
 
 
-def tell_usage(error: Any) -> int:
-    """Print the sentence for a `USAGE_ERROR`; returns the exit status."""
+def tell_usage(error: Any, named: list[str]) -> int:
+    """Print the sentence for a `USAGE_ERROR` of the commands `named`; returns the exit status."""
     text = error.format_message()
     if "\n" in text:  # help, for who gave no arguments
         print(text, file=sys.stderr)
         return 2
-    command = error.ctx.command_path if error.ctx else "dockerc"
+    command = f"dockerc {named[0]}" if len(named) == 1 else "dockerc"
+    if error.ctx:
+        command = error.ctx.command_path
     hint = f"see `{command} --help`"
     if option := getattr(error, "option_name", None):
         if type(error).__name__ == "NoSuchOption":
