@@ -175,7 +175,7 @@ def test_what_was_probably_meant(words: str, meant: str) -> None:
 
 def test_a_wrong_command_line_is_one_sentence() -> None:
     for words, said in {
-        "ls": "missing argument 'APP'; see `dockerc ls --help`",
+        "ls": "missing argument 'APP|IMAGE'; see `dockerc ls --help`",
         "ls -x y": "no such option: -x; see `dockerc ls --help`",
         "cache ls a": "got unexpected extra argument(s) (a); see `dockerc cache ls --help`",
         "build --output": "option '--output' requires an argument; see `dockerc build --help`",

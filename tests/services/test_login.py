@@ -222,11 +222,7 @@ def test_a_registry_without_logins_says_so(tmp_path: Path, home: Path) -> None:
     assert done.stderr == (
         f"dockerc: note: {address} asks for no login, so that this one was not checked\n"
     )
-    assert (
-        "does not answer"
-        in (said := failed("login", "-u", USER, "--password-stdin", address, input="x"))
-        or "cannot reach" in said
-    )
+    assert "cannot reach" in failed("login", "-u", USER, "--password-stdin", address, input="x")
 
 
 def test_what_is_not_a_login(home: Path) -> None:

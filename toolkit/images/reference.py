@@ -137,6 +137,13 @@ Reference = (
 )
 
 
+def has_transport(text: str) -> bool:
+    """Whether it begins with a transport, and so can be nothing but an image's name."""
+    transport, _, rest = text.partition(":")
+    others = ("oci", "oci-archive", "docker-archive", "docker-daemon", "containers-storage", "dir")
+    return (transport == "docker" and rest.startswith("//")) or bool(rest and transport in others)
+
+
 def parse_reference(text: str) -> Reference:
     """Reads what a user typed as an image's name.
 
