@@ -135,6 +135,10 @@ const Words = struct {
             error.OutOfMemory => |e| return e,
             error.Usage => switch (problem.kind) {
                 .none => unreachable,
+                .substituted => log.die("{s} is not supported: {s}", .{
+                    problem.word,
+                    problem.instead,
+                }),
                 .unknown => log.die("unknown option {s} (to pass it to the program, put -- " ++
                     "before it; see --dockerc-help)", .{problem.word}),
                 .value_missing => log.die("{s} needs a value", .{problem.word}),
