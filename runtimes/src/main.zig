@@ -173,7 +173,9 @@ test {
     _ = @import("config/users.zig");
     _ = @import("config/volumes.zig");
     _ = @import("config/yaml.zig");
-    _ = @import("container/mounts.zig");
+    _ = @import("container/perform.zig");
+    _ = @import("container/plan.zig");
+    _ = @import("container/plan_test.zig");
     _ = @import("container/seccomp/filter.zig");
     _ = @import("container/seccomp/profile.zig");
     _ = @import("contract_test.zig");
@@ -188,7 +190,6 @@ test {
     _ = @import("squashfs/blocks.zig");
     _ = @import("squashfs/mutation_test.zig");
     _ = @import("squashfs/superblock.zig");
-    _ = @import("container/given_mounts.zig");
     _ = @import("contract_test.zig");
     _ = @import("text_formats_test.zig");
 }

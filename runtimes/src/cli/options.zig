@@ -20,7 +20,7 @@ pub const Options = struct {
     ignored: ?[]const u8 = null,
 
     /// The last value of an option.
-    pub fn last(self: *const Options, flag: Flag) ?[]const u8 {
+    pub noinline fn last(self: *const Options, flag: Flag) ?[]const u8 {
         var i = self.given.len;
         while (i > 0) {
             i -= 1;
@@ -33,7 +33,7 @@ pub const Options = struct {
         return std.mem.eql(u8, self.last(flag) orelse return false, "true");
     }
 
-    pub fn all(
+    pub noinline fn all(
         self: *const Options,
         arena: std.mem.Allocator,
         flag: Flag,

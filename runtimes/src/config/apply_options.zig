@@ -10,7 +10,6 @@ const quantity = @import("../cli/quantity.zig");
 const sys = @import("../base/syscalls.zig");
 const text = @import("../base/text.zig");
 const rlimits = @import("rlimits.zig");
-const throttles = @import("throttles.zig");
 const users = @import("users.zig");
 const Options = @import("../cli/options.zig").Options;
 
@@ -18,8 +17,6 @@ const Options = @import("../cli/options.zig").Options;
 pub const HostAccess = struct {
     /// No system call filter.
     unconfined: bool = false,
-    /// The machine's devices, all of them.
-    all_devices: bool = false,
 };
 
 pub fn apply(
@@ -50,13 +47,12 @@ pub fn apply(
         spec.hostname = name;
         try addNamespace(arena, spec, "uts");
     }
-    if (spec.linux.maskedPaths.len > 0) try throttles.hide(arena, spec);
     try network(arena, spec, options);
     for (try options.all(arena, .tmpfs)) |given| try tmpfs(arena, spec, given);
     for (try options.all(arena, .ulimit)) |given| try limit(arena, process, given);
     if (options.has(.privileged)) {
         privileged(spec);
-        host_access = .{ .unconfined = true, .all_devices = true };
+        host_access = .{ .unconfined = true };
     }
     try setCapabilities(arena, process, options);
     for (try options.all(arena, .security_opt)) |given|
