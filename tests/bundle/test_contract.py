@@ -36,7 +36,8 @@ def vectors(name: str) -> Any:
 
 def test_the_runtime_has_the_same_options() -> None:
     table = {}
-    for entry in re.findall(r"\.\{ (\.name = [^}]*\.flag[^}]*) \}", source("flags.zig").replace("\n", " ")):
+    table_text = source("flags.zig").replace("\n", " ")
+    for entry in re.findall(r"\.\{ (\.name = [^}]*\.flag[^}]*) \}", table_text):
         name = re.search(r'\.name = "([^"]+)"', entry)
         short = re.search(r"\.short = '(.)'", entry)
         assert name is not None

@@ -84,7 +84,7 @@ RUN_OPTIONS = (
 """In the order of the alphabet, docker's first."""
 
 SUBSTITUTES = {
-    "detach": "start it in the background: setsid -f FILE, or a systemd unit",
+    "detach": "start it in the background: setsid -f FILE, or systemd-run",
     "init-path": "the init is a part of the runtime: --init",
     "restart": "a supervisor (systemd, runit) restarts programs",
     "stop-signal": "signals are passed on: kill -s SIGNAL PID",

@@ -17,7 +17,7 @@ _WORDS = "dockerc.baked"
 
 
 class BakingCommand(TyperCommand):
-    """A command that takes every option of `BAKED`, too; `baked_words` are those that were given."""
+    """A command that takes every option of `BAKED`, too; `baked_words` are those given."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)

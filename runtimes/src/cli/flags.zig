@@ -109,7 +109,7 @@ pub const table = [_]Known{
 
 /// Options of docker run that have no place here, and what serves in their stead.
 pub const substitutes = [_]struct { name: []const u8, instead: []const u8 }{
-    .{ .name = "detach", .instead = "start it in the background: setsid -f FILE, or a systemd unit" },
+    .{ .name = "detach", .instead = "start it in the background: setsid -f FILE, or systemd-run" },
     .{ .name = "init-path", .instead = "the init is a part of the runtime: --init" },
     .{ .name = "restart", .instead = "a supervisor (systemd, runit) restarts programs" },
     .{ .name = "stop-signal", .instead = "signals are passed on: kill -s SIGNAL PID" },

@@ -131,13 +131,36 @@ fn network(arena: std.mem.Allocator, spec: *config.Spec, options: *const Options
     const none = if (options.last(.network)) |name| std.mem.eql(u8, name, "none") else false;
     if (options.last(.network)) |name| if (!none and !std.mem.eql(u8, name, "host"))
         log.die("--network {s}: only host (the machine's network) and none are supported", .{name});
-    if (none) try addNamespace(arena, spec, "network");
+    if (none) {
+        try addNamespace(arena, spec, "network");
+        try ownSysfs(arena, spec);
+    }
     if (options.last(.publish)) |port| {
         if (none)
             log.die("--publish {s}: with --network none there is nothing to publish", .{port});
         log.note("--publish {s} is not needed: the network is the machine's, and the app's " ++
             "ports are open on it as they are", .{port});
     }
+}
+
+/// The machine's /sys would show its network devices.
+fn ownSysfs(arena: std.mem.Allocator, spec: *config.Spec) !void {
+    var mounts: std.ArrayList(config.Mount) = .empty;
+    const options = [_][]const u8{ "nosuid", "noexec", "nodev", "ro" };
+    for (spec.mounts) |mount| {
+        if (!std.mem.eql(u8, mount.destination, "/sys") or std.mem.eql(u8, mount.type, "sysfs")) {
+            try mounts.append(arena, mount);
+            continue;
+        }
+        const new: config.Mount = .{ .destination = "/sys", .type = "sysfs", .options = &options };
+        const cgroups: config.Mount = .{
+            .destination = "/sys/fs/cgroup",
+            .type = "cgroup",
+            .options = &options,
+        };
+        try mounts.appendSlice(arena, &.{ new, cgroups });
+    }
+    spec.mounts = mounts.items;
 }
 
 fn tmpfs(arena: std.mem.Allocator, spec: *config.Spec, given: []const u8) !void {
