@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterable
 from importlib import import_module
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -25,6 +25,7 @@ _ALIASES = {"replace-runtime": "replace"}  # as the old tool's file was called
 _OLD_OPTIONS = ("-i", "--image", "-o", "--output", "--arch", "--rootfull")
 _SKOPEO_S = {"--tls-verify=false": "--no-tls-verify", "--tls-verify=true": "--tls-verify"}
 """How skopeo and podman write an option of `build`, and we."""
+_HELP = frozenset(("-h", "--help"))
 # As with docker, what stands after the image is the program's; the runtime knows the options.
 _PASS_ON = {
     "allow_interspersed_args": False,
@@ -91,12 +92,14 @@ def _run(arguments: list[str]) -> None:
         arguments[0].split("=")[0] in _OLD_OPTIONS or arguments[0][:2] in _OLD_OPTIONS
     ):
         arguments.insert(0, "build")
-    if arguments[:1] == ["build"]:
+    if is_build := arguments[:1] == ["build"]:
         arguments = [_SKOPEO_S.get(word, word) for word in arguments]
     named = [word for word in arguments[:1] if word in COMMANDS or word in _ALIASES]
     try:
         try:
-            application(named or COMMANDS)(arguments)
+            is_asked = is_build and _HELP.isdisjoint(arguments)
+            defaults = {"build": _build_defaults()} if is_asked else None
+            application(named or COMMANDS)(arguments, default_map=defaults)
         except SystemExit as end:
             if isinstance(end.__context__, BrokenPipeError):  # which typer takes for a failure
                 raise end.__context__ from None
@@ -114,6 +117,12 @@ def _run(arguments: list[str]) -> None:
         _drop_output()
         where = f"{error.filename}: " if error.filename else ""
         _fail(f"{where}{error.strerror or error}", 1)
+
+
+def _build_defaults() -> dict[str, Any]:
+    from toolkit.commands.defaults import build_defaults
+
+    return build_defaults()
 
 
 def _fail(sentence: str, status: int) -> NoReturn:

@@ -26,6 +26,8 @@ class Access:
     tls_verify: bool | None = None
     certificates: Path | None = None
     """A directory as described in `certificates`, in the place of those of the system."""
+    authfile: Path | None = None
+    """Stored logins, in the place of those of docker and podman."""
 
 
 DEFAULT_ACCESS = Access()

@@ -29,12 +29,14 @@ _HELPER_TIMEOUT = 120.0  # seconds; a helper may ask its user for a passphrase
 _TOKEN_USER = "<token>"
 
 
-def find_credentials(registry: str, repository: str) -> Credentials | None:
-    """The stored login for a repository, or None.
+def find_credentials(
+    registry: str, repository: str, authfile: Path | None = None
+) -> Credentials | None:
+    """The stored login for a repository, or None; `authfile` is asked alone where it is given.
 
     Raises DockercError when a file or a helper is broken.
     """
-    for path in _files():
+    for path in _files(authfile):
         document = _read(path)
         if document is None:
             continue
@@ -44,8 +46,10 @@ def find_credentials(registry: str, repository: str) -> Credentials | None:
     return None
 
 
-def _files() -> list[Path]:
+def _files(authfile: Path | None) -> list[Path]:
     """The files that may hold logins, in the order in which they are asked."""
+    if authfile:
+        return [authfile]
     if chosen := os.environ.get("REGISTRY_AUTH_FILE"):
         if not Path(chosen).exists():
             raise AbsentError(f"REGISTRY_AUTH_FILE names {chosen}, which does not exist")

@@ -52,7 +52,11 @@ class RegistryClient:
         # A login given for an image is not shown to the mirrors of its registry.
         given = None if endpoint.is_mirror else access.credentials
         self._login = Login(
-            self._connections, endpoint.reference, given, allow_http=self._allow_http
+            self._connections,
+            endpoint.reference,
+            given,
+            allow_http=self._allow_http,
+            authfile=access.authfile,
         )
 
     def close(self) -> None:

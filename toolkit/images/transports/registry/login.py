@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import threading
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
@@ -36,12 +37,14 @@ class Login:
         given: Credentials | None,
         *,
         allow_http: bool,
+        authfile: Path | None = None,
     ) -> None:
         self._connections = connections
         self._registry = reference.registry
         self._repository = reference.repository
         self._given = given
         self._allow_http = allow_http
+        self._authfile = authfile
         self._lock = threading.Lock()
         self._trouble = ""
         self.authorization: str | None = None
@@ -75,7 +78,7 @@ class Login:
     def _answer(self, challenge: Challenge, used: str | None, what: str) -> str:
         if self._given is None and not self._trouble:
             try:
-                self._given = find_credentials(self._registry, self._repository)
+                self._given = find_credentials(self._registry, self._repository, self._authfile)
             except DockercError as error:
                 # A broken helper must not keep anyone from a public image.
                 self._trouble = str(error)
