@@ -96,9 +96,7 @@ def test_it_is_what_copy_makes_of_it(tmp_path: Path, tree: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    "text", ["a", ":/b", "a:b", "a:", "a:/../b", "a:/b/../c", "/:/", "a:/."]
-)
+@pytest.mark.parametrize("text", ["a", ":/b", "a:b", "a:", "a:/../b", "a:/b/../c", "/:/", "a:/."])
 def test_what_is_no_pair(text: str) -> None:
     with pytest.raises(UsageError, match="--add-file"):
         parse_added(text)

@@ -37,11 +37,20 @@ Label = Annotated[
     list[str] | None,
     typer.Option("--label", metavar="NAME=VALUE", help="Bake in an annotation."),
 ]
+Args = Annotated[
+    str | None,
+    typer.Option(
+        "--args",
+        metavar="docker|program",
+        help="Whose the arguments are: the program's, but for --dockerc-… and what stands before "
+        "a -- (default with an entrypoint), or options as for docker run first (default without).",
+    ),
+]
 
 
 def options(
     env: Env, volume: Volume, workdir: Workdir, entrypoint: Entrypoint, cmd: Cmd, user: User,
-    label: Label, env_file: EnvFile = None,
+    label: Label, args: Args, env_file: EnvFile,
 ) -> BakedOptions:  # fmt: skip
     """What was given, checked; raises DockercError."""
     from toolkit.bundle.baked import BakedOptions
@@ -57,4 +66,5 @@ def options(
         cmd=cmd,
         user=user,
         labels=tuple(label or ()),
+        args=args,
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolkit.commands import baked
+from toolkit.commands import baked, registry_options
 from toolkit.commands import build_options as options
 from toolkit.errors import UsageError
 from toolkit.files.printable import printable
@@ -41,7 +41,7 @@ def build(
     all_platforms: options.AllPlatforms = False,
     creds: options.Creds = None,
     password_stdin: options.PasswordStdin = False,
-    authfile: options.Authfile = None,
+    authfile: registry_options.Authfile = None,
     tls_verify: options.TlsVerify = None,
     cert_dir: options.CertDir = None,
     rootfull: options.Rootfull = False,
@@ -53,6 +53,7 @@ def build(
     cmd: baked.Cmd = None,
     user: baked.User = None,
     label: baked.Label = None,
+    args: baked.Args = None,
     add_file: options.AddFile = None,
     compression: options.CompressionName = options.Compression.ZSTD,
     level: options.Level = 10,
@@ -75,9 +76,9 @@ def build(
     wanted = _Wanted(
         options.reference(image or old_image, recipe),
         options.parameters(compression, level, block_size),
-        baked.options(env, volume, workdir, entrypoint, cmd, user, label, env_file),
+        baked.options(env, volume, workdir, entrypoint, cmd, user, label, args, env_file),
         options.added(add_file),
-        options.access(creds, password_stdin, authfile, tls_verify, cert_dir),
+        options.access(creds, password_stdin, tls_verify, cert_dir, authfile),
         options.cache(no_cache),
         rootfull,
         _Report(quiet, debug, as_json),
@@ -207,6 +208,13 @@ def _say_what_was_made(path: Path, built: Built, seconds: float) -> None:
         f"{path}: {built.size / 1e6:.1f} MB{source}, {printable(str(built.platform))},"
         f" {built.digest},"
         f" {built.cached} of {built.layers} layers cached,"
-        f" {seconds:.1f} s",
+        f" {seconds:.1f} s\n{_USAGE[built.args].format(path)}",
         file=sys.stderr,
     )
+
+
+_USAGE = {
+    "program": "usage: {0} ARGUMENT..., or {0} OPTION... -- ARGUMENT... with options of docker run",
+    "docker": "usage: {0} OPTION... ARGUMENT..., options of docker run first",
+}
+"""By the rule of its arguments."""

@@ -43,6 +43,13 @@ class BlockSize(str, Enum):
         return int(self.value[:-1]) * unit
 
 
+def architectures() -> list[str]:
+    """What --arch completes to."""
+    from toolkit.executable.stub import ARCHITECTURES
+
+    return list(ARCHITECTURES)
+
+
 Image = Annotated[
     str | None,
     typer.Argument(
@@ -85,7 +92,10 @@ Tag = Annotated[
 Arch = Annotated[
     str | None,
     typer.Option(
-        "--arch", "--override-arch", help="amd64 or arm64; this machine's when not given."
+        "--arch",
+        "--override-arch",
+        help="amd64 or arm64; this machine's when not given.",
+        autocompletion=architectures,
     ),
 ]
 OverrideOs = Annotated[
@@ -106,10 +116,6 @@ Creds = Annotated[
 PasswordStdin = Annotated[
     bool,
     typer.Option("--password-stdin", help="Read the password of --creds USER from standard input."),
-]
-Authfile = Annotated[
-    Path | None,
-    typer.Option("--authfile", metavar="FILE", help="Logins, in the place of the stored ones."),
 ]
 TlsVerify = Annotated[
     bool | None,
@@ -224,30 +230,21 @@ def reference(image: str | None, recipe: Recipe | None) -> str:
 def access(
     creds: str | None,
     password_stdin: bool,
-    authfile: Path | None,
     tls_verify: bool | None,
     cert_dir: Path | None,
+    authfile: Path | None,
 ) -> Access:
     """How to reach the registry; raises UsageError."""
-    from toolkit.images.auth.access import Access, Credentials, parse_credentials
+    from toolkit.commands import registry_options
 
-    if authfile and not authfile.exists():
-        raise UsageError(f"--authfile {authfile} does not exist")
-    credentials = None
-    if password_stdin:
-        if not creds or ":" in creds:
-            raise UsageError("--password-stdin goes with --creds USER, without a password")
-        data = sys.stdin.buffer.read(_MAX_PASSWORD + 1)
-        try:
-            password = data.decode().rstrip("\r\n")
-        except UnicodeDecodeError:
-            password = ""
-        if not password or len(data) > _MAX_PASSWORD:
-            raise UsageError("there is no password on standard input")
-        credentials = Credentials(creds, password)
-    elif creds is not None:
-        credentials = parse_credentials(creds)
-    return Access(credentials, tls_verify, cert_dir, authfile)
+    if not password_stdin:
+        return registry_options.access(creds, tls_verify, cert_dir, authfile)
+    if not creds or ":" in creds:
+        raise UsageError("--password-stdin goes with --creds USER, without a password")
+    password = sys.stdin.read(_MAX_PASSWORD).removesuffix("\n").removesuffix("\r")
+    if not password:
+        raise UsageError("there is no password on standard input")
+    return registry_options.access(f"{creds}:{password}", tls_verify, cert_dir, authfile)
 
 
 def parameters(compression: Compression, level: int, block_size: BlockSize) -> Parameters:

@@ -27,7 +27,7 @@ class Access:
     certificates: Path | None = None
     """A directory as described in `certificates`, in the place of those of the system."""
     authfile: Path | None = None
-    """Stored logins, in the place of those of docker and podman."""
+    """The one file of logins that is read (containers-auth.json(5))."""
 
 
 DEFAULT_ACCESS = Access()

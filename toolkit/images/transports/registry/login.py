@@ -37,14 +37,13 @@ class Login:
         given: Credentials | None,
         *,
         allow_http: bool,
-        authfile: Path | None = None,
+        authfile: Path | None,
     ) -> None:
         self._connections = connections
         self._registry = reference.registry
         self._repository = reference.repository
         self._given = given
-        self._allow_http = allow_http
-        self._authfile = authfile
+        self._allow_http, self._authfile = allow_http, authfile
         self._lock = threading.Lock()
         self._trouble = ""
         self.authorization: str | None = None
@@ -61,6 +60,8 @@ class Login:
 
     def denied(self, what: str, status: int = 403) -> DockercError:
         """The sentence for an access that is refused."""
+        if not self._repository:
+            return self._refused()
         if status == 401 and (self.authorization or "").startswith("Basic "):
             return self._refused()
         if self._given:
@@ -68,7 +69,7 @@ class Login:
         else:
             hint = (
                 f"{self._repository} does not exist there or is not public; "
-                f"log in with docker or podman, or use --creds"
+                f"`dockerc login {self._registry}` stores a login, --creds gives one"
             )
         trouble = f" ({self._trouble})" if self._trouble else ""
         return RefusedError(
@@ -123,10 +124,10 @@ class Login:
         return token
 
     def _ask(self, realm: str, challenge: Challenge) -> requests.Response:
-        fields = {
-            "service": challenge.parameters.get("service") or self._registry,
-            "scope": challenge.parameters.get("scope") or f"repository:{self._repository}:pull",
-        }
+        fields = {"service": challenge.parameters.get("service") or self._registry}
+        pull = f"repository:{self._repository}:pull" if self._repository else ""
+        if scope := challenge.parameters.get("scope") or pull:
+            fields["scope"] = scope
         attempts = self._connections.attempts()
         if self._given and self._given.is_identity_token:
             form = {"grant_type": "refresh_token", "refresh_token": self._given.secret}
