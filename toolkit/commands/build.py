@@ -78,7 +78,9 @@ def build(
         options.parameters(compression, level, block_size),
         baked.options(env, volume, workdir, entrypoint, cmd, user, label, args, env_file),
         options.added(add_file),
-        options.access(creds, password_stdin, tls_verify, cert_dir, authfile),
+        registry_options.access(
+            options.with_password(creds, password_stdin), tls_verify, cert_dir, authfile
+        ),
         options.cache(no_cache),
         rootfull,
         _Report(quiet, debug, as_json),

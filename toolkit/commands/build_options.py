@@ -13,7 +13,6 @@ import typer
 from toolkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from toolkit.images.auth.access import Access
     from toolkit.images.source import Platform
     from toolkit.layers.added import AddedFile
     from toolkit.services.cache import Cache
@@ -227,24 +226,16 @@ def reference(image: str | None, recipe: Recipe | None) -> str:
     return image
 
 
-def access(
-    creds: str | None,
-    password_stdin: bool,
-    tls_verify: bool | None,
-    cert_dir: Path | None,
-    authfile: Path | None,
-) -> Access:
-    """How to reach the registry; raises UsageError."""
-    from toolkit.commands import registry_options
-
+def with_password(creds: str | None, password_stdin: bool) -> str | None:
+    """USER:PASSWORD, the password perhaps from standard input; raises UsageError."""
     if not password_stdin:
-        return registry_options.access(creds, tls_verify, cert_dir, authfile)
+        return creds
     if not creds or ":" in creds:
         raise UsageError("--password-stdin goes with --creds USER, without a password")
     password = sys.stdin.read(_MAX_PASSWORD).removesuffix("\n").removesuffix("\r")
     if not password:
         raise UsageError("there is no password on standard input")
-    return registry_options.access(f"{creds}:{password}", tls_verify, cert_dir, authfile)
+    return f"{creds}:{password}"
 
 
 def parameters(compression: Compression, level: int, block_size: BlockSize) -> Parameters:

@@ -9,7 +9,7 @@ import sys
 from toolkit.files.printable import printable
 
 
-class _Formatter(logging.Formatter):
+class Formatter(logging.Formatter):
     """One line each. Addresses lose what stands behind a `?`, which may be a signature."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -19,7 +19,7 @@ class _Formatter(logging.Formatter):
 def log_to_stderr() -> None:
     """From now on; requests' own library tells each connection, address and status."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Formatter("dockerc: debug: %(message)s"))
+    handler.setFormatter(Formatter("dockerc: debug: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.DEBUG)
