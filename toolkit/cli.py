@@ -19,7 +19,7 @@ from toolkit.files.printable import printable
 
 COMMANDS = (
     "build", "run", "inspect", "ls", "cat", "extract", "replace", "edit", "verify", "diff", "cache",
-    "history", "login", "logout", "tags", "help", "version",
+    "images", "history", "login", "logout", "tags", "help", "version",
 )  # fmt: skip
 """Each is in the module of `toolkit.commands` that has its name."""
 _ALIASES = {"replace-runtime": "replace"}  # as the old tool's file was called
