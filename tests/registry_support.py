@@ -13,10 +13,10 @@ import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
 
+from false_server import serving_port
 from images_support import FIXTURE, Json, answer, docker_registry, run, skopeo_copy, tool
 
 from toolkit.images.auth.access import Access, Credentials
@@ -179,30 +179,9 @@ def _base64(data: bytes) -> bytes:
 def token_server(authority: Authority) -> Iterator[TokenServer]:
     """A token server on https://localhost."""
     tokens = TokenServer(*authority.issue("tokens", "rsa"))
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            tokens.handle(self)
-
-        do_POST = do_GET
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    server.socket = authority.server_tls("token-server").wrap_socket(
-        server.socket, server_side=True, do_handshake_on_connect=False
-    )
-    tokens.url = f"https://localhost:{server.server_address[1]}/token"
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
+    with serving_port(tokens.handle, authority.server_tls("token-server")) as port:
+        tokens.url = f"https://localhost:{port}/token"
         yield tokens
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @contextmanager

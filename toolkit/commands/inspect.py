@@ -98,7 +98,19 @@ def _read_executable(app: Path, config: bool) -> dict[str, Any] | None:
         if config:
             _print_as_it_stands(config_text(executable))
             return None
-        return inspection(executable)
+        found = inspection(executable)
+    _note_what_is_unknown(found)
+    return found
+
+
+def _note_what_is_unknown(found: dict[str, Any]) -> None:
+    from toolkit.executable.elf import LIEF_IS_MISSING, has_lief
+
+    if found["stub"]["linkage"] is None and not has_lief():
+        print(
+            f"dockerc: note: how its runtime is linked is unknown: {LIEF_IS_MISSING}",
+            file=sys.stderr,
+        )
 
 
 def _print_as_it_stands(config: bytes) -> None:

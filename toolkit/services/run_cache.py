@@ -53,7 +53,7 @@ def app_of(text: str, platform: Platform, progress: Progress, access: Access, pu
                 image,
                 app,
                 rootfull=False,
-                baked=BakedOptions(),
+                baked=BakedOptions(args="docker"),
                 parameters=Parameters(),
                 cache=cache,
                 progress=progress,

@@ -7,7 +7,7 @@ const log = @import("../base/log.zig");
 const config = @import("../config/spec.zig");
 const credentials = @import("credentials.zig");
 const devices = @import("devices.zig");
-const Affinity = @import("../process/cpu_policy.zig").Affinity;
+const CpuPolicy = @import("../process/cpu_policy.zig").CpuPolicy;
 const Identity = @import("../namespaces/mount_namespace.zig").Identity;
 const MountNamespace = @import("../namespaces/mount_namespace.zig").MountNamespace;
 const path_in_root = @import("path_in_root.zig");
@@ -63,6 +63,8 @@ pub const Container = struct {
     machine: volumes.Machine,
     /// The mask that the caller had, which is the app's.
     signal_mask: signals.Set,
+    /// Signals that the caller ignores, and the app does not.
+    ignored: signals.Set,
     host_access: apply_options.HostAccess,
     /// Null where all system calls are allowed.
     filter: ?Program,
@@ -71,7 +73,7 @@ pub const Container = struct {
     /// Whether an init starts the app and reaps orphans (--init).
     init: bool,
     /// The processors of the app; during the start all runs on one.
-    caller_mask: Affinity,
+    cpus: *const CpuPolicy,
     mounts: ?MountNamespace,
     /// The caller's, where there is one to keep from the app.
     terminal: ?*const Terminal,
@@ -298,6 +300,7 @@ pub const Container = struct {
             log.debug("oom score: {s}", .{errno.text(err)});
         credentials.setLimits(process.rlimits);
         if (process.user.umask) |umask| _ = sys.raw(.umask, .{umask});
+        signals.resetHandlers(self.ignored);
         try signals.restore(&self.signal_mask);
 
         if (self.terminal) |own| try self.takeTerminal(own);
@@ -309,7 +312,7 @@ pub const Container = struct {
             if (self.mounts != null) landlock.scope() else landlock.confine();
         // Installing a filter needs no_new_privs or a capability that is about to be dropped.
         if (!process.noNewPrivileges) self.filterCalls();
-        credentials.setIds(process.user, self.ids) catch |err|
+        credentials.setIds(self.arena, process.user, self.ids) catch |err|
             log.die(
                 "cannot become user {d} and group {d}: {s}",
                 .{ process.user.uid, process.user.gid, errno.text(err) },
@@ -331,7 +334,7 @@ pub const Container = struct {
         if (process.noNewPrivileges) self.filterCalls();
         // A change of ids clears it.
         try self.dieWithRuntime();
-        self.caller_mask.set();
+        self.cpus.useAll();
         const path = try exec.locate(self.arena, self.args[0], &self.env);
         try exec.start(
             self.arena,
