@@ -361,3 +361,12 @@ def test_no_shell(hello: Path, shells: Path) -> None:
     assert "unknown option --nope" in failed("shell", shells, "--nope", status=2)
     assert "put -- before" in failed("shell", shells, "ls", status=2)
     assert "not a dockerc executable" in failed("shell", __file__)
+
+
+def test_no_shell_by_a_runtime_that_is_not_ours(shells: Path, tmp_path: Path) -> None:
+    data = shells.read_bytes().replace(b"dockerc-help", b"another-help")
+    (tmp_path / "app").write_bytes(data)
+    (tmp_path / "app").chmod(0o755)
+    assert "`dockerc replace` gives it ours" in failed("shell", tmp_path / "app")
+    dockerc("replace", "--in-place", tmp_path / "app")
+    assert dockerc("shell", tmp_path / "app").stdout.startswith("Hello")

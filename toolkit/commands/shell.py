@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from toolkit.errors import AbsentError, DockercError, UsageError
+from toolkit.errors import AbsentError, DockercError, UnsupportedError, UsageError
+from toolkit.limits import MAX_STUB
 
 SETTINGS = {
     "context_settings": {
@@ -17,6 +18,8 @@ SETTINGS = {
         "help_option_names": ["--help"],  # docker's -h is the host's name
     }
 }
+_OWN = b"dockerc-help"
+"""Stands in each of our runtimes."""
 _SHELLS = ("/bin/bash", "/usr/bin/bash", "/usr/local/bin/bash", "/bin/sh", "/usr/bin/sh")
 
 
@@ -46,6 +49,10 @@ def shell(
     if arguments and "--" not in (words or [])[: len(options) + 1]:
         raise UsageError(f"put -- before what is for the shell: -- {arguments[0]}")
     with open_executable(app) as executable, reading(str(app)):
+        if _OWN not in executable.stub(MAX_STUB):
+            raise UnsupportedError(
+                "its runtime is another's and starts no shell; `dockerc replace` gives it ours"
+            )
         nodes = ((path, find_in_image(executable, path)[1]) for path in _SHELLS)
         found = next((path for path, node in nodes if node is not None and node.is_file), "")
     if not found:
