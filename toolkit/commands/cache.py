@@ -80,7 +80,7 @@ def prune(
     dockerc cache prune --keep 5GB
     """
     from toolkit.services.cache import Cache
-    from toolkit.services.image_names import forget_gone
+    from toolkit.services.image_names import prune as prune_named
 
     if everything and keep is not None:
         raise UsageError("name one of --all and --keep")
@@ -91,8 +91,7 @@ def prune(
         for file in gone:
             print(f"{file.kind} {file.name} {size_text(file.size)}")
     else:
-        gone = kept.prune(limit)
-        forget_gone(kept)
+        gone = prune_named(kept, limit)
     counts = Counter(file.kind for file in gone)
     told = [f"{count} {kind}{'s' * (count > 1)}" for kind, count in sorted(counts.items())]
     size = f", {size_text(sum(file.size for file in gone))}" if gone else ""

@@ -25,7 +25,7 @@ from toolkit.layers.data_map import DataMap
 from toolkit.layers.merge import merge
 from toolkit.layers.notes import folded
 from toolkit.services.cache import Cache
-from toolkit.services.image_names import remember
+from toolkit.services.image_names import prune, remember
 from toolkit.services.layer_history import layer_history
 from toolkit.services.pack_layers import Packing, Parameters
 from toolkit.services.progress import Progress
@@ -133,7 +133,7 @@ def build_opened(
         write_executable(output, stub, write_payload)
         if cache:
             remember(cache, image)
-            cache.prune()
+            prune(cache)
         return Built(
             image.reference,
             image.digest,

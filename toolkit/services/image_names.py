@@ -17,7 +17,7 @@ from toolkit.files.atomic import atomic_file
 from toolkit.files.json_document import parse_document
 from toolkit.images.source import Image
 from toolkit.limits import MAX_DOCUMENT
-from toolkit.services.cache import Cache, Cached, is_ours, own_directory
+from toolkit.services.cache import MAX_SIZE, Cache, Cached, is_ours, own_directory
 from toolkit.version import __version__
 
 
@@ -104,8 +104,17 @@ def kept_images(cache: Cache) -> list[KeptImage]:
     return kept
 
 
-def forget_gone(cache: Cache) -> None:
-    """Remove the names of which nothing is left in the cache."""
+def prune(cache: Cache, max_size: int = MAX_SIZE) -> list[Cached]:
+    """Remove the least recently used beyond `max_size` bytes, and names of which nothing is left.
+
+    Returns the files that went.
+    """
+    if gone := cache.prune(max_size):
+        _forget_gone(cache)
+    return gone
+
+
+def _forget_gone(cache: Cache) -> None:
     files = cache.files()
     for path in _files(cache):
         named = _read(path)

@@ -11,7 +11,7 @@ from toolkit.errors import about
 from toolkit.images.source import Image
 from toolkit.layers.merge import merge
 from toolkit.services.cache import Cache
-from toolkit.services.image_names import remember
+from toolkit.services.image_names import prune, remember
 from toolkit.services.pack_layers import Packing, Parameters
 from toolkit.services.progress import Progress
 from toolkit.squashfs.read.inodes import Node
@@ -61,7 +61,7 @@ def image_tree(image: Image, cache: Cache | None, progress: Progress) -> ImageTr
         tree = ImageTree(merge(packing.pack_layers(image, progress)))
     if cache:
         remember(cache, image)
-        cache.prune()
+        prune(cache)
     return tree
 
 

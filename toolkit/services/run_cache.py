@@ -14,10 +14,8 @@ from toolkit.images.auth.registries_conf import load_registries_conf
 from toolkit.images.open import named_image, open_image
 from toolkit.images.reference import RegistryReference
 from toolkit.images.source import Platform
-from toolkit.services.build import build_opened
 from toolkit.services.cache import Cache, own_directory
 from toolkit.services.image_names import recall, remember
-from toolkit.services.pack_layers import Parameters
 from toolkit.services.progress import Progress
 from toolkit.services.pull import Pull
 
@@ -48,6 +46,10 @@ def app_of(text: str, platform: Platform, progress: Progress, access: Access, pu
     with open_image(text, platform, access) as image:
         app = cache.app(remember(cache, image).app)
         if not cache.has(app):
+            # Most of the time it is there, and these take longer to import than all else.
+            from toolkit.services.build import build_opened
+            from toolkit.services.pack_layers import Parameters
+
             # From what is open: asked again, a registry may give another image for this name.
             build_opened(
                 image,
