@@ -225,7 +225,9 @@ def test_password(password_registry: Closed, home: Path) -> None:
     name = f"{password_registry.address}/team/app:1"
     assert read_image(name, access=password_registry.access()) == expected
     anonymous = Access(certificates=password_registry.trusted)
-    with pytest.raises(DockercError, match=r"denies access to .*`dockerc login localhost"):
+    with pytest.raises(
+        DockercError, match=r"denies access to .*log in with `dockerc login localhost"
+    ):
         read_image(name, access=anonymous)
     with pytest.raises(DockercError, match="refuses the login of 'anna'") as caught:
         read_image(name, access=password_registry.access("wrong one"))

@@ -27,6 +27,7 @@ from toolkit.layers.merge import apply_pack, merge
 from toolkit.layers.notes import folded
 from toolkit.layers.pack import Pack
 from toolkit.services.cache import Cache
+from toolkit.services.image_names import prune, remember
 from toolkit.services.layer_history import created_by, layer_history
 from toolkit.services.pack_layers import Packing, Parameters, has_pack
 from toolkit.services.progress import Progress
@@ -182,7 +183,8 @@ def build_opened(
 
         write_executable(output, stub, write_payload)
         if cache:
-            cache.prune()
+            remember(cache, image)
+            prune(cache)
         return Built(
             image.reference,
             image.digest,
