@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 from false_server import serving_port
-from images_support import FIXTURE, Json, answer, run, skopeo_copy, tool
+from images_support import FIXTURE, Json, answer, docker_registry, run, skopeo_copy, tool
 
 from toolkit.images.auth.access import Access, Credentials
 
@@ -93,6 +93,37 @@ def push(address: str, repository: str, authority: Authority) -> None:
         f"oci:{FIXTURE}", f"docker://{address}/{repository}:1", "--all",
         "--dest-creds", f"{USER}:{PASSWORD}", "--dest-cert-dir", str(authority.directory),
     )  # fmt: skip
+
+
+@contextmanager
+def password_closed(place: Path, authority: Authority) -> Iterator[Closed]:
+    """A registry with TLS that USER may use, with the fixture as team/app:1."""
+    certificate, key = authority.issue("registry")
+    users = htpasswd(place / "htpasswd")
+    with docker_registry(
+        place,
+        f"tls: {{certificate: {certificate}, key: {key}}}",
+        f"{{htpasswd: {{realm: x, path: {users}}}}}",
+    ) as address:
+        address = f"localhost:{address.rpartition(':')[2]}"
+        push(address, "team/app", authority)
+        yield Closed(address, authority.directory)
+
+
+@contextmanager
+def token_closed(place: Path, authority: Authority, tokens: TokenServer) -> Iterator[Closed]:
+    """The same with tokens, and with open/app:1, which anybody may pull."""
+    certificate, key = authority.issue("token-registry")
+    with docker_registry(
+        place,
+        f"tls: {{certificate: {certificate}, key: {key}}}",
+        f"{{token: {{realm: '{tokens.url}', service: reg, issuer: test, "
+        f"rootcertbundle: {tokens.certificate}}}}}",
+    ) as address:
+        address = f"localhost:{address.rpartition(':')[2]}"
+        for repository in ("team/app", "open/app"):
+            push(address, repository, authority)
+        yield Closed(address, authority.directory)
 
 
 @dataclass

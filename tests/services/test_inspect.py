@@ -58,7 +58,8 @@ def told(app: Path) -> dict[str, Any]:
 
 def test_the_fields_are_those_of_the_document(told: dict[str, Any]) -> None:
     """The schema is a promise: what is printed and what is documented are the same names."""
-    documented = set(re.findall(r"^\| `([a-z_0-9.\[\]]+)` \|", DOCUMENT.read_text(), re.MULTILINE))
+    document = DOCUMENT.read_text().partition("\n## ")[0]
+    documented = set(re.findall(r"^\| `([a-z_0-9.\[\]]+)` \|", document, re.MULTILINE))
     printed = set()
 
     def collect(value: Any, name: str) -> None:
@@ -256,6 +257,35 @@ def test_lief_is_given_the_stub_alone(
             stub = inspection(opened)["stub"]
         assert (stub["linkage"], stub["current"]) == ("static", not looked_at)
         assert given.pop() == (bytes(data[:offset]) if looked_at else b"")
+
+
+def test_only_a_stub_that_is_not_ours_needs_lief(tmp_path: Path, hello: Path) -> None:
+    data = bytearray(hello.read_bytes())
+    data[4095] ^= 1
+    (tmp_path / "old").write_bytes(data)
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    import lief
+
+    for package in Path(lief.__file__).parents[1].iterdir():
+        if not package.name.startswith("lief"):
+            (packages / package.name).symlink_to(package)
+    path = [str(TESTS.parent), str(packages), *(p for p in sys.path if not p.endswith("-packages"))]
+    code = f"import sys; sys.path[:] = {path}; from toolkit.cli import main; main()"
+
+    def without_lief(*words: str | Path) -> Any:
+        command = [sys.executable, "-I", "-S", "-c", code, *map(str, words)]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    done = without_lief("inspect", "--json", hello)
+    assert (done.returncode, done.stderr) == (0, "")
+    done = without_lief("inspect", "--json", tmp_path / "old")
+    assert done.returncode == 0 and "lief is not installed" in done.stderr
+    assert json.loads(done.stdout)["stub"]["architecture"]
+    done = without_lief("replace", tmp_path / "old", tmp_path / "new")
+    assert (done.returncode, done.stderr) == (0, "")
+    done = without_lief("replace", "--runtime", sys.executable, hello, tmp_path / "new")
+    assert done.returncode == 1 and "lief is not installed" in done.stderr
 
 
 def test_the_superblock_is_told_as_others_read_it(app: Path, told: dict[str, Any]) -> None:

@@ -17,8 +17,10 @@ from support import FIXTURES, TOOL, Runner, dockerc, failed
 from toolkit.commands.progress_display import Silent
 from toolkit.executable.executable import open_executable
 from toolkit.executable.payload import find_in_image
+from toolkit.images.auth.access import DEFAULT_ACCESS
 from toolkit.images.open import open_image
 from toolkit.images.source import Platform
+from toolkit.services.pull import Pull
 from toolkit.services.run_cache import app_of
 
 HELLO = f"oci:{FIXTURES}/hello"
@@ -195,7 +197,7 @@ def test_edit_changes_the_configuration_alone(run: Runner, hello: Path, shared: 
             "-w", "/tmp", "--label", "org.example.a=b", "-v", "/etc:/host:ro")  # fmt: skip
     told = run(new).stdout.splitlines()
     assert "GREETING=salut" in told
-    assert run(new, "-e", "GREETING=other").stdout.count("GREETING=other") == 1
+    assert run(new, "-e", "GREETING=other", "--").stdout.count("GREETING=other") == 1
     image = json.loads(dockerc("inspect", "--json", new).stdout)["image"]
     assert image["labels"]["org.example.a"] == "b" and image["workdir"] == "/tmp"
     assert image["baked_volumes"] == ["/etc:/host:ro"] and image["cmd"] == []
@@ -288,11 +290,13 @@ def test_run_keeps_an_image_under_its_own_digest_only(
     layouts = iter([*given, given[1]])
     monkeypatch.setattr(
         "toolkit.services.run_cache.open_image",
-        lambda _, platform: open_image(f"oci:{next(layouts)}", platform),
+        lambda _, platform, access: open_image(f"oci:{next(layouts)}", platform, access),
     )
     monkeypatch.setattr(
         "toolkit.services.build.open_image",
         lambda _, platform, access: open_image(f"oci:{next(layouts)}", platform, access),
     )
-    app = app_of("docker://evil", Platform("linux", "amd64"), Silent())
+    app = app_of(
+        "docker://evil", Platform("linux", "amd64"), Silent(), DEFAULT_ACCESS, Pull.MISSING
+    )
     assert dockerc("ls", app).stdout == "good\n"

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from toolkit.bundle.annotations import image_annotations, own_annotations
+from toolkit.bundle.annotations import default_args_rule, image_annotations, own_annotations
 from toolkit.bundle.baked import BakedOptions
 from toolkit.bundle.defaults import ENV, capabilities, linux, mounts
 from toolkit.bundle.users import ReadFile, find_user
@@ -39,6 +39,8 @@ def runtime_config(
     config = document.object("config")
     user = find_user(config.text("User"), read_file)
     entrypoint = config.texts("Entrypoint")
+    if entrypoint == [""]:
+        entrypoint = []  # which docker takes for none
     cmd = config.texts("Cmd")
     if not entrypoint and not cmd:
         cmd = ["sh"]  # umoci's default; docker would refuse to run such an image
@@ -70,6 +72,8 @@ def runtime_config(
         digest=digest,
         version=version,
         rootfull=rootfull,
+        args=baked.args or default_args_rule(entrypoint),
+        run_options=baked.run,
     )
     return {
         "ociVersion": _OCI_VERSION,

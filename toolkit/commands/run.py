@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
+from toolkit.commands import build_options as options
+from toolkit.commands import registry_options as registry
+from toolkit.commands.run_words import RunCommand
 from toolkit.errors import DockercError, UsageError
+from toolkit.services.pull import Pull
+
+SETTINGS = {
+    "cls": RunCommand,
+    # As with docker, what stands after the image is the program's.
+    "context_settings": {
+        "allow_interspersed_args": False,
+        "help_option_names": ["--help"],  # docker's -h is the host's name
+    },
+}
 
 
 def run(
@@ -16,12 +29,22 @@ def run(
         typer.Argument(
             metavar="IMAGE [ARGS]",
             help="Options as of the executable itself, which are those of docker run (-e, -v, -w, "
-            "…), before the image; first of all may stand -q, to hear nothing of the building. "
-            "What stands after the image is the program's.",
+            "…), before the image. What stands after the image is the program's.",
         ),
     ],
+    quiet: options.Quiet = False,
+    pull: Annotated[
+        Pull, typer.Option("--pull", help="When to ask the registry, and not the cache alone.")
+    ] = Pull.MISSING,
+    creds: registry.Creds = None,
+    authfile: registry.Authfile = None,
+    tls_verify: registry.TlsVerify = None,
+    cert_dir: registry.CertDir = None,
 ) -> None:
     """Build an image into the cache, unless it is there, and run it.
+
+    A registry is asked for what the cache does not have under this name; with --pull always each
+    time, unless the name has a digest.
 
     dockerc run -e A=1 docker://python:3.12 python -c 'print(1)'
     """
@@ -30,14 +53,14 @@ def run(
     from toolkit.images.platforms import host_platform
     from toolkit.services.run_cache import app_of
 
-    quiet = words[0] in ("-q", "--quiet")
-    options, rest = split_run_words(words[quiet:])
+    before, rest = split_run_words(words)
     if not rest:
         raise UsageError("name an image: `dockerc run [OPTIONS] IMAGE [ARGS]`")
     reference, *arguments = rest
     with showing(quiet) as progress:
-        app = app_of(reference, host_platform(), progress)
+        access = registry.access(creds, tls_verify, cert_dir, authfile)
+        app = app_of(reference, host_platform(), progress, access, pull)
     try:
-        os.execv(app, [str(app), *options, "--", *arguments])
+        os.execv(app, [str(app), *before, "--", *arguments])
     except OSError as error:
         raise DockercError(f"cannot run {app}: {error.strerror}") from None

@@ -96,6 +96,7 @@ def _image(config: dict[str, Any]) -> dict[str, Any]:
         "entrypoint": _array(annotations.get(f"{_OWN}entrypoint")),
         "cmd": _array(annotations.get(f"{_OWN}cmd")),
         "args": process.get("args"),
+        "args_rule": annotations.get(f"{_OWN}args"),
         "env": process.get("env"),
         "workdir": process.get("cwd"),
         "user": {
@@ -105,6 +106,7 @@ def _image(config: dict[str, Any]) -> dict[str, Any]:
         },
         "volumes": _array(annotations.get(f"{_OWN}volumes")),
         "baked_volumes": _array(annotations.get(f"{_OWN}run.volumes")),
+        "baked_options": _array(annotations.get(f"{_OWN}run.options")),
         "rootfull": annotations.get(f"{_OWN}rootfull") == "true",
         "built_by": annotations.get(f"{_OWN}version"),
     }

@@ -3,6 +3,7 @@
 const std = @import("std");
 const json = @import("json.zig");
 const config = @import("spec.zig");
+const extents = @import("../squashfs/extents.zig");
 const log = @import("../base/log.zig");
 const passwd = @import("passwd.zig");
 const path = @import("../squashfs/path.zig");
@@ -62,6 +63,12 @@ pub const Image = struct {
         };
     }
 
+    /// By name or number; null if there is none of that name.
+    pub fn groupOf(self: *const Image, wanted: []const u8) ?u32 {
+        return quantity.number(u32, wanted) orelse
+            passwd.findGroup(self.table("/etc/group"), wanted);
+    }
+
     pub fn home(self: *const Image, uid: u32) []const u8 {
         return (passwd.find(self.table("/etc/passwd"), .{ .id = uid }) orelse return "/").home;
     }
@@ -78,9 +85,9 @@ pub const Image = struct {
         const decoder = try self.reader.newDecoder();
         const top = self.reader.superblock.root_inode;
         const root = try path.find(self.reader, decoder, top, self.root) orelse return error.NOENT;
-        const found = try path.find(self.reader, decoder, root.reference, file) orelse
+        const found = try path.find(self.reader, decoder, root.inode.reference, file) orelse
             return error.NOENT;
-        return self.reader.readFile(decoder, self.arena, &found.inode, table_max);
+        return extents.readAlloc(self.reader, decoder, self.arena, &found.inode, table_max);
     }
 };
 
