@@ -27,30 +27,53 @@ pub fn writeSingle(
     }));
 }
 
-/// The ids of the user namespace that we were started in.
-pub fn outer() ?Map {
-    // The kernel takes 340 lines at most (user_namespaces(7)).
-    var buf: [340 * 33 + 1]u8 = undefined;
-    return Map.parse(sys.readFile(sys.at_fdcwd, "/proc/self/uid_map", &buf) catch return null);
-}
+const Range = struct { start: u32, count: u32 };
 
+/// The ids that exist in a user namespace.
 pub const Map = struct {
-    /// The ids of all ranges.
-    count: u64,
-
-    fn parse(lines: []const u8) ?Map {
-        var count: u64 = 0;
-        var words = std.mem.tokenizeAny(u8, lines, " \n");
-        var i: usize = 0;
-        while (words.next()) |word| : (i += 1) {
-            if (i % 3 == 2) count += quantity.number(u32, word) orelse return null;
-        }
-        return .{ .count = count };
-    }
+    ranges: []const Range,
 
     /// As in the machine's own namespace (user_namespaces(7)).
+    pub const all: Map = .{ .ranges = &.{.{ .start = 0, .count = std.math.maxInt(u32) }} };
+
+    /// Of the namespace that we are in: `path` is one of uid_map and gid_map.
+    pub noinline fn ofSelf(
+        arena: std.mem.Allocator,
+        path: [*:0]const u8,
+    ) error{OutOfMemory}!?Map {
+        // The kernel takes 340 lines at most (user_namespaces(7)).
+        var buf: [340 * 33 + 1]u8 = undefined;
+        const lines = sys.readFile(sys.at_fdcwd, path, &buf) catch return null;
+        return parse(arena, lines);
+    }
+
+    /// Lines of the first id inside, the first id outside, and their number.
+    pub fn parse(arena: std.mem.Allocator, lines: []const u8) error{OutOfMemory}!?Map {
+        const ranges = try arena.alloc(Range, std.mem.count(u8, lines, "\n"));
+        var words = std.mem.tokenizeAny(u8, lines, " \n");
+        for (ranges) |*range| {
+            var numbers: [3]u32 = undefined;
+            for (&numbers) |*number|
+                number.* = quantity.number(u32, words.next() orelse return null) orelse return null;
+            range.* = .{ .start = numbers[0], .count = numbers[2] };
+        }
+        return .{ .ranges = ranges };
+    }
+
+    pub noinline fn count(self: Map) u64 {
+        var sum: u64 = 0;
+        for (self.ranges) |range| sum += range.count;
+        return sum;
+    }
+
+    pub noinline fn has(self: Map, id: u32) bool {
+        for (self.ranges) |range| if (id >= range.start and id - range.start < range.count)
+            return true;
+        return false;
+    }
+
     pub fn isAll(self: Map) bool {
-        return self.count == std.math.maxInt(u32);
+        return self.count() == all.ranges[0].count;
     }
 };
 
@@ -138,8 +161,6 @@ pub const Mapper = struct {
     }
 };
 
-const Range = struct { start: u32, count: u32 };
-
 /// The largest range that /etc/subuid or /etc/subgid gives to the user (subuid(5)).
 fn subordinate(path: [*:0]const u8, user: ?[]const u8, uid: u32) ?Range {
     return largest(sys.readLarge(sys.at_fdcwd, path, 16 << 20) catch return null, user, uid);
@@ -167,8 +188,12 @@ fn userName(uid: u32) ?[]const u8 {
 }
 
 test "maps of ids" {
-    try std.testing.expect(Map.parse("         0          0 4294967295\n").?.isAll());
-    try std.testing.expectEqual(65537, Map.parse("0 1001 1\n1 100000 65536\n").?.count);
+    var arena: std.heap.ArenaAllocator = .init(std.testing.allocator);
+    defer arena.deinit();
+    const host = try Map.parse(arena.allocator(), "         0          0 4294967295\n");
+    try std.testing.expect(host.?.isAll());
+    const range = try Map.parse(arena.allocator(), "0 1001 1\n1 100000 65536\n");
+    try std.testing.expectEqual(65537, range.?.count());
 }
 
 test "the largest range of the user" {

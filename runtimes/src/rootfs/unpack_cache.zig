@@ -13,6 +13,7 @@ const remove = @import("../base/remove.zig");
 const run_dir = @import("../base/run_dir.zig");
 const text = @import("../base/text.zig");
 const RunDir = run_dir.RunDir;
+const Owners = @import("../namespaces/owners.zig").Owners;
 const Environment = @import("../cli/environment.zig").Environment;
 const Reader = @import("../squashfs/reader.zig").Reader;
 const Unpacking = @import("unpack.zig").Unpacking;
@@ -107,7 +108,7 @@ pub const Cache = struct {
         self: *Cache,
         reader: *Reader,
         name: []const u8,
-        owners: bool,
+        owners: ?*const Owners,
         key: []const u8,
     ) !RunDir {
         const path = try self.arena.dupeSentinel(u8, key, 0);
@@ -139,7 +140,12 @@ pub const Cache = struct {
     }
 
     /// A directory of this run alone: empty, or with the payload's `name` in it.
-    pub fn private(self: *Cache, reader: *Reader, name: []const u8, owners: bool) !RunDir {
+    pub fn private(
+        self: *Cache,
+        reader: *Reader,
+        name: []const u8,
+        owners: ?*const Owners,
+    ) !RunDir {
         const tree = try self.empty();
         errdefer tree.discard();
         var unpacking: Unpacking = .{
@@ -221,8 +227,14 @@ fn isOurs(name: []const u8) bool {
 
 /// The name of a payload in the cache: a digest of all of it, data, metadata and config.json.
 /// `kind` separates copies with different owners.
-pub fn keyOf(arena: std.mem.Allocator, reader: *const Reader, kind: []const u8) ![:0]const u8 {
+pub fn keyOf(
+    arena: std.mem.Allocator,
+    reader: *const Reader,
+    kind: []const u8,
+    owners: *const Owners,
+) ![:0]const u8 {
     const digest = try payload_digest.of(arena, reader.image);
     const hex = std.fmt.bytesToHex(digest, .lower);
-    return text.alloc(arena, "{s}-{s}", .{ @as([]const u8, &hex), kind });
+    const existing = try owners.key(arena);
+    return text.alloc(arena, "{s}-{s}-{s}", .{ @as([]const u8, &hex), kind, existing });
 }
