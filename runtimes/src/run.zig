@@ -19,6 +19,7 @@ const signals = @import("process/signals.zig");
 const startup = @import("fuse/prefetch/startup.zig");
 const standard_input = @import("process/standard_input.zig");
 const userns = @import("namespaces/userns.zig");
+const programs = @import("config/program.zig");
 const volumes = @import("config/volumes.zig");
 const Container = @import("container/container.zig").Container;
 const Environment = @import("cli/environment.zig").Environment;
@@ -44,15 +45,10 @@ const Plan = struct {
     fn make(
         arena: std.mem.Allocator,
         reader: *Reader,
+        spec: *config.Spec,
         options: *const Options,
         callers: *const Environment,
     ) !Plan {
-        const config_text = try config.readText(arena, reader);
-        const spec = try arena.create(config.Spec);
-        spec.* = config.parse(arena, config_text) catch |err| switch (err) {
-            error.OutOfMemory => |e| return e,
-            error.Json => log.die("the payload's config.json is not a valid configuration", .{}),
-        };
         const root = rootPath(spec);
         const host_access = try apply_options.apply(arena, spec, options, .{
             .arena = arena,
@@ -70,7 +66,11 @@ const Plan = struct {
                 "not a list of words", .{}),
         };
         if (args.len == 0) log.die("the image has no command: give one", .{});
-        const env = try exec.environment(arena, &spec.process, options, callers);
+        const env = try exec.environment(arena, spec, options, callers);
+        if (options.ignored) |word| if (options.args.len > 0 and
+            !(programs.isLikely(arena, reader, root, env.path(), options.args[0]) catch true))
+            log.note("{s} was ignored, as docker run's option (to pass it to the program, " ++
+                "put -- before it)", .{word});
         return .{
             .spec = spec,
             .root = root,
@@ -85,20 +85,27 @@ const Plan = struct {
 pub fn run(
     arena: std.mem.Allocator,
     reader: *Reader,
+    spec: *config.Spec,
     options: *const Options,
     callers: *const Environment,
     range: bool,
 ) !u8 {
     signals.resetSigchld();
-    const caller: userns.Caller = .begin(arena, callers, range);
+    // --user may name one of the image's passwd, and that takes a while.
+    const known = options.last(.user) == null;
+    const caller: userns.Caller = .begin(
+        arena,
+        callers,
+        range,
+        if (known) mappedIds(spec, options) else null,
+    );
     var start: Start = .{
         .arena = arena,
         .reader = reader,
         .options = options,
         .callers = callers,
-        .range = range,
         .caller = caller,
-        .plan = try .make(arena, reader, options, callers),
+        .plan = try .make(arena, reader, spec, options, callers),
         .cpus = try arena.create(CpuPolicy),
         .quiesce = try arena.create(Quiesce),
     };
@@ -111,7 +118,6 @@ const Start = struct {
     reader: *Reader,
     options: *const Options,
     callers: *const Environment,
-    range: bool,
     caller: userns.Caller,
     plan: Plan,
     /// In the arena: threads that use them may outlive this structure.
@@ -122,6 +128,8 @@ const Start = struct {
     entered: userns.Entered = undefined,
     ids: userns.Ids = .none,
     signal_mask: signals.Set = 0,
+    /// Signals that the caller ignores.
+    ignored: signals.Set = 0,
     /// /proc of the machine.
     proc: sys.fd_t = -1,
     machine: volumes.Machine = undefined,
@@ -158,9 +166,10 @@ const Start = struct {
     fn enterNamespaces(self: *Start) void {
         const spec = self.plan.spec;
         const wants = &spec.linux;
-        self.entered = userns.enter(self.arena, self.callers, self.caller, self.range, .{
+        self.entered = userns.enter(self.arena, self.callers, self.caller, .{
             .uid = spec.process.user.uid,
             .gid = spec.process.user.gid,
+            .mapped = mappedIds(spec, self.options),
             .ipc = wants.hasNamespace("ipc"),
             .uts = wants.hasNamespace("uts"),
             .network = wants.hasNamespace("network"),
@@ -175,7 +184,8 @@ const Start = struct {
 
     /// What is needed of the machine, before mounts of ours cover its directories.
     fn openMachine(self: *Start) !void {
-        self.signal_mask = try signals.block();
+        self.ignored = signals.ignored();
+        self.signal_mask = try signals.block(self.ignored);
         self.cpus.* = .init();
         self.machine = try volumes.open(self.arena, self.plan.spec, self.options);
         const flags: sys.O = .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true };
@@ -205,6 +215,7 @@ const Start = struct {
             .env = plan.env,
             .machine = self.machine,
             .signal_mask = self.signal_mask,
+            .ignored = self.ignored,
             .host_access = plan.host_access,
             .filter = if (unconfined)
                 null
@@ -297,6 +308,12 @@ const Start = struct {
         self.watchdog.waitForEnd();
     }
 };
+
+/// What --overlay keeps has the same owners whoever the app's user is: there the caller is root.
+fn mappedIds(spec: *const config.Spec, options: *const Options) userns.Pair {
+    if (options.last(.overlay) != null) return .{ .uid = 0, .gid = 0 };
+    return .{ .uid = spec.process.user.uid, .gid = spec.process.user.gid };
+}
 
 fn rootPath(spec: *const config.Spec) []const u8 {
     const path = spec.root.path;

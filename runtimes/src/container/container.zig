@@ -63,6 +63,8 @@ pub const Container = struct {
     machine: volumes.Machine,
     /// The mask that the caller had, which is the app's.
     signal_mask: signals.Set,
+    /// Signals that the caller ignores, and the app does not.
+    ignored: signals.Set,
     host_access: apply_options.HostAccess,
     /// Null where all system calls are allowed.
     filter: ?Program,
@@ -298,6 +300,7 @@ pub const Container = struct {
             log.debug("oom score: {s}", .{errno.text(err)});
         credentials.setLimits(process.rlimits);
         if (process.user.umask) |umask| _ = sys.raw(.umask, .{umask});
+        signals.resetHandlers(self.ignored);
         try signals.restore(&self.signal_mask);
 
         if (self.terminal) |own| try self.takeTerminal(own);
@@ -309,7 +312,7 @@ pub const Container = struct {
             if (self.mounts != null) landlock.scope() else landlock.confine();
         // Installing a filter needs no_new_privs or a capability that is about to be dropped.
         if (!process.noNewPrivileges) self.filterCalls();
-        credentials.setIds(process.user, self.ids) catch |err|
+        credentials.setIds(self.arena, process.user, self.ids) catch |err|
             log.die(
                 "cannot become user {d} and group {d}: {s}",
                 .{ process.user.uid, process.user.gid, errno.text(err) },

@@ -27,14 +27,17 @@ pub fn writeSingle(
     }));
 }
 
-const Range = struct { start: u32, count: u32 };
+/// `count` ids from `inner` on, in the namespace, are those from `outer` on.
+const Extent = struct { inner: u32, outer: u32, count: u32 };
 
 /// The ids that exist in a user namespace.
 pub const Map = struct {
-    ranges: []const Range,
+    extents: []const Extent,
 
     /// As in the machine's own namespace (user_namespaces(7)).
-    pub const all: Map = .{ .ranges = &.{.{ .start = 0, .count = std.math.maxInt(u32) }} };
+    pub const all: Map = .{
+        .extents = &.{.{ .inner = 0, .outer = 0, .count = std.math.maxInt(u32) }},
+    };
 
     /// Of the namespace that we are in: `path` is one of uid_map and gid_map.
     pub noinline fn ofSelf(
@@ -49,31 +52,31 @@ pub const Map = struct {
 
     /// Lines of the first id inside, the first id outside, and their number.
     pub fn parse(arena: std.mem.Allocator, lines: []const u8) error{OutOfMemory}!?Map {
-        const ranges = try arena.alloc(Range, std.mem.count(u8, lines, "\n"));
+        const all_lines = try arena.alloc(Extent, std.mem.count(u8, lines, "\n"));
         var words = std.mem.tokenizeAny(u8, lines, " \n");
-        for (ranges) |*range| {
+        for (all_lines) |*extent| {
             var numbers: [3]u32 = undefined;
             for (&numbers) |*number|
                 number.* = quantity.number(u32, words.next() orelse return null) orelse return null;
-            range.* = .{ .start = numbers[0], .count = numbers[2] };
+            extent.* = .{ .inner = numbers[0], .outer = numbers[1], .count = numbers[2] };
         }
-        return .{ .ranges = ranges };
+        return .{ .extents = all_lines };
     }
 
     pub noinline fn count(self: Map) u64 {
         var sum: u64 = 0;
-        for (self.ranges) |range| sum += range.count;
+        for (self.extents) |extent| sum += extent.count;
         return sum;
     }
 
     pub noinline fn has(self: Map, id: u32) bool {
-        for (self.ranges) |range| if (id >= range.start and id - range.start < range.count)
+        for (self.extents) |extent| if (id >= extent.inner and id - extent.inner < extent.count)
             return true;
         return false;
     }
 
     pub fn isAll(self: Map) bool {
-        return self.count() == all.ranges[0].count;
+        return self.count() == all.extents[0].count;
     }
 };
 
@@ -82,13 +85,15 @@ pub const Mapper = struct {
     child: i32,
     start: sys.fd_t,
 
+    /// `app` are the ids of the app's user in the namespace, `own` the caller's outside.
     pub fn prepare(
         arena: std.mem.Allocator,
         environment: *const Environment,
-        uid: u32,
-        gid: u32,
+        app: Pair,
+        own: Pair,
         missing: *[]const u8,
     ) ?Mapper {
+        const uid = own.uid;
         const user = userName(uid);
         const uids = subordinate("/etc/subuid", user, uid) orelse {
             missing.* = "/etc/subuid has no range for you";
@@ -104,15 +109,17 @@ pub const Mapper = struct {
             missing.* = "newuidmap and newgidmap (package uidmap) are not installed";
             return null;
         }
-        return spawn(arena, .{ newuidmap.?, newgidmap.? }, .{ uid, gid }, .{ uids, gids }) catch
-            null;
+        return spawn(
+            arena,
+            .{ newuidmap.?, newgidmap.? },
+            .{ extents(app.uid, uid, uids), extents(app.gid, own.gid, gids) },
+        ) catch null;
     }
 
     fn spawn(
         arena: std.mem.Allocator,
         programs: [2][:0]const u8,
-        own: [2]u32,
-        ranges: [2]Range,
+        maps: [2][3]Extent,
     ) !Mapper {
         const cloexec: u32 = @bitCast(sys.O{ .CLOEXEC = true });
         var pipe: [2]sys.fd_t = undefined;
@@ -130,18 +137,16 @@ pub const Mapper = struct {
         // No byte: the parent has ended.
         if ((sys.call(.read, .{ pipe[0], &byte, 1 }) catch 0) != 1) sys.exit(1);
         // Both at once: each takes longer to start than to write.
-        for (programs, own, ranges) |program, id, range| {
-            const first = try text.alloc(arena, "{d}", .{id});
-            const start = try text.alloc(arena, "{d}", .{range.start});
-            const count = try text.alloc(arena, "{d}", .{range.count});
-            // 0 is the caller; the range starts at 1.
-            const argv = [_:null]?[*:0]const u8{
-                program, target, "0", first, "1", "1", start,
-                count,
-            };
+        for (programs, maps) |program, map| {
+            var argv: std.ArrayList(?[*:0]const u8) = .empty;
+            try argv.appendSlice(arena, &.{ program, target });
+            for (map) |extent| if (extent.count > 0)
+                for ([_]u32{ extent.inner, extent.outer, extent.count }) |number|
+                    try argv.append(arena, try text.alloc(arena, "{d}", .{number}));
+            try argv.append(arena, null);
             if (try sys.fork() == 0) {
                 const none = [_:null]?[*:0]const u8{};
-                _ = sys.raw(.execve, .{ program.ptr, &argv, &none });
+                _ = sys.raw(.execve, .{ program.ptr, argv.items.ptr, &none });
                 sys.exit(127);
             }
         }
@@ -161,6 +166,21 @@ pub const Mapper = struct {
     }
 };
 
+pub const Pair = struct { uid: u32, gid: u32 };
+
+/// The app's id is the caller's, so that what the app writes to a volume is the caller's; the
+/// others, 0 among them, are the range's in their order. One beyond the range exists, too.
+fn extents(app: u32, own: u32, range: Range) [3]Extent {
+    const below = @min(app, range.count);
+    return .{
+        .{ .inner = 0, .outer = range.start, .count = below },
+        .{ .inner = app, .outer = own, .count = 1 },
+        .{ .inner = app +| 1, .outer = range.start + below, .count = range.count - below },
+    };
+}
+
+const Range = struct { start: u32, count: u32 };
+
 /// The largest range that /etc/subuid or /etc/subgid gives to the user (subuid(5)).
 fn subordinate(path: [*:0]const u8, user: ?[]const u8, uid: u32) ?Range {
     return largest(sys.readLarge(sys.at_fdcwd, path, 16 << 20) catch return null, user, uid);
@@ -177,6 +197,7 @@ fn largest(table: []const u8, user: ?[]const u8, uid: u32) ?Range {
         const by_number = quantity.number(u32, owner) == uid;
         const by_name = if (user) |name| std.mem.eql(u8, owner, name) else false;
         if (!by_name and !by_number) continue;
+        if (count > std.math.maxInt(u32) - start) continue;
         if (best == null or count > best.?.count) best = .{ .start = start, .count = count };
     }
     return best;
@@ -194,6 +215,26 @@ test "maps of ids" {
     try std.testing.expect(host.?.isAll());
     const range = try Map.parse(arena.allocator(), "0 1001 1\n1 100000 65536\n");
     try std.testing.expectEqual(65537, range.?.count());
+}
+
+test "the app's id is the caller's" {
+    const range: Range = .{ .start = 5000, .count = 100 };
+    try std.testing.expectEqual([3]Extent{
+        .{ .inner = 0, .outer = 5000, .count = 0 },
+        .{ .inner = 0, .outer = 1001, .count = 1 },
+        .{ .inner = 1, .outer = 5000, .count = 100 },
+    }, extents(0, 1001, range));
+    try std.testing.expectEqual([3]Extent{
+        .{ .inner = 0, .outer = 5000, .count = 33 },
+        .{ .inner = 33, .outer = 1001, .count = 1 },
+        .{ .inner = 34, .outer = 5033, .count = 67 },
+    }, extents(33, 1001, range));
+    for ([_]u32{ 100, 70000, std.math.maxInt(u32) }) |app| {
+        const map = extents(app, 1001, range);
+        try std.testing.expectEqual(Extent{ .inner = 0, .outer = 5000, .count = 100 }, map[0]);
+        try std.testing.expectEqual(Extent{ .inner = app, .outer = 1001, .count = 1 }, map[1]);
+        try std.testing.expectEqual(0, map[2].count);
+    }
 }
 
 test "the largest range of the user" {

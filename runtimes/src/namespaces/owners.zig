@@ -5,6 +5,7 @@
 const std = @import("std");
 const text = @import("../base/text.zig");
 const id_map = @import("id_map.zig");
+const Sha256 = @import("../base/sha256.zig").Sha256;
 const Ids = @import("userns.zig").Ids;
 
 /// user_namespaces(7): the kernel shows this one in place of an id that does not exist.
@@ -26,22 +27,31 @@ pub const Owners = struct {
         };
     }
 
-    /// A word that differs where files belong to others.
-    pub fn key(self: *const Owners, arena: std.mem.Allocator) ![]const u8 {
-        return text.alloc(arena, "{d}-{d}", .{ self.uids.map.count(), self.gids.map.count() });
+    /// A word that differs where unpacked files belong to others.
+    pub fn kind(self: *const Owners, arena: std.mem.Allocator, ids: Ids) ![]const u8 {
+        const name = @tagName(ids);
+        if (ids == .host or ids == .single) return name;
+        var hash: Sha256 = .{};
+        for ([_]Existing{ self.uids, self.gids }) |existing| {
+            hash.update(std.mem.sliceAsBytes(existing.map.extents));
+            hash.update("-");
+        }
+        const digest = hash.final();
+        const hex = std.fmt.bytesToHex(digest[0..8], .lower);
+        return text.alloc(arena, "{s}-{s}", .{ name, @as([]const u8, &hex) });
     }
 
     pub const all: Owners = .{ .uids = .of(.all), .gids = .of(.all) };
 };
 
 pub const Existing = struct {
-    map: id_map.Map = .{ .ranges = &.{} },
+    map: id_map.Map = .{ .extents = &.{} },
     /// Of the files whose own does not exist.
     instead: u32,
 
     noinline fn of(map: id_map.Map) Existing {
         var last: u32 = 0;
-        for (map.ranges) |range| last = @max(last, range.start +| (range.count -| 1));
+        for (map.extents) |extent| last = @max(last, extent.inner +| (extent.count -| 1));
         return .{ .map = map, .instead = if (map.has(overflow_id)) overflow_id else last };
     }
 

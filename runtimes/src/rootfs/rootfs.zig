@@ -120,12 +120,8 @@ pub const Rootfs = struct {
         self.cpus.useAll();
         try workspace.leave(namespace);
         var store = try unpack_cache.Cache.open(self.arena, self.callers, self.caller);
-        const key = try unpack_cache.keyOf(
-            self.arena,
-            self.reader,
-            @tagName(self.ids),
-            self.owners,
-        );
+        const kind = try self.owners.kind(self.arena, self.ids);
+        const key = try unpack_cache.keyOf(self.arena, self.reader, kind);
         const tree = store.shared(self.reader, self.topName(), self.settable(), key) catch |err|
             cannotUnpack(err);
         try workspace.make(namespace);

@@ -227,14 +227,8 @@ fn isOurs(name: []const u8) bool {
 
 /// The name of a payload in the cache: a digest of all of it, data, metadata and config.json.
 /// `kind` separates copies with different owners.
-pub fn keyOf(
-    arena: std.mem.Allocator,
-    reader: *const Reader,
-    kind: []const u8,
-    owners: *const Owners,
-) ![:0]const u8 {
+pub fn keyOf(arena: std.mem.Allocator, reader: *const Reader, kind: []const u8) ![:0]const u8 {
     const digest = try payload_digest.of(arena, reader.image);
     const hex = std.fmt.bytesToHex(digest, .lower);
-    const existing = try owners.key(arena);
-    return text.alloc(arena, "{s}-{s}-{s}", .{ @as([]const u8, &hex), kind, existing });
+    return text.alloc(arena, "{s}-{s}", .{ @as([]const u8, &hex), kind });
 }
