@@ -259,7 +259,10 @@ const Start = struct {
             .mounts = self.entered.mounts,
             .owners = owners,
             .caller = self.caller.uid,
-            .kept = if (overlay) |path| try upper_dir.openKept(self.arena, path) else null,
+            .kept = if (overlay) |path|
+                try upper_dir.openKept(self.arena, path, self.plan.spec.annotation(image_digest))
+            else
+                null,
         };
         const kind = root.make() catch |err|
             log.die("cannot prepare the root file system: {s}", .{errno.text(err)});
@@ -308,6 +311,8 @@ const Start = struct {
         self.watchdog.waitForEnd();
     }
 };
+
+const image_digest = "dev.dockerc.digest";
 
 /// What --overlay keeps has the same owners whoever the app's user is: there the caller is root.
 fn mappedIds(spec: *const config.Spec, options: *const Options) userns.Pair {
