@@ -11,6 +11,7 @@ const upper_dir = @import("rootfs/upper_dir.zig");
 const config = @import("config/spec.zig");
 const deferred_unmount = @import("process/deferred_unmount.zig");
 const tmpfs_policy = @import("rootfs/tmpfs_policy.zig");
+const container_plan = @import("container/plan.zig");
 const exec = @import("container/exec.zig");
 const rootfs = @import("rootfs/rootfs.zig");
 const seccomp = @import("container/seccomp/filter.zig");
@@ -210,10 +211,15 @@ const Start = struct {
         self.container = .{
             .arena = arena,
             .spec = spec,
-            .options = self.options,
+            .operations = try container_plan.make(arena, .{
+                .spec = spec,
+                .options = self.options,
+                .machine = &self.machine,
+                .can_mount = self.entered.mounts != null,
+                .ids = self.entered.ids,
+            }),
             .args = plan.args,
             .env = plan.env,
-            .machine = self.machine,
             .signal_mask = self.signal_mask,
             .ignored = self.ignored,
             .host_access = plan.host_access,
@@ -221,7 +227,6 @@ const Start = struct {
                 null
             else
                 try seccomp.prepare(arena, spec.linux.seccomp, bounding),
-            .wanted = config.list(arena, spec, "dev.dockerc.volumes") catch null orelse &.{},
             .init = self.options.has(.init),
             .cpus = self.cpus,
             .mounts = self.entered.mounts,

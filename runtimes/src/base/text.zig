@@ -99,6 +99,11 @@ fn putNumber(buf: []u8, len: *usize, number: u64) void {
     put(buf, len, digits[at..]);
 }
 
+pub noinline fn isOneOf(word: []const u8, list: []const []const u8) bool {
+    for (list) |known| if (std.mem.eql(u8, word, known)) return true;
+    return false;
+}
+
 test "words and numbers" {
     var buf: [64]u8 = undefined;
     const name: [:0]const u8 = "x";

@@ -2,6 +2,7 @@
 //! system's own.
 const std = @import("std");
 const MS = @import("../base/syscalls.zig").MS;
+const text = @import("../base/text.zig");
 
 pub const Parsed = struct { flags: usize = 0, bind: bool = false, data: []const u8 };
 
@@ -45,6 +46,18 @@ pub fn parse(arena: std.mem.Allocator, options: []const []const u8) !Parsed {
     return out;
 }
 
+/// Flags and a file system's own options as fstab(5) writes them, in parentheses.
+pub fn describe(arena: std.mem.Allocator, flags: usize, data: []const u8) ![]const u8 {
+    var words: std.ArrayList([]const u8) = .empty;
+    for (option_flags) |known| {
+        const set = known.set & ~@as(usize, MS.bind | MS.rec);
+        if (set != 0 and flags & set == set) try words.append(arena, known.name);
+    }
+    if (data.len > 0) try words.append(arena, data);
+    if (words.items.len == 0) return "";
+    return text.alloc(arena, " ({s})", .{try std.mem.join(arena, ",", words.items)});
+}
+
 test "mount options" {
     var arena = std.heap.ArenaAllocator.init(std.testing.allocator);
     defer arena.deinit();
@@ -52,4 +65,9 @@ test "mount options" {
     const parsed = try parse(arena.allocator(), &given);
     try std.testing.expectEqual(MS.nosuid, parsed.flags);
     try std.testing.expectEqualStrings("mode=755,size=64k", parsed.data);
+    try std.testing.expectEqualStrings(
+        " (nosuid,mode=755,size=64k)",
+        try describe(arena.allocator(), parsed.flags, parsed.data),
+    );
+    try std.testing.expectEqualStrings("", try describe(arena.allocator(), MS.bind | MS.rec, ""));
 }

@@ -1,4 +1,5 @@
 //! Files of the machine for the container, opened.
+const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const MS = sys.MS;
 
@@ -6,10 +7,16 @@ const MS = sys.MS;
 pub const Source = struct {
     fd: sys.fd_t,
     directory: bool,
+    /// As it was opened.
+    name: []const u8,
 
     pub fn open(path: [*:0]const u8) sys.Error!Source {
         const fd = try sys.openat(sys.at_fdcwd, path, .{ .PATH = true, .CLOEXEC = true }, 0);
-        return .{ .fd = fd, .directory = sys.isDirectory(try sys.fdMode(fd)) };
+        return .{
+            .fd = fd,
+            .directory = sys.isDirectory(try sys.fdMode(fd)),
+            .name = std.mem.span(path),
+        };
     }
 
     /// A path through the machine's /proc, valid while the machine's root is our working directory.

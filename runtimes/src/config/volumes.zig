@@ -7,14 +7,22 @@ const errno = @import("../base/errno.zig");
 const log = @import("../base/log.zig");
 const cdi = @import("cdi.zig");
 const config = @import("spec.zig");
+const DirIterator = @import("../base/dir_iter.zig").DirIterator;
+const etc_files = @import("etc_files.zig");
 const mount_options = @import("mount_options.zig");
 const sources = @import("source.zig");
 const text = @import("../base/text.zig");
+const isOneOf = text.isOneOf;
+const throttles = @import("throttles.zig");
 const Options = @import("../cli/options.zig").Options;
 
 pub const Machine = struct {
-    volumes: []const sources.Volume,
-    sources: []const ?sources.Source,
+    volumes: []const sources.Volume = &.{},
+    /// Of config.json's mounts, in their order.
+    sources: []const ?sources.Source = &.{},
+    etc: etc_files.Machines = .{},
+    /// Paths of all that is in /dev (--privileged).
+    devices: []const []const u8 = &.{},
 };
 
 /// Opened before our mounts hide it. Relative paths are relative to the caller's working directory.
@@ -36,7 +44,25 @@ pub fn open(arena: std.mem.Allocator, spec: *config.Spec, options: *const Option
     };
     const binds = try arena.alloc(?sources.Source, spec.mounts.len);
     for (binds, spec.mounts) |*source, mount| source.* = try openSource(arena, mount);
-    return .{ .volumes = volumes.items, .sources = binds };
+    if (spec.linux.maskedPaths.len > 0) try throttles.hide(arena, spec);
+    return .{
+        .volumes = volumes.items,
+        .sources = binds,
+        .etc = etc_files.open(options),
+        .devices = if (options.has(.privileged)) try listDevices(arena) else &.{},
+    };
+}
+
+fn listDevices(arena: std.mem.Allocator) ![]const []const u8 {
+    var paths: std.ArrayList([]const u8) = .empty;
+    const flags: sys.O = .{ .DIRECTORY = true, .CLOEXEC = true };
+    var names: DirIterator = .{
+        .fd = sys.openat(sys.at_fdcwd, "/dev", flags, 0) catch return &.{},
+    };
+    defer sys.close(names.fd);
+    while (try names.next()) |name|
+        try paths.append(arena, try text.alloc(arena, "/dev/{s}", .{name}));
+    return paths.items;
 }
 
 /// The source of a bind that config.json lists (payloads of dockerc 0.3 list
@@ -159,11 +185,6 @@ fn openMount(
         });
     } else log.die("--mount {s}: only type=bind and type=tmpfs are supported; no engine keeps " ++
         "named volumes", .{given});
-}
-
-fn isOneOf(word: []const u8, list: []const []const u8) bool {
-    for (list) |known| if (std.mem.eql(u8, word, known)) return true;
-    return false;
 }
 
 /// --device PATH[:PATH IN THE CONTAINER][:rwm]; the access mode is ignored: the permissions of the

@@ -6,21 +6,18 @@ const text = @import("../base/text.zig");
 const log = @import("../base/log.zig");
 const config = @import("../config/spec.zig");
 const credentials = @import("credentials.zig");
-const devices = @import("devices.zig");
 const CpuPolicy = @import("../process/cpu_policy.zig").CpuPolicy;
 const Identity = @import("../namespaces/mount_namespace.zig").Identity;
 const MountNamespace = @import("../namespaces/mount_namespace.zig").MountNamespace;
-const path_in_root = @import("path_in_root.zig");
 const landlock = @import("landlock.zig");
-const mounts = @import("mounts.zig");
-const sources = @import("../config/source.zig");
-const etc_files = @import("etc_files.zig");
+const loopback = @import("loopback.zig");
 const own_process = @import("../process/own_process.zig");
 const ChildProcess = own_process.ChildProcess;
 const OwnRoot = own_process.OwnRoot;
 const Process = own_process.Process;
 const exec = @import("exec.zig");
-const given_mounts = @import("given_mounts.zig");
+const Operation = @import("operation.zig").Operation;
+const Performer = @import("perform.zig").Performer;
 const rootfs = @import("../rootfs/rootfs.zig");
 const seccomp = @import("seccomp/filter.zig");
 const Program = @import("seccomp/program.zig").Program;
@@ -28,10 +25,8 @@ const apply_options = @import("../config/apply_options.zig");
 const signals = @import("../process/signals.zig");
 const socket = @import("../base/socket.zig");
 const Terminal = @import("../process/terminal.zig").Terminal;
-const volumes = @import("../config/volumes.zig");
 const watchdog = @import("../process/watchdog.zig");
 const Environment = @import("../cli/environment.zig").Environment;
-const Options = @import("../cli/options.zig").Options;
 const Ids = @import("../namespaces/userns.zig").Ids;
 
 /// What is not known yet when the child is made.
@@ -57,10 +52,10 @@ pub const Lifeline = struct {
 pub const Container = struct {
     arena: std.mem.Allocator,
     spec: *const config.Spec,
-    options: *const Options,
+    /// What the container gets, in order.
+    operations: []const Operation,
     args: []const []const u8,
     env: Environment,
-    machine: volumes.Machine,
     /// The mask that the caller had, which is the app's.
     signal_mask: signals.Set,
     /// Signals that the caller ignores, and the app does not.
@@ -68,8 +63,6 @@ pub const Container = struct {
     host_access: apply_options.HostAccess,
     /// Null where all system calls are allowed.
     filter: ?Program,
-    /// Directories that must exist (the image's volumes).
-    wanted: []const []const u8,
     /// Whether an init starts the app and reaps orphans (--init).
     init: bool,
     /// The processors of the app; during the start all runs on one.
@@ -80,11 +73,11 @@ pub const Container = struct {
     lifeline: Lifeline,
     ids: Ids = .none,
     rootfs: rootfs.Kind = .directory,
-    /// Files of the machine that every container gets, if they exist.
-    shown: []const sources.Volume = &.{},
     process: ChildProcess = undefined,
     /// Whether we were forked late, in the caller's session.
     late: bool = false,
+    /// The directory of the run, as long as our mounts are made.
+    workspace: sys.fd_t = -1,
     /// Our own root directory, which no mount may cover.
     root: Identity = undefined,
     /// The machine's root is still mounted below ours: it cannot be unmounted.
@@ -163,13 +156,9 @@ pub const Container = struct {
     fn enter(self: *Container) !void {
         // A process that was forked late has its own already.
         const own_root = try self.process.ownRoot();
-        self.shown = try etc_files.make(self.arena, self.spec, self.options);
-        const machine = try sys.openat(
-            sys.at_fdcwd,
-            "/",
-            .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true },
-            0,
-        );
+        const flags: sys.O = .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true };
+        self.workspace = try sys.openat(sys.at_fdcwd, ".", flags, 0);
+        const machine = try sys.openat(sys.at_fdcwd, "/", flags, 0);
         if (self.rootfs == .mounted) try sys.do(.chdir, .{"root"});
         self.root = try Identity.of(".");
         if (self.rootfs == .mounted) try self.pivot(own_root) else try own_root.chroot();
@@ -196,26 +185,17 @@ pub const Container = struct {
     }
 
     fn tree(self: *Container) !void {
-        const arena = self.arena;
-        if (self.mounts) |namespace| {
-            try self.mount(namespace);
-        } else {
-            if (self.machine.volumes.len > 0) log.die("volumes cannot be mounted here: this " ++
-                "container may neither mount nor make a user namespace", .{});
-            try devices.make(arena, null, self.ids);
-            for (self.spec.mounts, self.machine.sources) |each, source|
-                if (source) |s| self.copy(s, each.destination);
-            for (self.shown) |file| self.copy(file.source, file.destination);
-        }
-        for (self.wanted) |path| _ = path_in_root.resolve(arena, path, .directory) catch |err|
-            log.debug("no {s}: {s}", .{ path, errno.text(err) });
-        try self.makeCwd();
-        try exec.setHome(arena, &self.env, self.spec.process.user.uid);
-        if (self.mounts) |namespace| {
-            if (self.spec.root.readonly) try namespace.mount(null, "/", null, sys.MS.remount |
-                sys.MS.bind | sys.MS.rdonly | sys.MS.nodev, null);
-            if (!self.covers_machine) try namespace.unmountWorkingDirectory();
-        }
+        var performer: Performer = .{
+            .arena = self.arena,
+            .namespace = self.mounts,
+            .ids = self.ids,
+            .devpts = if (self.terminal) |own| own.devpts else null,
+            .workspace = self.workspace,
+        };
+        for (self.operations) |*operation| try performer.perform(operation);
+        try exec.setHome(self.arena, &self.env, self.spec.process.user.uid);
+        if (self.mounts) |namespace| if (!self.covers_machine)
+            try namespace.unmountWorkingDirectory();
         try sys.do(.chdir, .{"/"});
         // A mount over the root shows only here: `/..` would lead to what is below it.
         for ([_][:0]const u8{ "/", "/..", "/../.." }) |path| try self.checkRoot(path);
@@ -250,49 +230,9 @@ pub const Container = struct {
         }
     }
 
-    fn copy(self: *Container, source: sources.Source, destination: []const u8) void {
-        mounts.copy(self.arena, source, destination) catch |err|
-            log.debug("no {s}: {s}", .{ destination, errno.text(err) });
-    }
-
-    fn mount(self: *Container, namespace: MountNamespace) !void {
-        const arena = self.arena;
-        const maker: mounts.Maker = .{
-            .arena = arena,
-            .namespace = namespace,
-            .ids = self.ids,
-            .cgroup_namespace = self.spec.linux.hasNamespace("cgroup"),
-            .devpts = if (self.terminal) |own| own.devpts else null,
-        };
-        for (self.spec.mounts, self.machine.sources) |each, source| if (!each.given)
-            maker.make(each, source) catch |err| log.die(
-                "cannot mount {s} on {s}: {s}",
-                .{ each.type, each.destination, errno.text(err) },
-            );
-        try devices.make(arena, namespace, self.ids);
-        if (self.host_access.all_devices) try devices.showAll(arena, namespace);
-        for (self.shown) |file|
-            mounts.bind(arena, namespace, file.source, file.destination, file.flags()) catch |err|
-                log.debug("no {s}: {s}", .{ file.destination, errno.text(err) });
-        const machine = &self.machine;
-        try given_mounts.make(&maker, self.spec.mounts, machine.sources, machine.volumes);
-        for (self.spec.linux.readonlyPaths) |path| try mounts.protect(arena, namespace, path);
-        for (self.spec.linux.maskedPaths) |path| try mounts.mask(arena, namespace, path);
-    }
-
-    /// Makes the working directory if the image lacks it, owned by the app's user, as docker does.
-    fn makeCwd(self: *Container) !void {
-        const cwd = self.spec.process.cwd;
-        const user = self.spec.process.user;
-        if (path_in_root.resolve(self.arena, cwd, .nothing)) |_| return else |_| {}
-        const path = try path_in_root.resolve(self.arena, cwd, .directory);
-        if (self.ids != .single)
-            try sys.do(.fchownat, .{ sys.at_fdcwd, path.ptr, user.uid, user.gid, 0 });
-    }
-
     fn setupProcess(self: *Container) !noreturn {
         const process = &self.spec.process;
-        if (self.spec.linux.hasNamespace("network")) etc_files.raiseLoopback();
+        if (self.spec.linux.hasNamespace("network")) loopback.raise();
         if (self.spec.linux.hasNamespace("uts")) if (self.spec.hostname) |name|
             sys.do(.sethostname, .{ name.ptr, name.len }) catch |err|
                 log.die("cannot take the hostname {s}: {s}", .{ name, errno.text(err) });
