@@ -34,7 +34,7 @@ fuzz: .venv
 	mkdir -p .cache/fuzz/corpus
 	.cache/fuzz/fuzz -timeout=10 -rss_limit_mb=512 $(FUZZ) .cache/fuzz/corpus
 
-# Random mutants of the toolkit, and which of them the fast tests do not find.
+# Random mutants of the toolkit, and which of them no test finds.
 mutate: .venv
 	.venv/bin/pip install -q '.[test]'
 	$(python) tests/mutate.py $(MUTATE)

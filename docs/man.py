@@ -19,14 +19,26 @@ from toolkit.bundle.run_options import RUN_OPTIONS  # noqa: E402
 from toolkit.cli import application  # noqa: E402
 
 _STATUSES = (
-    ("0", "Done; of \\fBdockerc diff\\fR: the two are equal."),
-    (
-        "1",
-        "Not done; one sentence on standard error says why. Of \\fBdockerc diff\\fR: they differ.",
-    ),
+    ("0", "Done."),
+    ("1", "Not done; one sentence on standard error says why."),
     ("2", "The command line is wrong."),
     ("128+N", "Ended by signal N."),
 )
+_OTHERS = {
+    "dockerc diff": {
+        "0": "The two are equal.",
+        "1": "They differ, or could not be compared; then one sentence on standard error says why.",
+    },
+    "dockerc verify": {
+        "0": "All of them are whole.",
+        "1": "Faults were found: a line on standard error for each.",
+    },
+    "dockerc": {
+        "1": "Not done; one sentence on standard error says why. Of \\fBdockerc diff\\fR: they"
+        " differ.",
+    },
+}
+"""What a status means there instead."""
 
 _RUN_STATUSES = (
     ("125", "The runtime failed."),
@@ -42,7 +54,11 @@ def pages() -> dict[str, str]:
     group: Any = typer.main.get_command(application())
     found = {"dockerc.1": _page("dockerc", group, sorted(_visible(group)))}
     for name, command in _visible(group):
-        found[f"dockerc-{name}.1"] = _page(f"dockerc {name}", command, sorted(_visible(command)))
+        below = sorted(_visible(command))
+        found[f"dockerc-{name}.1"] = _page(f"dockerc {name}", command, below)
+        for sub, subcommand in below:
+            page = f"dockerc {name} {sub}"
+            found[f"{page.replace(' ', '-')}.1"] = _page(page, subcommand, [])
     return found
 
 
@@ -73,10 +89,14 @@ def _page(name: str, command: Any, below: list[tuple[str, Any]]) -> str:
         lines.append(".SH OPTIONS")
         for option in options:
             value = "" if option.is_flag else f" \\fI{_escaped(_metavar(option))}\\fR"
-            names = ", ".join(f"\\fB{_escaped(opt)}\\fR" for opt in sorted(option.opts, key=len))
+            both = [*sorted(option.opts, key=len), *option.secondary_opts]
+            names = ", ".join(f"\\fB{_escaped(opt)}\\fR" for opt in both)
             lines += [".TP", names + value, _escaped(option.help)]
     if name == "dockerc run":
-        lines += [".SH OPTIONS", "Those of the executable, before the image:"]
+        lines += [
+            ".SH OPTIONS OF THE EXECUTABLE",
+            "Before the image, too. In the executable itself, these are all that there are.",
+        ]
         for each in RUN_OPTIONS:
             names = [f"\\-{each.short}"] if each.short else []
             names.append(_escaped(f"--{each.name}"))
@@ -94,9 +114,11 @@ def _page(name: str, command: Any, below: list[tuple[str, Any]]) -> str:
             lines += [".PP", ".nf", _escaped(example), ".fi"]
     lines.append(".SH EXIT STATUS")
     for status, meaning in _RUN_STATUSES if name == "dockerc run" else _STATUSES:
-        lines += [".TP", status, meaning]
-    if name != "dockerc":
-        lines += [".SH SEE ALSO", ".BR dockerc (1)"]
+        lines += [".TP", status, _OTHERS.get(name, {}).get(status, meaning)]
+    dashed = name.replace(" ", "-")
+    others = [] if name == "dockerc" else ["dockerc"]
+    others += [f"{dashed}-{sub}" for sub, _ in below]
+    lines += [".SH SEE ALSO", *(f".BR {_escaped(each)} (1)" for each in others)]
     return "\n".join(lines) + "\n"
 
 

@@ -75,8 +75,14 @@ def modules(
     options = work / f"build_options-{arch}.zig"
     escaped = version.encode("unicode_escape").decode("ascii").replace('"', '\\"')
     embedded = launcher(arch, work, cache).name
+    # Zig embeds what is below the directory of the file that names it.
+    licences = work / "licences.txt"
+    licences.write_text(
+        "\n".join((SOURCE.parent / name).read_text() for name in ("NOTICE", "LICENSE"))
+    )
     options.write_text(
-        f'pub const version = "{escaped}";\npub const launcher = @embedFile("{embedded}");\n{more}'
+        f'pub const version = "{escaped}";\npub const launcher = @embedFile("{embedded}");\n'
+        f'pub const licences = @embedFile("{licences.name}");\n{more}'
     )
     return [
         *["-target", f"{arch}-linux-none", "-O", "ReleaseSafe", "-fstrip", "-fno-unwind-tables"],
@@ -93,7 +99,9 @@ def build(arch: str, zstd: Path, version: str, out: Path, cache: Path) -> Path:
     binary = out / f"dockerc-runtime-{arch}"
     # Zig's start-up raises RLIMIT_STACK to what --stack says, and the app would inherit it: stay
     # below every usual limit.
-    link = [f"-femit-bin={binary}", "--gc-sections", "--stack", str(256 * 1024)]
+    # There is nothing to relocate, so nothing to make read-only after that (a page of padding).
+    link = [f"-femit-bin={binary}", "--gc-sections", "-z", "norelro"]
+    link += ["--stack", str(256 * 1024)]
     zig(["build-exe", *link, *modules(arch, version, work, zstd, cache)], cache, work)
     return binary
 

@@ -13,8 +13,9 @@ import pytest
 from hostile_support import NoElf, sound_executables
 from images_support import Layout, LyingRegistry, isolate, lying_registry, on
 from leftovers import adopt_orphans
+from marks import markers_of
 from registry_support import Authority
-from support import FIXTURES, TESTS, Runner, dockerc
+from support import FIXTURES, TESTS, Runner, dockerc, need
 
 
 def pytest_configure() -> None:
@@ -26,11 +27,19 @@ def pytest_configure() -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Where CI runs, everything is installed: a skipped test is one that did not prove a thing."""
+    """Where CI runs, everything is installed: a skipped test is one that did not prove a thing.
+    Elsewhere, markers must tell beforehand what is missing."""
     report = yield
-    if report.skipped and "CI" in os.environ and not hasattr(report, "wasxfail"):
+    if not report.skipped or hasattr(report, "wasxfail"):
+        return report
+    wrong = ""
+    if "CI" in os.environ:
+        wrong = "which CI does not allow"
+    elif "is not installed" in str(report.longrepr) and not item.get_closest_marker("peers"):
+        wrong = "but not marked `peers`"
+    if wrong:
         report.outcome = "failed"
-        report.longrepr = f"skipped, which CI does not allow: {report.longrepr}"
+        report.longrepr = f"skipped, {wrong}: {report.longrepr}"
     return report
 
 
@@ -39,14 +48,28 @@ FAST = [
     "help", "inspect", "limits", "oci", "packer", "platforms", "progress", "reference",
     "registries_conf", "stream", "streams", "tar", "zig_rooms",
 ]  # fmt: skip
-"""Test files that need neither root nor peers and together take less than a minute."""
+"""Test files that together take less than a minute."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`-m fast` (make test-fast) takes these."""
+    """tests/marks.py finds who wants root or peers; `-m fast` (make test-fast) takes the rest of
+    the fast files."""
     for item in items:
-        if item.path.stem.removeprefix("test_") in FAST:
-            item.add_marker(pytest.mark.fast)
+        assert isinstance(item, pytest.Function)
+        for marker in markers_of(item):
+            item.add_marker(marker)
+        if "images" in item.fixturenames:
+            item.add_marker("slow")
+        others = {marker.name for marker in item.iter_markers()} & {"root", "peers", "slow"}
+        if item.path.stem.removeprefix("test_") in FAST and not others:
+            item.add_marker("fast")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """`@pytest.mark.root(REASON)` skips the test for all others."""
+    marker = item.get_closest_marker("root")
+    if marker and marker.args and os.geteuid() != 0:
+        pytest.skip(marker.args[0])
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -73,11 +96,9 @@ def shared(place: Path) -> Iterator[Path]:
     shutil.rmtree(directory)
 
 
-@pytest.fixture(params=["user", "root"])
+@pytest.fixture(params=["user", pytest.param("root", marks=pytest.mark.root("root's own"))])
 def run(request: pytest.FixtureRequest) -> Runner:
     """Runs a command as an ordinary user, and as root."""
-    if request.param == "root" and os.geteuid() != 0:
-        pytest.skip("only root can test what root gets")
     return Runner(request.param == "root")
 
 
@@ -140,8 +161,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The debian and python images as OCI layouts; $DOCKERC_TEST_IMAGES may name ready ones."""
     if ready := os.environ.get("DOCKERC_TEST_IMAGES"):
         return Path(ready)
-    if os.geteuid() != 0 or not shutil.which("mmdebstrap") or not shutil.which("buildah"):
-        pytest.skip("real images are made by root with mmdebstrap and buildah")
+    if os.geteuid() != 0:
+        pytest.skip("real images are made by root")
+    need("mmdebstrap", "buildah")
     directory = tmp_path_factory.mktemp("images")
     subprocess.run([TESTS / "make_images.sh", directory], check=True)
     return directory

@@ -13,15 +13,15 @@ import socket
 import ssl
 import subprocess
 import tarfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
+from false_server import Answer, serving_port
 
 from toolkit.images.auth import certificates, registries_conf
 from toolkit.images.auth.access import Access
@@ -204,9 +204,6 @@ def docker_registry(directory: Path, http: str = "", auth: str = "{}") -> Iterat
             process.terminate()
 
 
-Answer = Callable[[BaseHTTPRequestHandler], None]
-
-
 class LyingRegistry:
     """An HTTP server that serves a layout as a registry, save the paths a test has it spoil.
 
@@ -214,8 +211,8 @@ class LyingRegistry:
     `ranges` what Range headers asked for.
     """
 
-    def __init__(self, layout: Path, address: str) -> None:
-        self.address = address
+    def __init__(self, layout: Path) -> None:
+        self.address = ""
         self.answers: dict[str, Answer] = {}
         self.requests: list[tuple[str, str | None]] = []
         self.ranges: list[str] = []
@@ -259,29 +256,7 @@ def answer(
 @contextmanager
 def lying_registry(layout: Path, tls: ssl.SSLContext | None = None) -> Iterator[LyingRegistry]:
     """Serves `layout` on 127.0.0.1 as repository `app`, tag `latest`, through `tls` if given."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            registry.handle(self)
-
-        do_POST = do_GET
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # TLS probes are no news
-    server.daemon_threads = True
-    if tls:
-        server.socket = tls.wrap_socket(
-            server.socket, server_side=True, do_handshake_on_connect=False
-        )
-    registry = LyingRegistry(layout, f"127.0.0.1:{server.server_address[1]}")
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
+    registry = LyingRegistry(layout)
+    with serving_port(registry.handle, tls) as port:
+        registry.address = f"127.0.0.1:{port}"
         yield registry
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

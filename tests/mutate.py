@@ -1,149 +1,230 @@
-"""Random mutants of the toolkit, each run against the fast tests of its room: which are not found?
+"""Random mutants of the toolkit, each run against the tests that run the changed line.
 
     python tests/mutate.py [--count N] [--minutes M] [--seed S] [FILE ...]
 
 A mutant is one small change: a constant or a comparison off by one, `and` for `or`, a call whose
-value nobody takes left out (fsync, close), a `not` dropped, a condition turned. Prints each
-survivor as `FILE:LINE: before -> after`; the exit status is 1 when fewer than 90 % were found.
-Works on a copy of the tree, so that one may go on editing.
+value nobody takes left out (fsync, close), a `not` dropped, a condition turned. Prints each that no
+test found as `FILE:LINE: before -> after`; the exit status is 1 when fewer than 90 % were found.
+
+Which lines a test runs is recorded once (.cache/mutate.json) and anew for the test files that have
+changed, or for all when the toolkit has. Tests marked `slow` take no part. A mutant has the fastest
+tests that run its line, up to a minute of them; one in a constant of a module has those of the
+lines that name it. Works on a copy of the tree, so that one may go on editing.
+
+Not drawn, because no test could or should tell them: the sentences of errors (what is raised),
+annotations, and PERFORMANCE below.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
-import copy
+import hashlib
+import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from mutations import mutated, names_of_constants, sites, statement_at
 
 ROOT = Path(__file__).resolve().parent.parent
 WANTED = 0.9
-_PATIENCE = 180
-"""Seconds for the tests of one mutant: one that never ends is found, too."""
-
-ROOMS = {
-    "layers": "test_exact_limits test_limits test_read_back test_packer test_stream"
-    " test_merge_fuzz test_tar test_cache",
-    "squashfs": "test_exact_limits test_limits test_read_back test_mutants test_writer_fuzz"
-    " test_inspect test_merge_fuzz test_baked",
-    "images": "test_exact_limits test_limits test_synced_and_closed test_reference test_platforms"
-    " test_registries_conf test_docker_archive test_oci test_registry test_registry_login",
-    "bundle": "test_bundle test_baked",
-    "executable": "test_footer test_limits test_executable test_mutants",
-    "files": "test_synced_and_closed test_json_document test_limits test_atomic test_copy"
-    " test_neighbours test_bundle test_docker_archive",
+ROOMS = ("layers", "squashfs", "images", "bundle", "executable", "files")
+_LIMITS = "house/test_limits.py"
+TESTS = [*(f"{room}/test_*.py" for room in (*ROOMS, "services", "commands")), _LIMITS]
+"""Those that may find a mutant; the runtime's start containers, the house's read sources."""
+_LEFT_OUT = {
+    "layers": ("bounds", "archive_bounds", "large_layers"),
+    "executable": ("forged", "hostile", "old_files"),
+    "services": ("determinism", "real_images"),
+    "commands": ("help", "progress"),
 }
-"""The fast tests of each room, the fastest first."""
-_SLOW = "not killed and not stalls and not drip"
-
-_COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
-    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
-    ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
-}  # fmt: skip
-_ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
-    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.FloorDiv, ast.FloorDiv: ast.Mult,
-    ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.LShift: ast.RShift, ast.RShift: ast.LShift,
-}  # fmt: skip
+"""Test files that start the tool again and again to see what it takes or prints: they would find a
+few more, and take half of the time."""
+_MOST_SECONDS = 60.0
+"""Of tests for one mutant, as they took when recorded."""
+_PATIENCE = 60.0
+"""Seconds more than that: a mutant that never ends is found, too."""
+_RECORD = ROOT / ".cache" / "mutate.json"
 
 
-def changes(node: ast.AST) -> Iterator[ast.AST]:
-    """What could stand in the place of a node."""
-    new = copy.deepcopy(node)
-    if isinstance(new, ast.Compare) and type(new.ops[0]) in _COMPARISONS:
-        new.ops[0] = _COMPARISONS[type(new.ops[0])]()
-        yield new
-    elif isinstance(new, ast.BoolOp):
-        new.op = ast.And() if isinstance(new.op, ast.Or) else ast.Or()
-        yield new
-    elif isinstance(new, ast.Constant) and type(new.value) is int:
-        for step in (1, -1):
-            yield ast.Constant(new.value + step)
-    elif isinstance(new, ast.BinOp) and type(new.op) in _ARITHMETIC and not _is_text(new):
-        new.op = _ARITHMETIC[type(new.op)]()
-        yield new
-    elif isinstance(new, ast.UnaryOp) and isinstance(new.op, ast.Not):
-        yield new.operand
-    elif isinstance(new, ast.Expr) and isinstance(new.value, ast.Call):
-        yield ast.Pass()
-    elif isinstance(new, ast.If):
-        new.test = ast.UnaryOp(ast.Not(), new.test)
-        yield new
+@dataclass
+class Recorded:
+    """The tests, what each takes, and which run a line."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    running: dict[tuple[str, int], set[str]] = field(default_factory=lambda: defaultdict(set))
+
+    def add(self, tests: dict[str, Any], lines: dict[str, dict[str, list[int]]]) -> None:
+        for test, facts in tests.items():
+            if "skipped" in facts or "fixtures" not in facts:
+                continue
+            fixtures = [name for name in facts["fixtures"] if name in tests]
+            self.seconds[test] = facts["seconds"] + sum(
+                tests[name].get("seconds", 0.0) for name in fixtures
+            )
+            for key in (test, *fixtures):
+                for file, numbers in lines.get(key, {}).items():
+                    for number in numbers:
+                        self.running[file, number].add(test)
+
+    def fastest(self, tests: set[str]) -> list[str]:
+        """As many as there is time for, a test at least."""
+        chosen, total = [], 0.0
+        for test in sorted(tests, key=self.seconds.__getitem__):
+            total += self.seconds[test]
+            if chosen and total > _MOST_SECONDS:
+                break
+            chosen.append(test)
+        return chosen
 
 
-def _is_text(node: ast.BinOp) -> bool:
-    """Whether it joins texts, or is a type such as `int | None`."""
-    return any(
-        isinstance(part, ast.JoinedStr)
-        or (isinstance(part, ast.Constant) and not isinstance(part.value, int))
-        for part in ast.walk(node)
-    ) or isinstance(node.op, ast.BitOr)
+def _hash(files: list[Path]) -> str:
+    whole = hashlib.sha256()
+    for file in sorted(files):
+        whole.update(b"%b\0%b\0" % (os.fsencode(file.name), file.read_bytes()))
+    return whole.hexdigest()
 
 
-class _Replace(ast.NodeTransformer):
-    def __init__(self, number: int, choice: int) -> None:
-        self._number, self._choice, self._seen = number, choice, -1
-
-    def visit(self, node: ast.AST) -> ast.AST:
-        self._seen += 1
-        if self._seen == self._number:
-            return ast.copy_location(list(changes(node))[self._choice], node)
-        return self.generic_visit(node)
+def _environment(tree: Path, **more: str) -> dict[str, str]:
+    path = os.pathsep.join((str(tree), str(tree / "tests")))
+    return {**os.environ, "PYTHONPATH": path, "DOCKERC_FUZZ": "300", **more}
 
 
-def sites(tree: ast.AST) -> list[tuple[int, int, int]]:
-    """Each possible change: the node's number as `_Replace` counts, which change, and its line."""
-    found = []
-    number = -1
+def _pytest(*words: str | Path) -> list[str]:
+    options = ["-q", "-p", "no:cacheprovider", "-m", "not slow", "--hypothesis-seed=1"]
+    return [sys.executable, "-m", "pytest", *options, *map(str, words)]
 
-    def walk(node: ast.AST) -> None:
-        nonlocal number
-        number += 1
-        line = getattr(node, "lineno", 0)
-        found.extend((number, choice, line) for choice, _ in enumerate(changes(node)))
-        for child in ast.iter_child_nodes(node):
-            walk(child)
 
-    walk(tree)
+def record(tree: Path) -> Recorded:
+    """Runs the tests whose record is not of this tree, and reads that of all."""
+    toolkit = _hash(list((tree / "toolkit").rglob("*.py")))
+    known = json.loads(_RECORD.read_text()) if _RECORD.exists() else {}
+    current = {}
+    for pattern in TESTS:
+        left_out = [f"test_{name}.py" for name in _LEFT_OUT.get(pattern.partition("/")[0], ())]
+        found = sorted((tree / "tests").glob(pattern))
+        files = [file for file in found if file.name not in left_out]
+        keys = {str(file.relative_to(tree)): toolkit + _hash([file]) for file in files}
+        stale = [name for name, key in keys.items() if known.get(name, {}).get("key") != key]
+        if stale:
+            print(f"recording which lines {' '.join(stale)} run", file=sys.stderr, flush=True)
+            for name, found in _record(tree, stale).items():
+                known[name] = {"key": keys[name], **found}
+            _RECORD.parent.mkdir(exist_ok=True)
+            _RECORD.write_text(json.dumps(known))
+        current |= {name: known[name] for name in keys}
+    recorded = Recorded()
+    for found in current.values():
+        recorded.add(found["tests"], found["lines"])
+    return recorded
+
+
+def _record(tree: Path, files: list[str]) -> dict[str, Any]:
+    """Of each test file: its tests and fixtures, and the lines of each."""
+    with tempfile.TemporaryDirectory(prefix="dockerc-lines-") as place:
+        Path(place, "sitecustomize.py").write_text(
+            "import os\nif os.environ.get('DOCKERC_LINES_KEY'):\n"
+            "    import line_recorder\n    line_recorder.start()\n"
+        )
+        environment = _environment(tree, DOCKERC_LINES=place)
+        environment["PYTHONPATH"] += os.pathsep + place
+        command = _pytest("-p", "line_recorder", *files)
+        subprocess.run(command, cwd=tree, env=environment, stdout=sys.stderr)
+        tests = json.loads(Path(place, "tests.json").read_text())
+        lines: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
+        for part in Path(place).glob("lines-*"):
+            for key, found in json.loads(part.read_text()).items():
+                for file, numbers in found.items():
+                    lines[key][file].update(numbers)
+    fixtures = {key for facts in tests.values() for key in facts.get("fixtures", ())}
+    result: dict[str, Any] = {}
+    for file in files:
+        own = {key for key in tests if key.startswith(f"{file}::")} | fixtures
+        result[file] = {
+            "tests": {key: tests[key] for key in own if key in tests},
+            "lines": {
+                key: {name: sorted(numbers) for name, numbers in lines[key].items()}
+                for key in own
+                if key in lines
+            },
+        }
+    return result
+
+
+class Bench:
+    """A copy of the tree, in which one mutant after the other is tried."""
+
+    def __init__(self, tree: Path) -> None:
+        self._tree = tree
+        self._recorded = record(tree)
+        self._names = _lines_by_name(tree)
+
+    def __enter__(self) -> Bench:
+        requests, self._requests = os.pipe()
+        self._answers, answers = os.pipe()
+        files = sorted({test.partition("::")[0] for test in self._recorded.seconds})
+        environment = _environment(
+            self._tree, PYTHONDONTWRITEBYTECODE="1", DOCKERC_MUTANTS=f"{requests},{answers}"
+        )
+        self._server = subprocess.Popen(
+            _pytest("-p", "mutant_server", *files), cwd=self._tree, env=environment,
+            pass_fds=(requests, answers), stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        os.close(requests)
+        os.close(answers)
+        self._replies = os.fdopen(self._answers)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._requests)
+        self._server.wait()
+        self._replies.close()
+
+    def is_found(self, file: Path, change: tuple[int, int], line: int) -> bool:
+        """Whether a test that runs the line fails, or does not end."""
+        tests = self._running(file, (self._tree / file).read_text(), line)
+        return bool(tests) and self._ask(file, change, tests)
+
+    def _ask(self, file: Path, change: tuple[int, int], tests: list[str]) -> bool:
+        seconds = 3 * sum(map(self._recorded.seconds.__getitem__, tests)) + _PATIENCE
+        request = {
+            "file": str(self._tree / file), "change": change, "tests": tests, "seconds": seconds
+        }  # fmt: skip
+        os.write(self._requests, json.dumps(request).encode() + b"\n")
+        return bool(json.loads(self._replies.readline()))
+
+    def _running(self, file: Path, text: str, line: int) -> list[str]:
+        running = self._recorded.running
+        tests: set[str] = set()
+        for number in statement_at(text, line):
+            tests |= running.get((str(file.relative_to("toolkit")), number), set())
+        constants = names_of_constants(text, line)
+        for name in constants:
+            for place in self._names[name]:
+                tests |= running.get(place, set())
+        chosen = self._recorded.fastest(tests) if tests else []
+        tables = [name for name in self._recorded.seconds if _LIMITS in name]
+        return [*tables, *chosen] if constants else chosen
+
+
+def _lines_by_name(tree: Path) -> dict[str, set[tuple[str, int]]]:
+    """Where each name stands in the toolkit, bare or behind a dot."""
+    found: dict[str, set[tuple[str, int]]] = defaultdict(set)
+    for file in (tree / "toolkit").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            name = getattr(node, "id", None) or getattr(node, "attr", None)
+            if isinstance(name, str):
+                found[name].add((str(file.relative_to(tree / "toolkit")), node.lineno))  # type: ignore[attr-defined]
     return found
-
-
-def mutated(text: str, number: int, choice: int) -> tuple[str, str]:
-    """The file with one change, and the change in words."""
-    tree = ast.parse(text)
-    new = _Replace(number, choice).visit(ast.parse(text))
-    before, after = ast.unparse(tree).splitlines(), ast.unparse(ast.fix_missing_locations(new))
-    other = after.splitlines()
-    pair = next(((a, b) for a, b in zip(before, other, strict=False) if a != b), ("", ""))
-    return after, f"{pair[0].strip()}  ->  {pair[1].strip()}"
-
-
-def is_found(tree: Path, room: str) -> bool:
-    """Whether a test of the room fails, or does not end."""
-    tests = [
-        str(found) for name in ROOMS[room].split() for found in tree.glob(f"tests/*/{name}.py")
-    ]
-    command = [sys.executable, "-m", "pytest", "-qx", "-p", "no:cacheprovider", "-k", _SLOW, *tests]
-    environment = {**os.environ, "PYTHONPATH": str(tree), "DOCKERC_FUZZ": "300"}
-    process = subprocess.Popen(
-        command, cwd=tree, env=environment, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        return process.wait(_PATIENCE) != 0
-    except subprocess.TimeoutExpired:
-        return True
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
 
 
 def main() -> int:
@@ -157,28 +238,29 @@ def main() -> int:
     files = [file.resolve().relative_to(ROOT) for file in words.files] or sorted(
         file.relative_to(ROOT) for room in ROOMS for file in (ROOT / "toolkit" / room).rglob("*.py")
     )
-    texts = {file: (ROOT / file).read_text() for file in files}  # they may be edited meanwhile
-    every = [(file, *site) for file, text in texts.items() for site in sites(ast.parse(text))]
-    end = time.monotonic() + 60 * words.minutes
-    tried = found = 0
+    tried: Counter[str] = Counter()
+    found: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="dockerc-mutate-") as place:
         tree = Path(place, "tree")
         ignored = shutil.ignore_patterns(".git", ".venv", ".cache", "zig-out", ".zig-cache")
         shutil.copytree(ROOT, tree, ignore=ignored)
-        for file, number, choice, line in choose.sample(every, min(words.count, len(every))):
-            if time.monotonic() > end:
-                break
-            text = texts[file]
-            new, what = mutated(text, number, choice)
-            (tree / file).write_text(new)
-            tried += 1
-            if is_found(tree, file.parts[1]):
-                found += 1
-            else:
-                print(f"{file}:{line}: {what}", flush=True)
-            (tree / file).write_text(text)
-    print(f"{found} of {tried} mutants were found")
-    return 0 if found >= WANTED * tried else 1
+        texts = {file: (tree / file).read_text() for file in files}
+        every = [(file, *site) for file, text in texts.items() for site in sites(text)]
+        end = time.monotonic() + 60 * words.minutes
+        with Bench(tree) as bench:
+            for file, number, choice, line in choose.sample(every, min(words.count, len(every))):
+                if time.monotonic() > end:
+                    break
+                tried[file.parts[1]] += 1
+                if bench.is_found(file, (number, choice), line):
+                    found[file.parts[1]] += 1
+                else:
+                    _, what = mutated(texts[file], number, choice)
+                    print(f"{file}:{line}: {what}", flush=True)
+    for room, count in sorted(tried.items()):
+        print(f"{room}: {found[room]} of {count}")
+    print(f"{found.total()} of {tried.total()} mutants were found")
+    return 0 if found.total() >= WANTED * tried.total() else 1
 
 
 if __name__ == "__main__":

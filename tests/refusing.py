@@ -5,17 +5,14 @@ The filter (seccomp(2)) answers with the error, or with ERRNO 0, as if the call 
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import platform
-import struct
 import sys
 
-LOAD, JUMP_EQUAL, RETURN = 0x20, 0x15, 0x06
-ALLOW, FAIL = 0x7FFF0000, 0x00050000
-PR_SET_SECCOMP, FILTER_MODE = 22, 2
-CLONE_NEWPID, CLONE_PARENT = 0x20000000, 0x8000
+from syscall_filter import FAIL, JUMP_ANY_BIT, JUMP_EQUAL, LOAD, RETURN, Instruction, install
+
+CLONE_NEWPID = 0x20000000
 NUMBERS = {
     "x86_64": {
         "clone": 56, "chroot": 161, "setpgid": 109, "setsid": 112, "setresuid": 117,
@@ -39,7 +36,7 @@ NUMBERS = {
 ARGUMENT = 16
 
 
-def refuse(call: str, error: int) -> list[tuple[int, int, int, int]]:
+def refuse(call: str, error: int) -> list[Instruction]:
     """The instructions; clone(2) is refused where it makes a namespace, for all else is a fork."""
     verdict = (RETURN, 0, 0, FAIL | error)
     if call != "clone":
@@ -47,23 +44,18 @@ def refuse(call: str, error: int) -> list[tuple[int, int, int, int]]:
     return [
         (JUMP_EQUAL, 0, 4, NUMBERS[call]),
         (LOAD, 0, 0, ARGUMENT),
-        (0x45, 0, 1, CLONE_NEWPID),
+        (JUMP_ANY_BIT, 0, 1, CLONE_NEWPID),
         verdict,
         (LOAD, 0, 0, 0),
     ]
 
 
 def main() -> None:
-    code = [(LOAD, 0, 0, 0)]
+    code: list[Instruction] = []
     for word in sys.argv[1].split(","):
         call, _, name = word.partition("=")
         code += refuse(call, int(name) if name.isdigit() else getattr(errno, name))
-    code += [(RETURN, 0, 0, ALLOW)]
-    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *each) for each in code))
-    pointer = struct.pack("HxxxxxxQ", len(code), ctypes.addressof(program))
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_SECCOMP, FILTER_MODE, ctypes.create_string_buffer(pointer), 0, 0) != 0:
-        sys.exit(f"no filter: {os.strerror(ctypes.get_errno())}")
+    install(code)
     os.execvp(sys.argv[2], sys.argv[2:])
 
 

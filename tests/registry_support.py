@@ -13,11 +13,11 @@ import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
 
-from images_support import FIXTURE, Json, answer, run, skopeo_copy, tool
+from false_server import serving_port
+from images_support import FIXTURE, Json, answer, docker_registry, run, skopeo_copy, tool
 
 from toolkit.images.auth.access import Access, Credentials
 
@@ -95,6 +95,37 @@ def push(address: str, repository: str, authority: Authority) -> None:
     )  # fmt: skip
 
 
+@contextmanager
+def password_closed(place: Path, authority: Authority) -> Iterator[Closed]:
+    """A registry with TLS that USER may use, with the fixture as team/app:1."""
+    certificate, key = authority.issue("registry")
+    users = htpasswd(place / "htpasswd")
+    with docker_registry(
+        place,
+        f"tls: {{certificate: {certificate}, key: {key}}}",
+        f"{{htpasswd: {{realm: x, path: {users}}}}}",
+    ) as address:
+        address = f"localhost:{address.rpartition(':')[2]}"
+        push(address, "team/app", authority)
+        yield Closed(address, authority.directory)
+
+
+@contextmanager
+def token_closed(place: Path, authority: Authority, tokens: TokenServer) -> Iterator[Closed]:
+    """The same with tokens, and with open/app:1, which anybody may pull."""
+    certificate, key = authority.issue("token-registry")
+    with docker_registry(
+        place,
+        f"tls: {{certificate: {certificate}, key: {key}}}",
+        f"{{token: {{realm: '{tokens.url}', service: reg, issuer: test, "
+        f"rootcertbundle: {tokens.certificate}}}}}",
+    ) as address:
+        address = f"localhost:{address.rpartition(':')[2]}"
+        for repository in ("team/app", "open/app"):
+            push(address, repository, authority)
+        yield Closed(address, authority.directory)
+
+
 @dataclass
 class TokenServer:
     """Grants what is asked for to whom it knows; the public may pull what begins with `open/`."""
@@ -148,30 +179,9 @@ def _base64(data: bytes) -> bytes:
 def token_server(authority: Authority) -> Iterator[TokenServer]:
     """A token server on https://localhost."""
     tokens = TokenServer(*authority.issue("tokens", "rsa"))
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            tokens.handle(self)
-
-        do_POST = do_GET
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    server.socket = authority.server_tls("token-server").wrap_socket(
-        server.socket, server_side=True, do_handshake_on_connect=False
-    )
-    tokens.url = f"https://localhost:{server.server_address[1]}/token"
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
+    with serving_port(tokens.handle, authority.server_tls("token-server")) as port:
+        tokens.url = f"https://localhost:{port}/token"
         yield tokens
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from toolkit.squashfs.compress import Compressor
 from toolkit.squashfs.tree import new_directory
 from toolkit.squashfs.write.image import write_squashfs
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and owners want root")
+as_root = pytest.mark.root("mounts and owners want root")
 
 
 def squashfs_of(layout: Path, place: Path) -> Path:

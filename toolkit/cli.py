@@ -13,24 +13,17 @@ from typing import Annotated, NoReturn
 import typer
 
 from toolkit.commands.interrupts import end_when_told, exit_if_told
+from toolkit.commands.usage import SKOPEO_S, USAGE_ERROR, tell_usage
 from toolkit.errors import DockercError
 from toolkit.files.printable import printable
-from toolkit.version import __version__
 
 COMMANDS = (
-    "build", "run", "inspect", "ls", "cat", "extract", "replace", "edit", "verify", "diff", "cache"
+    "build", "run", "inspect", "ls", "cat", "extract", "replace", "edit", "verify", "diff", "cache",
+    "history", "login", "logout", "tags", "help", "version",
 )  # fmt: skip
 """Each is in the module of `toolkit.commands` that has its name."""
 _ALIASES = {"replace-runtime": "replace"}  # as the old tool's file was called
 _OLD_OPTIONS = ("-i", "--image", "-o", "--output", "--arch", "--rootfull")
-_SKOPEO_S = {"--tls-verify=false": "--no-tls-verify", "--tls-verify=true": "--tls-verify"}
-"""How skopeo and podman write an option of `build`, and we."""
-# As with docker, what stands after the image is the program's; the runtime knows the options.
-_PASS_ON = {
-    "allow_interspersed_args": False,
-    "ignore_unknown_options": True,
-    "help_option_names": ["--help"],  # docker's -h is the host's name
-}
 
 
 def application(names: Iterable[str] = COMMANDS) -> typer.Typer:
@@ -47,17 +40,20 @@ def application(names: Iterable[str] = COMMANDS) -> typer.Typer:
     app.callback()(_options)
     for name in names:
         module = _ALIASES.get(name, name)
-        command = getattr(import_module(f"toolkit.commands.{module}"), module)
+        room = import_module(f"toolkit.commands.{module}")
+        command = getattr(room, module)
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name)
         else:
-            app.command(name, context_settings=_PASS_ON if name == "run" else None)(command)
+            app.command(name, **getattr(room, "SETTINGS", {}))(command)
     return app
 
 
 def _print_version(value: bool) -> None:
     if value:
-        print(f"dockerc {__version__}")
+        from toolkit.commands.version import version
+
+        version()
         raise typer.Exit
 
 
@@ -91,12 +87,19 @@ def _run(arguments: list[str]) -> None:
         arguments[0].split("=")[0] in _OLD_OPTIONS or arguments[0][:2] in _OLD_OPTIONS
     ):
         arguments.insert(0, "build")
-    if arguments[:1] == ["build"]:
-        arguments = [_SKOPEO_S.get(word, word) for word in arguments]
-    named = [word for word in arguments[:1] if word in COMMANDS or word in _ALIASES]
+    if arguments[:1] != ["run"]:  # whose words may be the program's
+        arguments = [SKOPEO_S.get(word, word) for word in arguments]
+    named = arguments[: 2 if arguments[:1] == ["help"] else 1]
+    if named in ([], ["help"]) or any(
+        word not in COMMANDS and word not in _ALIASES for word in named
+    ):
+        named = list(COMMANDS)
     try:
         try:
-            application(named or COMMANDS)(arguments)
+            status = application(named)(arguments, prog_name="dockerc", standalone_mode=False)
+            sys.exit(status)
+        except USAGE_ERROR as error:
+            sys.exit(tell_usage(error, named))
         except SystemExit as end:
             if isinstance(end.__context__, BrokenPipeError):  # which typer takes for a failure
                 raise end.__context__ from None

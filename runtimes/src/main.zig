@@ -9,7 +9,7 @@ const log = @import("base/log.zig");
 const config = @import("config/spec.zig");
 const doctor = @import("doctor.zig");
 const extract = @import("extract.zig");
-const manual = @embedFile("cli/manual.txt");
+const help = @import("cli/help.zig");
 const options = @import("cli/options.zig");
 const Environment = @import("cli/environment.zig").Environment;
 const Image = @import("squashfs/image.zig").Image;
@@ -17,7 +17,7 @@ const Reader = @import("squashfs/reader.zig").Reader;
 const own_file = @import("payload/own_file.zig");
 const run = @import("run.zig");
 
-pub const panic = std.debug.FullPanic(log.panic);
+pub const panic = @import("base/panic.zig");
 pub const std_options: std.Options = .{
     .enable_segfault_handler = false,
     .signal_stack_size = null,
@@ -36,18 +36,49 @@ pub fn main(init: std.process.Init.Minimal) u8 {
 fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     var callers: Environment = .{};
     for (init.environ.block.slice) |word| try callers.words.append(arena, std.mem.span(word.?));
-    if (callers.get("DOCKERC_LOG")) |level| if (std.mem.eql(u8, level, "debug")) log.enableDebug();
+    if (callers.get("DOCKERC_LOG")) |level| log.setLevel(level);
 
     @import("process/caller.zig").check();
-    const opts = try readOptions(arena, &callers, init.args.vector);
-    if (opts.has(.version))
-        return say(arena, "dockerc runtime {s} ({s})\n", .{ version, @tagName(builtin.cpu.arch) });
-    if (opts.has(.help)) return say(arena, manual, .{
-        if (init.args.vector.len > 0) std.mem.span(init.args.vector[0]) else "app",
-    });
+    const words: Words = try .of(arena, &callers, init.args.vector);
+    var opts = try words.parse(arena, .program);
+    if (try aboutRuntime(arena, &opts)) |status| return status;
+    const reader, const range = try openPayload(arena);
+    if (try aboutPayload(arena, &opts, reader)) |status| return status;
+    const spec = try config.read(arena, reader);
+    const rule = spec.argsRule();
+    if (rule == .docker) {
+        opts = try words.parse(arena, .docker);
+        if (try aboutRuntime(arena, &opts)) |status| return status;
+        if (try aboutPayload(arena, &opts, reader)) |status| return status;
+    }
+    if (opts.has(.help)) return write(try help.text(arena, words.name, rule));
+    return run.run(arena, reader, spec, &opts, &callers, range);
+}
 
-    if (opts.has(.doctor)) return write(try doctor.report(arena));
+/// What needs no payload.
+fn aboutRuntime(arena: std.mem.Allocator, opts: *const options.Options) !?u8 {
+    if (opts.has(.version)) return try write(try text.alloc(
+        arena,
+        "dockerc runtime {s} ({s})\n",
+        .{ version, @tagName(builtin.cpu.arch) },
+    ));
+    if (opts.has(.licenses)) return try write(@import("build_options").licences);
+    if (opts.has(.doctor)) return try write(try doctor.report(arena));
+    return null;
+}
 
+/// What a payload answers whose config.json is malformed, too.
+fn aboutPayload(arena: std.mem.Allocator, opts: *const options.Options, reader: *Reader) !?u8 {
+    if (opts.last(.extract)) |directory| {
+        try extract.run(arena, reader, directory, opts.has(.privileged_files));
+        return 0;
+    }
+    if (opts.has(.inspect)) return try write(try config.readText(arena, reader));
+    return null;
+}
+
+/// And whether the image needs more than one user id.
+fn openPayload(arena: std.mem.Allocator) !struct { *Reader, bool } {
     const self = try own_file.open();
     const payload = own_file.findPayload(self);
     log.debug("payload at {d}, {d} bytes", .{ payload.offset, payload.superblock.bytes_used });
@@ -56,48 +87,60 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     const reader = try arena.create(Reader);
     reader.init(image, payload.superblock) catch |err|
         log.die("the payload is damaged: {s}", .{errno.text(err)});
-    if (opts.last(.extract)) |directory| {
-        try extract.run(arena, reader, directory, opts.has(.privileged_files));
-        return 0;
+    return .{ reader, payload.require_mapped_uids };
+}
+
+/// What the caller wrote.
+const Words = struct {
+    name: []const u8 = "app",
+    /// Of DOCKERC_ARGS, for desktop launchers and the like.
+    before: []const []const u8 = &.{},
+    line: []const []const u8 = &.{},
+
+    fn of(
+        arena: std.mem.Allocator,
+        callers: *const Environment,
+        vector: []const [*:0]const u8,
+    ) !Words {
+        var self: Words = .{};
+        if (callers.get("DOCKERC_ARGS")) |line| self.before = options.split(
+            arena,
+            line,
+        ) catch |err| switch (err) {
+            error.OutOfMemory => |e| return e,
+            error.Quote => log.die("DOCKERC_ARGS: a quote is not closed", .{}),
+        };
+        if (vector.len == 0) return self;
+        self.name = std.mem.span(vector[0]);
+        const line = try arena.alloc([]const u8, vector.len - 1);
+        for (line, vector[1..]) |*word, given| word.* = std.mem.span(given);
+        self.line = line;
+        return self;
     }
-    if (opts.has(.inspect)) return write(try config.readText(arena, reader));
-    return run.run(arena, reader, &opts, &callers, payload.require_mapped_uids);
-}
 
-/// The words of DOCKERC_ARGS, for desktop launchers and the like, then the command line's.
-fn readOptions(
-    arena: std.mem.Allocator,
-    callers: *const Environment,
-    vector: []const [*:0]const u8,
-) !options.Options {
-    var words: std.ArrayList([]const u8) = .empty;
-    if (callers.get("DOCKERC_ARGS")) |line| try words.appendSlice(arena, options.split(
-        arena,
-        line,
-    ) catch |err| switch (err) {
-        error.OutOfMemory => |e| return e,
-        error.Quote => log.die("DOCKERC_ARGS: a quote is not closed", .{}),
-    });
-    if (vector.len > 0) for (vector[1..]) |word| try words.append(arena, std.mem.span(word));
-    var problem: options.Problem = .{};
-    return options.parse(arena, words.items, &problem) catch |err| switch (err) {
-        error.OutOfMemory => |e| return e,
-        error.Usage => switch (problem.kind) {
-            .none => unreachable,
-            .unknown => log.die("unknown option {s} (to pass it to the program, put -- " ++
-                "before it; see --dockerc-help)", .{problem.word}),
-            .value_missing => log.die("{s} needs a value", .{problem.word}),
-            .not_a_switch => log.die(
-                "{s}: this option takes no value but =true and =false",
-                .{problem.word},
-            ),
-        },
-    };
-}
-
-fn say(arena: std.mem.Allocator, comptime format: []const u8, args: anytype) !u8 {
-    return write(try text.alloc(arena, format, args));
-}
+    fn parse(self: *const Words, arena: std.mem.Allocator, rule: options.Rule) !options.Options {
+        var problem: options.Problem = .{};
+        return options.parse(
+            arena,
+            rule,
+            self.before,
+            self.line,
+            &problem,
+        ) catch |err| switch (err) {
+            error.OutOfMemory => |e| return e,
+            error.Usage => switch (problem.kind) {
+                .none => unreachable,
+                .unknown => log.die("unknown option {s} (to pass it to the program, put -- " ++
+                    "before it; see --dockerc-help)", .{problem.word}),
+                .value_missing => log.die("{s} needs a value", .{problem.word}),
+                .not_a_switch => log.die(
+                    "{s}: this option takes no value but =true and =false",
+                    .{problem.word},
+                ),
+            },
+        };
+    }
+};
 
 fn write(all: []const u8) !u8 {
     try sys.writeAll(1, all);

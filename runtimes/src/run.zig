@@ -6,7 +6,7 @@ const errno = @import("base/errno.zig");
 const log = @import("base/log.zig");
 const capabilities = @import("base/capabilities.zig");
 const cgroup = @import("namespaces/cgroup.zig");
-const Affinity = @import("process/cpu_policy.zig").Affinity;
+const CpuPolicy = @import("process/cpu_policy.zig").CpuPolicy;
 const upper_dir = @import("rootfs/upper_dir.zig");
 const config = @import("config/spec.zig");
 const deferred_unmount = @import("process/deferred_unmount.zig");
@@ -20,6 +20,7 @@ const signals = @import("process/signals.zig");
 const startup = @import("fuse/prefetch/startup.zig");
 const standard_input = @import("process/standard_input.zig");
 const userns = @import("namespaces/userns.zig");
+const programs = @import("config/program.zig");
 const volumes = @import("config/volumes.zig");
 const Container = @import("container/container.zig").Container;
 const Environment = @import("cli/environment.zig").Environment;
@@ -44,15 +45,10 @@ const Plan = struct {
     fn make(
         arena: std.mem.Allocator,
         reader: *Reader,
+        spec: *config.Spec,
         options: *const Options,
         callers: *const Environment,
     ) !Plan {
-        const config_text = try config.readText(arena, reader);
-        const spec = try arena.create(config.Spec);
-        spec.* = config.parse(arena, config_text) catch |err| switch (err) {
-            error.OutOfMemory => |e| return e,
-            error.Json => log.die("the payload's config.json is not a valid configuration", .{}),
-        };
         const root = rootPath(spec);
         const host_access = try apply_options.apply(arena, spec, options, .{
             .arena = arena,
@@ -70,7 +66,11 @@ const Plan = struct {
                 "not a list of words", .{}),
         };
         if (args.len == 0) log.die("the image has no command: give one", .{});
-        const env = try exec.environment(arena, &spec.process, options, callers);
+        const env = try exec.environment(arena, spec, options, callers);
+        if (options.ignored) |word| if (options.args.len > 0 and
+            !(programs.isLikely(arena, reader, root, env.path(), options.args[0]) catch true))
+            log.note("{s} was ignored, as docker run's option (to pass it to the program, " ++
+                "put -- before it)", .{word});
         return .{
             .spec = spec,
             .root = root,
@@ -85,24 +85,30 @@ const Plan = struct {
 pub fn run(
     arena: std.mem.Allocator,
     reader: *Reader,
+    spec: *config.Spec,
     options: *const Options,
     callers: *const Environment,
     range: bool,
 ) !u8 {
     signals.resetSigchld();
-    const caller: userns.Caller = .begin(arena, callers, range);
+    // --user may name one of the image's passwd, and that takes a while.
+    const known = options.last(.user) == null;
+    const caller: userns.Caller = .begin(
+        arena,
+        callers,
+        range,
+        if (known) mappedIds(spec, options) else null,
+    );
     var start: Start = .{
         .arena = arena,
         .reader = reader,
         .options = options,
         .callers = callers,
-        .range = range,
         .caller = caller,
-        .plan = try .make(arena, reader, options, callers),
-        .startup_state = try arena.create(startup.State),
+        .plan = try .make(arena, reader, spec, options, callers),
+        .cpus = try arena.create(CpuPolicy),
         .quiesce = try arena.create(Quiesce),
     };
-    start.startup_state.* = .{};
     start.quiesce.* = .{};
     return start.run();
 }
@@ -112,20 +118,18 @@ const Start = struct {
     reader: *Reader,
     options: *const Options,
     callers: *const Environment,
-    range: bool,
     caller: userns.Caller,
     plan: Plan,
     /// In the arena: threads that use them may outlive this structure.
-    startup_state: *startup.State,
+    cpus: *CpuPolicy,
     quiesce: *Quiesce,
 
     group: ?cgroup.Group = null,
     entered: userns.Entered = undefined,
     ids: userns.Ids = .none,
     signal_mask: signals.Set = 0,
-    /// The processors that the caller may run on, and the one that the start runs on.
-    caller_mask: Affinity = .{},
-    foreground_cpu: Affinity = .{},
+    /// Signals that the caller ignores.
+    ignored: signals.Set = 0,
     /// /proc of the machine.
     proc: sys.fd_t = -1,
     machine: volumes.Machine = undefined,
@@ -142,13 +146,13 @@ const Start = struct {
         try self.describeContainer();
         const mounts = self.entered.mounts;
         self.watchdog = try .start(self.container.role(), mounts, self.container.terminal);
-        const loading = try self.loadProgram();
+        const loader = try self.loadProgram();
         const tmpfs_allowed = tmpfs_policy.allows(self.arena);
         self.ids = self.entered.settle(self.arena);
         // Not earlier: newuidmap and newgidmap need the processors.
         if (mounts != null)
             try self.watchdog.cloneApp(self.container.namespaces()[0] | sys.CLONE.fs);
-        self.divideProcessors(loading);
+        self.cpus.divide(loader);
         const kind = try self.makeRoot(tmpfs_allowed);
         if (mounts == null) try self.watchdog.cloneApp(0);
         const app = try self.takeApp();
@@ -162,9 +166,10 @@ const Start = struct {
     fn enterNamespaces(self: *Start) void {
         const spec = self.plan.spec;
         const wants = &spec.linux;
-        self.entered = userns.enter(self.arena, self.callers, self.caller, self.range, .{
+        self.entered = userns.enter(self.arena, self.callers, self.caller, .{
             .uid = spec.process.user.uid,
             .gid = spec.process.user.gid,
+            .mapped = mappedIds(spec, self.options),
             .ipc = wants.hasNamespace("ipc"),
             .uts = wants.hasNamespace("uts"),
             .network = wants.hasNamespace("network"),
@@ -179,8 +184,9 @@ const Start = struct {
 
     /// What is needed of the machine, before mounts of ours cover its directories.
     fn openMachine(self: *Start) !void {
-        self.signal_mask = try signals.block();
-        self.caller_mask = Affinity.get();
+        self.ignored = signals.ignored();
+        self.signal_mask = try signals.block(self.ignored);
+        self.cpus.* = .init();
         self.machine = try volumes.open(self.arena, self.plan.spec, self.options);
         const flags: sys.O = .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true };
         self.proc = sys.openat(sys.at_fdcwd, "/proc", flags, 0) catch |err|
@@ -214,21 +220,22 @@ const Start = struct {
             .args = plan.args,
             .env = plan.env,
             .signal_mask = self.signal_mask,
+            .ignored = self.ignored,
             .host_access = plan.host_access,
             .filter = if (unconfined)
                 null
             else
                 try seccomp.prepare(arena, spec.linux.seccomp, bounding),
             .init = self.options.has(.init),
-            .caller_mask = self.caller_mask,
+            .cpus = self.cpus,
             .mounts = self.entered.mounts,
             .terminal = if (self.terminal) |*terminal| terminal else null,
             .lifeline = try .open(),
         };
     }
 
-    /// Starts to decode what the app reads first.
-    fn loadProgram(self: *Start) !?startup.Loading {
+    /// Starts to decode what the app reads first; returns the thread's id.
+    fn loadProgram(self: *Start) !?i32 {
         if (self.entered.mounts == null) return null;
         const plan = &self.plan;
         const program: startup.Program = .{
@@ -236,14 +243,7 @@ const Start = struct {
             .command = plan.args[0],
             .search = plan.env.path(),
         };
-        return try .begin(self.arena, self.reader, self.startup_state, program);
-    }
-
-    /// Not earlier: until the ids are mapped, newuidmap and newgidmap need the processors.
-    fn divideProcessors(self: *Start, loading: ?startup.Loading) void {
-        self.foreground_cpu, const background_cpus = self.caller_mask.divide();
-        if (loading) |thread| thread.move(background_cpus);
-        self.foreground_cpu.set();
+        return try startup.begin(self.arena, self.reader, self.cpus, program);
     }
 
     fn makeRoot(self: *Start, tmpfs_allowed: bool) !rootfs.Kind {
@@ -252,9 +252,8 @@ const Start = struct {
         var root: rootfs.Rootfs = .{
             .arena = self.arena,
             .reader = self.reader,
-            .startup_state = self.startup_state,
+            .cpus = self.cpus,
             .quiesce = self.quiesce,
-            .caller_mask = self.caller_mask,
             .tmpfs_allowed = tmpfs_allowed,
             .callers = self.callers,
             .path = self.plan.root,
@@ -263,7 +262,10 @@ const Start = struct {
             .uid = user.uid,
             .gid = user.gid,
             .caller = self.caller.uid,
-            .kept = if (overlay) |path| try upper_dir.openKept(self.arena, path) else null,
+            .kept = if (overlay) |path|
+                try upper_dir.openKept(self.arena, path, self.plan.spec.annotation(image_digest))
+            else
+                null,
         };
         const kind = root.make() catch |err|
             log.die("cannot prepare the root file system: {s}", .{errno.text(err)});
@@ -281,7 +283,7 @@ const Start = struct {
     }
 
     fn letAppGoOn(self: *Start, app: Process, kind: rootfs.Kind) !void {
-        self.foreground_cpu.setOf(app.pid);
+        self.cpus.placeApp(app.pid);
         if (self.input) |given| try given.begin(self.arena);
         if (self.terminal) |*terminal| sys.close(terminal.slave);
         self.container.lifeline.goOn(.{ .ids = self.ids, .rootfs = kind });
@@ -312,6 +314,14 @@ const Start = struct {
         self.watchdog.waitForEnd();
     }
 };
+
+const image_digest = "dev.dockerc.digest";
+
+/// What --overlay keeps has the same owners whoever the app's user is: there the caller is root.
+fn mappedIds(spec: *const config.Spec, options: *const Options) userns.Pair {
+    if (options.last(.overlay) != null) return .{ .uid = 0, .gid = 0 };
+    return .{ .uid = spec.process.user.uid, .gid = spec.process.user.gid };
+}
 
 fn rootPath(spec: *const config.Spec) []const u8 {
     const path = spec.root.path;

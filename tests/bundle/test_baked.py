@@ -32,8 +32,8 @@ def test_they_are_the_executable_s_defaults(run: Runner, shared: Path) -> None:
     told = run(app).stdout.splitlines()
     assert {"BAKED=in", "GREETING=hi", "FROM_BUILDER=yes"} <= set(told)
     assert run(app, "pwd").stdout == "/tmp\n"
-    assert "BAKED=out" in run(app, "-e", "BAKED=out").stdout
-    assert run(app, "-w", "/bin", "pwd").stdout == "/bin\n"
+    assert "BAKED=out" in run(app, "-e", "BAKED=out", "--").stdout
+    assert run(app, "-w", "/bin", "--", "pwd").stdout == "/bin\n"
     table = dockerc("inspect", app).stdout
     assert all(told in table for told in ("BAKED=in", '["env"]', "/tmp", "org.example.a"))
     assert config_of(app)["annotations"]["org.example.a"] == "b"
@@ -44,7 +44,7 @@ def test_an_entrypoint_clears_the_image_s_cmd(run: Runner, shared: Path) -> None
     dockerc("build", HELLO, "-o", app, "--entrypoint", "/bin/hello args 'a b' c")
     assert config_of(app)["process"]["args"] == ["/bin/hello", "args", "a b", "c"]
     assert "greet" not in run(app).stdout
-    assert run(app, "--entrypoint", "/bin/hello", "exit", "4").returncode == 4
+    assert run(app, "--entrypoint", "/bin/hello", "--", "exit", "4").returncode == 4
     dockerc("build", HELLO, "-o", app, "--cmd", "exit 9")
     assert run(app).returncode == 9
     assert run(app, "exit", "3").returncode == 3
@@ -57,7 +57,7 @@ def test_baked_volumes_are_seen_from_the_caller(run: Runner, shared: Path) -> No
     assert run(app, cwd=shared).stdout == "from here\n"
     (shared / "other").mkdir()
     (shared / "other/note").write_text("from there\n")
-    assert run(app, "-v", "./other:/here", cwd=shared).stdout == "from there\n"
+    assert run(app, "-v", "./other:/here", "--", cwd=shared).stdout == "from there\n"
     assert ".:/here:ro" in dockerc("inspect", app).stdout
 
 
@@ -65,7 +65,9 @@ def test_a_baked_user(shared: Path) -> None:
     dockerc("build", HELLO, "-o", shared / "app", "--user", "1234:55")
     config = config_of(shared / "app")
     assert config["process"]["user"] == {"uid": 1234, "gid": 55, "additionalGids": []}
-    told = Runner(as_root=True)(shared / "app", "-u", "0:0", "cat", "/proc/self/status").stdout
+    told = Runner(as_root=True)(
+        shared / "app", "-u", "0:0", "--", "cat", "/proc/self/status"
+    ).stdout
     assert "Uid:\t0\t" in told and "Gid:\t0\t" in told
     assert "nobody-here" in failed("build", HELLO, "-o", shared / "b", "--user", "nobody-here")
 

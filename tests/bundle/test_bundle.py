@@ -147,6 +147,11 @@ def adapted(theirs: Json, ours: Json, image: Any, rootfull: bool) -> Json:
     # umoci leaves the HOME of a user without an account to the runtime; runc and crun say `/`.
     if not any(entry.startswith("HOME=") for entry in process["env"]):
         process["env"].append("HOME=/")
+    # TERM is an image's own or, on a terminal, the caller's: docker's rule.
+    kept = [e for e in config.get("Env") or [] if e.startswith("TERM=")]
+    process["env"] = [e for e in process["env"] if not e.startswith("TERM=")]
+    if kept:
+        process["env"].insert(ours["process"]["env"].index(kept[0]), kept[0])
     # `--rootless` drops additional groups; a sub-id range can map them, so the runtime decides.
     if not rootfull:
         process["user"]["additionalGids"] = ours["process"]["user"]["additionalGids"]
@@ -229,6 +234,7 @@ def test_annotations_of_our_own() -> None:
         "os": "linux",
     }
     assert convert(image)["annotations"] == {
+        "dev.dockerc.args": "program",
         "dev.dockerc.cmd": '["c"]',
         "dev.dockerc.digest": "sha256:1",
         "dev.dockerc.entrypoint": '["/a","b \\"ü\\""]',
@@ -254,7 +260,7 @@ def test_capabilities_are_dockers() -> None:
 
 def test_an_images_home_is_kept_and_odd_variables_are_not() -> None:
     env = convert({"config": {"Env": ["HOME=/x", "NOVALUE", "=x", "A="]}})["process"]["env"]
-    assert env[2:] == ["HOME=/x", "A="]
+    assert env[1:] == ["HOME=/x", "A="]
     assert convert({"config": {"WorkingDir": "srv"}})["process"]["cwd"] == "/srv"
 
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import FIXTURES, TESTS, dockerc, need
+from support import FIXTURES, TESTS, dockerc, failed, need
 
 from toolkit.cli import COMMANDS as TABLE
 
@@ -100,7 +100,15 @@ def test_no_link_of_the_docs_leads_nowhere() -> None:
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [("dockerc ins", "inspect"), ("dockerc extract --oc", "--oci"), ("dockerc v", "verify")],
+    [
+        ("dockerc ins", "inspect"),
+        ("dockerc extract --oc", "--oci"),
+        ("dockerc v", "verify"),
+        ("dockerc build --arch a", "arm64"),
+        ("dockerc replace --arch a", "arm64"),
+        ("dockerc run -e A=1 --tm", "--tmpfs"),
+        ("dockerc run --q", "--quiet"),
+    ],
 )
 def test_completion(words: str, expected: str, shell: str) -> None:
     code = "import sys; sys.argv[0] = 'dockerc'; from toolkit.cli import main; main()"
@@ -114,6 +122,85 @@ def test_completion(words: str, expected: str, shell: str) -> None:
     assert expected in offered and "diff" not in offered, done.stderr
 
 
+def test_what_follows_the_image_is_not_completed() -> None:
+    asked = {"_DOCKERC_COMPLETE": "complete_bash", "COMP_WORDS": "dockerc run image --tm",
+             "COMP_CWORD": "3"}  # fmt: skip
+    code = "import sys; sys.argv[0] = 'dockerc'; from toolkit.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | asked, capture_output=True, text=True
+    )
+    assert "--tmpfs" not in done.stdout
+
+
 def test_the_old_name_of_replace(hello: Path, tmp_path: Path) -> None:
     dockerc("replace-runtime", hello, tmp_path / "new")
     assert (tmp_path / "new").read_bytes() == hello.read_bytes()
+
+
+def test_version() -> None:
+    assert re.fullmatch(r"dockerc \d+\.\d+\.\d+\n", dockerc("version").stdout)
+    assert dockerc("--version").stdout == dockerc("version").stdout
+
+
+def test_help_of_a_command() -> None:
+    for words in (["build"], ["cache", "ls"], ["run"], []):
+        assert dockerc("help", *words).stdout == dockerc(*words, "--help").stdout
+    assert failed("help", "buidl", status=2).endswith("did you mean build?")
+    assert "no such command" in failed("help", "cache", "nothing", status=2)
+    assert "cat has no commands" in failed("help", "cat", "x", status=2)
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        ("build --outptu x", "--output"),
+        ("build --emv A=1 x", "--env"),
+        ("build --no-tls-verfy x", "--no-tls-verify"),
+        ("ls --rec x", "--recursive"),
+        ("ls --lnog x", "--long"),
+        ("cache ls --jsno", "--json"),
+        ("cache prnue", "prune"),
+        ("verify --refrence=x y", "--reference"),
+        ("--verison", "--version"),
+        ("buidl x", "build"),
+        ("run --evn A=1 x", "--env"),
+        ("run -e A=1 --quite x", "--quiet"),
+        ("diff --hlep", "--help"),
+    ],
+)
+def test_what_was_probably_meant(words: str, meant: str) -> None:
+    """Of a command and of an option alike, in one sentence."""
+    assert failed(*words.split(), status=2).endswith(f"did you mean {meant}?")
+
+
+def test_a_wrong_command_line_is_one_sentence() -> None:
+    for words, said in {
+        "ls": "missing argument 'APP|IMAGE'; see `dockerc ls --help`",
+        "ls -x y": "no such option: -x; see `dockerc ls --help`",
+        "cache ls a": "got unexpected extra argument(s) (a); see `dockerc cache ls --help`",
+        "build --output": "option '--output' requires an argument; see `dockerc build --help`",
+        "nothing-like-it": "no such command 'nothing-like-it'; see `dockerc --help`",
+    }.items():
+        done = dockerc(*words.split(), check=False)
+        assert (done.returncode, done.stderr) == (2, f"dockerc: {said}\n")
+
+
+def test_own_options_of_run_stand_anywhere_before_the_image() -> None:
+    hello = f"oci:{FIXTURES}/hello"
+    for words in (["-q"], ["--env", "A=1", "--quiet"], ["-e", "-q", "--quiet"]):
+        done = dockerc("run", *words, hello)
+        assert done.stdout.startswith("Hello") and done.stderr == ""
+    done = dockerc("run", hello, "args", "-q", "--quiet", check=False)
+    assert "--quiet" in done.stdout
+
+
+def test_man_pages_have_the_statuses_of_their_command() -> None:
+    def page(name: str) -> str:
+        return (DOCS / "man" / f"dockerc-{name}.1").read_text()
+
+    assert "differ" in page("diff") and "Faults" in page("verify")
+    assert not [name for name in ("build", "ls", "verify", "cache-ls") if "differ" in page(name)]
+    run = page("run")
+    assert ".SH OPTIONS\n" in run and ".SH OPTIONS OF THE EXECUTABLE\n" in run
+    assert "\\-\\-no\\-tls\\-verify" in page("build")
+    assert "\\-\\-keep" in page("cache-prune")

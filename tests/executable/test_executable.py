@@ -152,7 +152,7 @@ def test_outputs_that_cannot_be_written(tmp_path: Path) -> None:
     assert "regular file" in failed("build", f"oci:{HELLO}", "-o", "/dev/null")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small filesystem wants root")
+@pytest.mark.root("mounting a small filesystem wants root")
 def test_a_full_disk_gets_a_sentence_and_leaves_nothing(tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()

@@ -136,6 +136,7 @@ def bomb(request: pytest.FixtureRequest, place: Path) -> Path:
     return BOMBS[request.param]().write(place / request.param.replace(" ", "-"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_bombs(bomb: Path, shared: Path, command: str) -> None:
     done = measured(*words_for(command, bomb, shared / "out"))

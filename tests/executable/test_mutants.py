@@ -91,9 +91,15 @@ def test_a_defect_of_our_own_is_not_taken_for_damage(
         attempt(app, tmp_path / "out")
 
 
-@pytest.mark.parametrize("method", ["raw", "metadata", "data"])
+AROUND_THE_LIBRARY = (
+    "blocks.Blocks.raw", "blocks.Blocks.metadata", "blocks.Blocks.data",
+    "lookup.SquashfsReader._find",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("what", AROUND_THE_LIBRARY)
 def test_nor_is_one_that_passes_through_the_library(
-    sound: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+    sound: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     def fail(*_: object) -> None:
         raise IndexError("planted")
@@ -101,6 +107,6 @@ def test_nor_is_one_that_passes_through_the_library(
     app = write(tmp_path / "app", sound["compressed"])
     with open_executable(app) as executable:
         config_of(executable)
-        monkeypatch.setattr(f"toolkit.squashfs.read.blocks.Blocks.{method}", fail)
+        monkeypatch.setattr(f"toolkit.squashfs.read.{what}", fail)
         with pytest.raises(IndexError, match="planted"):
             config_of(executable)

@@ -104,7 +104,7 @@ def test_an_image_again(old: Path, run: Runner, shared: Path) -> None:
     assert "Hello from dockerc" in run(shared / "built").stdout
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="cgroup v2 must be mounted")
+@pytest.mark.root("cgroup v2 must be mounted")
 def test_a_bundle_runs(old: Path, shared: Path) -> None:
     need("crun")
     dockerc("extract", old, "--bundle", shared / "bundle")

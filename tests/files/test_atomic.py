@@ -84,7 +84,7 @@ def test_what_a_killed_writer_left_goes_and_a_living_one_s_stays(
     assert set(tmp_path.iterdir()) == {other, target}
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.root("only root can give files away")
 def test_another_user_s_symlink_in_tmp_is_not_followed(target: Path) -> None:
     target.write_text("mine")
     shared = target.parent / "tmp"

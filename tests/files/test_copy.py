@@ -18,7 +18,7 @@ import toolkit.files.copy
 from toolkit.files.copy import copy_range
 
 MB = 1 << 20
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting wants root")
+as_root = pytest.mark.root("mounting wants root")
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from toolkit.files.atomic_directory import atomic_directory
 from toolkit.services.export import directory as export_directory
 from toolkit.services.export.bundle import write_bundle, write_rootfs
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be led by a user's names")
+as_root = pytest.mark.root("only root can be led by a user's names")
 
 
 @pytest.fixture

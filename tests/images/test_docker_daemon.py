@@ -9,17 +9,15 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from socketserver import ThreadingMixIn, UnixStreamServer
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from false_server import Answer, serving_socket
 from images_support import (
     AMD64,
     ARM64,
@@ -256,31 +254,16 @@ def archive() -> bytes:
 
 
 @contextmanager
-def false_engine(
-    path: Path, reply: Callable[[BaseHTTPRequestHandler], None]
-) -> Iterator[list[str]]:
+def false_engine(path: Path, reply: Answer) -> Iterator[list[str]]:
     """Yields the paths that are asked for."""
     asked: list[str] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            reply(self)
+    def note(request: BaseHTTPRequestHandler) -> None:
+        asked.append(request.path)
+        reply(request)
 
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    class Server(ThreadingMixIn, UnixStreamServer):
-        daemon_threads = True
-
-    with Server(str(path), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield asked
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving_socket(note, path):
+        yield asked
 
 
 def error(status: int, message: str) -> Callable[[BaseHTTPRequestHandler], None]:

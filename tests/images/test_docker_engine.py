@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support import dockerc, need
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="dockerd wants root")
+pytestmark = pytest.mark.root("dockerd wants root")
 
 OPTIONS = ["--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver=overlay2"]
 """Nothing of the machine's network is touched."""

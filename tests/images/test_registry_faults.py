@@ -12,9 +12,9 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from false_server import Answer
 from images_support import (
     AMD64,
-    Answer,
     Layout,
     LyingRegistry,
     answer,

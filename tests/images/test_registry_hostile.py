@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 from bounds_support import MEMORY, MOMENT, ended_by, measured, started
-from images_support import Answer, Layout, LyingRegistry, answer, lying_registry, read_image
+from false_server import Answer
+from images_support import Layout, LyingRegistry, answer, lying_registry, read_image
 from registry_support import Authority
 
 from toolkit.errors import DockercError

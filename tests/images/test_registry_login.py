@@ -10,13 +10,12 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from false_server import Answer
 from images_support import (
     FIXTURE,
-    Answer,
     Layout,
     LyingRegistry,
     answer,
-    docker_registry,
     lying_registry,
     read_image,
 )
@@ -27,8 +26,8 @@ from registry_support import (
     Authority,
     Closed,
     TokenServer,
-    htpasswd,
-    push,
+    password_closed,
+    token_closed,
     token_server,
 )
 
@@ -200,17 +199,8 @@ def test_credentials_of_the_command_line() -> None:
 def password_registry(
     tmp_path_factory: pytest.TempPathFactory, authority: Authority
 ) -> Iterator[Closed]:
-    place = tmp_path_factory.mktemp("passwords")
-    certificate, key = authority.issue("registry")
-    users = htpasswd(place / "htpasswd")
-    with docker_registry(
-        place,
-        f"tls: {{certificate: {certificate}, key: {key}}}",
-        f"{{htpasswd: {{realm: x, path: {users}}}}}",
-    ) as address:
-        address = f"localhost:{address.rpartition(':')[2]}"
-        push(address, "team/app", authority)
-        yield Closed(address, authority.directory)
+    with password_closed(tmp_path_factory.mktemp("passwords"), authority) as closed:
+        yield closed
 
 
 @pytest.fixture(scope="module")
@@ -223,17 +213,8 @@ def tokens(authority: Authority) -> Iterator[TokenServer]:
 def token_registry(
     tmp_path_factory: pytest.TempPathFactory, authority: Authority, tokens: TokenServer
 ) -> Iterator[Closed]:
-    certificate, key = authority.issue("token-registry")
-    with docker_registry(
-        tmp_path_factory.mktemp("tokens"),
-        f"tls: {{certificate: {certificate}, key: {key}}}",
-        f"{{token: {{realm: '{tokens.url}', service: reg, issuer: test, "
-        f"rootcertbundle: {tokens.certificate}}}}}",
-    ) as address:
-        address = f"localhost:{address.rpartition(':')[2]}"
-        for repository in ("team/app", "open/app"):
-            push(address, repository, authority)
-        yield Closed(address, authority.directory)
+    with token_closed(tmp_path_factory.mktemp("tokens"), authority, tokens) as closed:
+        yield closed
 
 
 def test_password(password_registry: Closed, home: Path) -> None:
@@ -241,7 +222,7 @@ def test_password(password_registry: Closed, home: Path) -> None:
     name = f"{password_registry.address}/team/app:1"
     assert read_image(name, access=password_registry.access()) == expected
     anonymous = Access(certificates=password_registry.trusted)
-    with pytest.raises(DockercError, match=r"denies access to .*log in with docker or podman"):
+    with pytest.raises(DockercError, match=r"denies access to .*`dockerc login localhost"):
         read_image(name, access=anonymous)
     with pytest.raises(DockercError, match="refuses the login of 'anna'") as caught:
         read_image(name, access=password_registry.access("wrong one"))

@@ -11,9 +11,9 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from false_server import Answer
 from images_support import (
     FIXTURE,
-    Answer,
     Layout,
     LyingRegistry,
     answer,

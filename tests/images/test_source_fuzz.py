@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from false_server import Answer
 from hostile_support import bounded
-from images_support import Answer, Layout, LyingRegistry, on, read_image, sha256, tar_of
+from images_support import Layout, LyingRegistry, on, read_image, sha256, tar_of
 from layout import entry
 
 from toolkit.errors import DockercError

@@ -118,6 +118,7 @@ def test_archives_of_several_streams_are_read(tmp_path: Path, parts: int) -> Non
     assert build_archive(path).status == 0
 
 
+@pytest.mark.slow
 def test_a_layer_that_is_compressed_twice(tmp_path: Path) -> None:
     """A thousand times a thousand."""
     once = gzip.compress(bytes(64 << 20))
@@ -128,6 +129,7 @@ def test_a_layer_that_is_compressed_twice(tmp_path: Path) -> None:
     assert done.status == 1 and "compressed twice" in done.stderr and done.is_bounded()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [MAX_LAYERS, 50_000])
 def test_layers_without_end(tmp_path: Path, count: int) -> None:
     layer = layer_of(file("f", b"1"))
@@ -138,6 +140,7 @@ def test_layers_without_end(tmp_path: Path, count: int) -> None:
     assert count == MAX_LAYERS or f"{count} layers; at most {MAX_LAYERS} are read" in done.stderr
 
 
+@pytest.mark.slow
 def test_archives_of_long_names(tmp_path: Path) -> None:
     """A name that says the same again and again compresses to nothing."""
     path = tmp_path / "a.tar.xz"
@@ -155,6 +158,7 @@ def test_extended_headers_in_a_row(tmp_path: Path) -> None:
     assert "extended headers without end" in told
 
 
+@pytest.mark.slow
 def test_archives_of_many_members(tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
     path.write_bytes(layer_of(file("f", b""))[:512] * 100_001)

@@ -101,6 +101,7 @@ LAYERS: dict[str, tuple[Callable[[], bytes], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", LAYERS)
 def test_layers_of_a_few_kilobytes(shared: Path, what: str) -> None:
     make, sentence = LAYERS[what]
@@ -291,7 +292,7 @@ def large(tmp_path: Path) -> Path:
     return write_layout(tmp_path / "layout", [layer_of(file("f", noise(2 << 20, 1)))])
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
+@pytest.mark.root("mounts")
 def test_a_cache_that_is_full_is_done_without(large: Path, shared: Path) -> None:
     """The output has room, and that is enough."""
     (shared / "cache").mkdir()
@@ -320,7 +321,7 @@ def test_a_directory_that_has_a_pack_s_name(
     assert [path.name for path in pack.parent.iterdir()] == [pack.name]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give links away")
+@pytest.mark.root("only root can give links away")
 @pytest.mark.parametrize("which", ["dockerc", "dockerc/packs"])
 def test_a_cache_that_is_somebody_s_link(large: Path, shared: Path, which: str) -> None:
     """It would lead to a directory of ours that is not meant for it."""

@@ -17,6 +17,8 @@ from layout import directory, entry, file, tar_of, write_layout
 from support import dockerc, need
 from tree_support import as_root, kernel_mount, squashfs_of
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 200 << 20
 """Bytes of memory for each of these builds; the largest image is to take no more than 250 MiB."""
 

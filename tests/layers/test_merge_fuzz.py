@@ -55,7 +55,7 @@ LAYERS = st.lists(
 )
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounts and owners want root")
+@pytest.mark.root("mounts and owners want root")
 @settings(
     max_examples=int(os.environ.get("DOCKERC_TEST_MERGES", "60")),
     deadline=None,

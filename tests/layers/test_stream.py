@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import random
+import sys
 import threading
 import zlib
 
@@ -105,3 +106,86 @@ def test_a_bomb_is_refused_in_bounded_memory(name: str, monkeypatch: pytest.Monk
         LayerStream(io.BytesIO(bomb), diff_id(b"")) as layer,
     ):
         layer.skip(64 << 20)
+
+
+def read_to_the_end(compressed: bytes, data: bytes) -> None:
+    with LayerStream(io.BytesIO(compressed), diff_id(data)) as layer:
+        layer.skip(len(data))
+        layer.finish()
+
+
+def test_what_a_layer_may_expand_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many bytes in any case, and more if it is stored in so much that the ratio is kept."""
+    monkeypatch.setattr(module, "_FREE_SIZE", 10_000)
+    monkeypatch.setattr(module, "_MAX_RATIO", 1)
+    noise = random.Random(2).randbytes(20_000)
+    for data, stored, is_read in (
+        (bytes(10_000), gzip.compress(bytes(10_000)), True),
+        (bytes(10_001), gzip.compress(bytes(10_001)), False),
+        (noise, noise, True),
+        (noise + bytes(9000), gzip.compress(noise + bytes(9000)), False),
+    ):
+        if is_read:
+            read_to_the_end(stored, data)
+        else:
+            with pytest.raises(DockercError, match="taken for an attack"):
+                read_to_the_end(stored, data)
+
+
+@pytest.mark.parametrize(
+    ("window", "is_alone"), [((16 << 20) - (2 << 20), False), (16 << 20, False), (18 << 20, True)]
+)
+def test_which_layers_wait_for_one_another(
+    monkeypatch: pytest.MonkeyPatch, window: int, is_alone: bool
+) -> None:
+    """Those that want a larger window than level 19 does (RFC 8878, 3.1.1.1.2)."""
+    taken = []
+
+    class Lock:
+        def __enter__(self) -> None:
+            taken.append(window)
+
+        def __exit__(self, *_: object) -> None: ...
+
+    monkeypatch.setattr(module, "_large_window", Lock())
+    exponent = window.bit_length() - 1
+    mantissa = (window - (1 << exponent)) >> (exponent - 3)
+    descriptor = bytes([0, (exponent - 10) << 3 | mantissa])
+    raw_block = (len(DATA[:9]) << 3 | 1).to_bytes(3, "little") + DATA[:9]
+    frame = b"\x28\xb5\x2f\xfd" + descriptor + raw_block
+    read_to_the_end(frame, DATA[:9])
+    assert bool(taken) is is_alone
+
+
+@pytest.mark.parametrize("first", range(0x4F, 0x61))
+def test_frames_that_are_skipped(first: int) -> None:
+    """Sixteen magics (RFC 8878, 3.1.2); what begins with others is a tar as it is."""
+    start = bytes([first]) + b"\x2a\x4d\x18" + (5).to_bytes(4, "little") + b"notes"
+    stored = start + zstandard.ZstdCompressor().compress(DATA)
+    if 0x50 <= first <= 0x5F:
+        read_to_the_end(stored, DATA)
+    else:
+        read_to_the_end(stored, stored)
+
+
+def test_gzip_is_read_without_isal_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "isal", None)
+    for name in ("gzip", "gzip of two members", "gzip padded with zeros"):
+        assert read_all(COMPRESSIONS[name](DATA), diff_id(DATA)) == DATA
+
+
+def test_reading_and_passing_by() -> None:
+    """`read` and `skip` want all that they ask for, `discard` takes what there is."""
+    with LayerStream(io.BytesIO(DATA), diff_id(DATA)) as layer:
+        assert layer.read(0) == b"" and layer.read(3) == DATA[:3]
+        layer.skip(2_000_000)
+        layer.discard(1_000_000)
+        assert layer.read(5) == DATA[3_000_003:3_000_008] and not layer.at_end()
+        layer.discard(len(DATA))
+        assert layer.at_end()
+        for more in (lambda: layer.read(1), lambda: layer.skip(1)):
+            with pytest.raises(DockercError, match="cut short"):
+                more()
+        layer.discard(1)
+        layer.finish()
+        assert layer.stored == len(DATA)

@@ -7,6 +7,7 @@ import pty
 import select
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,26 @@ def test_a_handled_signal_reaches_the_app(run: Runner, deb: Path) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.stdout.readline() == "caught\n"
         assert process.wait(timeout=10) == 3
+
+
+def test_what_the_caller_ignores(run: Runner, deb: Path) -> None:
+    # As in docker's containers, the app has every signal's default action: it can catch them, and
+    # ends of a pipe without a reader. What the caller ignores (nohup) is not passed on to it.
+    script = "trap 'echo hup' HUP; grep SigIgn /proc/self/status; read x; echo $x"
+    ignoring = ["sh", "-c", 'trap "" HUP INT PIPE; exec "$@"', "sh"]
+    with subprocess.Popen(
+        run.command(*ignoring, deb, "sh", "-c", script),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None and process.stdout is not None
+        assert process.stdout.readline() == "SigIgn:\t0000000000000000\n"
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        process.stdin.write("on\n")
+        process.stdin.close()
+        assert process.stdout.readline() == "on\n"
+        assert process.wait(timeout=10) == 0
 
 
 def test_ctrl_c_at_a_terminal(run: Runner, deb: Path) -> None:

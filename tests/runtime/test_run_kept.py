@@ -66,6 +66,37 @@ def test_another_user_s_directory_is_refused(run: Runner, deb: Path, shared: Pat
     assert list(keep.iterdir()) == []
 
 
+def test_a_directory_is_of_one_run_at_a_time(run: Runner, deb: Path, shared: Path) -> None:
+    keep = shared / "keep"
+    command = run.command(deb, "--overlay", keep, "sh", "-c", "echo up; read x; echo x >/srv/x")
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        assert "another run uses it" in refused(run, deb, "--overlay", keep, "true")
+        # Others are not disturbed.
+        said(run, deb, "--overlay", shared / "other", "true")
+        process.stdin.write("on\n")
+        process.stdin.close()
+        assert process.wait(timeout=20) == 0
+    assert said(run, deb, "--overlay", keep, "cat", "/srv/x") == "x\n"
+
+
+def test_a_directory_is_of_one_image(run: Runner, deb: Path, hello: Path, shared: Path) -> None:
+    keep = shared / "keep"
+    said(run, deb, "--overlay", keep, "sh", "-c", "echo kept >/srv/x")
+    sentence = refused(run, hello, "--overlay", keep, "--")
+    assert "another image" in sentence and sentence.count("sha256:") == 2
+    # The same image with another configuration or another runtime is the same image.
+    dockerc("edit", deb, shared / "edited", "-e", "A=1")
+    assert said(run, shared / "edited", "--overlay", keep, "cat", "/srv/x") == "kept\n"
+    # Of a version that did not write the image's digest.
+    (keep / "image").unlink()
+    assert said(run, deb, "--overlay", keep, "cat", "/srv/x") == "kept\n"
+    assert "another image" in refused(run, hello, "--overlay", keep, "--")
+
+
 # --dockerc-extract
 
 

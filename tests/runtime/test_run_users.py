@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pwd
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from images_support import hello_program
 from layout import directory, file, tar_of, write_layout
 from leftovers import processes_with, wait_for
-from support import Runner, dockerc, need
+from support import ORDINARY_USER, Runner, dockerc, need
 
 NOBODY_S = ["setpriv", "--reuid", "23456", "--regid", "23456", "--clear-groups"]
 """A user who has no sub-ids."""
@@ -72,6 +74,78 @@ def test_with_sub_ids_owners_can_be_changed(run: Runner, deb: Path) -> None:
     done = run(deb, "sh", "-c", script)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split() == ["daemon:mail", "root:shadow", "daemon", "daemon", "mail"]
+
+
+@pytest.fixture
+def callers_volume(shared: Path) -> Path:
+    """A directory of the ordinary user's."""
+    shutil.chown(shared, ORDINARY_USER, ORDINARY_USER)
+    shared.chmod(0o755)
+    return shared
+
+
+OWN_NUMBERS = ["$(id -u):$(id -g)", "daemon", "70000", "1000680000:0", "70000:80000", "4294967294"]
+
+
+@pytest.mark.parametrize("user", OWN_NUMBERS)
+def test_with_sub_ids_files_in_a_volume_are_the_caller_s_whoever_the_user_is(
+    user: str, run_as_user: Runner, deb: Path, callers_volume: Path
+) -> None:
+    need("newuidmap")
+    script = "id -u; id -g; touch /data/mine; stat -c %u:%g /etc/passwd; stat -c %G /etc/shadow"
+    line = f'exec {deb} -u {user} -v {callers_volume}:/data sh -c "{script}"'
+    done = run_as_user("sh", "-c", line)
+    assert (done.returncode, done.stderr) == (0, "")
+    own = pwd.getpwnam(ORDINARY_USER)
+    numbers = {"$(id -u):$(id -g)": f"{own.pw_uid}:{own.pw_gid}", "daemon": "1:1"}
+    uid, _, gid = numbers.get(user, user).partition(":")
+    # And the image's other owners are there, too.
+    assert done.stdout.split() == [uid, gid or "0", "0:0", "shadow"]
+    status = (callers_volume / "mine").stat()
+    assert (status.st_uid, status.st_gid) == (own.pw_uid, own.pw_gid)
+
+
+def test_a_user_of_the_image_gets_what_is_the_caller_s(
+    run_as_user: Runner, deb_of_daemon: Path, callers_volume: Path
+) -> None:
+    need("newuidmap")
+    line = f"{deb_of_daemon} sh -c 'echo x >> /dev/stderr; echo y >> /dev/stdout; id -un'"
+    script = f"cd {callers_volume}; {line} 2>&1 | cat; {line} > file 2>&1; cat file"
+    done = run_as_user("sh", "-c", script)
+    assert done.stdout.split() == ["x", "y", "daemon"] * 2
+    # What is not the user's stays out of reach.
+    done = run_as_user(deb_of_daemon, "sh", "-c", "touch /etc/x /root/x; cat /etc/shadow")
+    assert done.returncode == 1 and done.stderr.count("Permission denied") == 3
+
+
+def test_kept_files_have_the_same_owners_whoever_the_user_is(
+    run_as_user: Runner, deb: Path, callers_volume: Path
+) -> None:
+    need("newuidmap")
+    kept = ["--overlay", callers_volume / "kept"]
+    made = "touch /srv/roots; touch /srv/daemons; chown daemon /srv/daemons; chmod 777 /srv"
+    assert run_as_user(deb, *kept, "sh", "-c", made).returncode == 0
+    assert run_as_user(deb, *kept, "-u", "daemon", "touch", "/srv/own").returncode == 0
+    told = run_as_user(deb, *kept, "stat", "-c", "%U", "/srv/roots", "/srv/daemons", "/srv/own")
+    assert told.stdout.split() == ["root", "daemon", "daemon"]
+
+
+@pytest.mark.parametrize("way", ["unpack", "copy"])
+def test_unpacked_files_have_their_owners_whoever_the_user_is(
+    way: str, run_as_user: Runner, deb: Path
+) -> None:
+    need("newuidmap")
+    words = ["stat", "-c", "%U:%G", "/etc/passwd", "/etc/shadow"]
+    for user in ("root", "daemon", "70000", "root"):
+        done = run_as_user(deb, "-u", user, *words, env={"DOCKERC_FORCE": way})
+        assert done.stdout.split() == ["root:root", "root:shadow"]
+
+
+def test_groups_contain_the_primary_one(run: Runner, deb: Path) -> None:
+    # Else what is denied to that group could be had without it (CVE-2022-36109).
+    for user, groups in (("12:34", "34"), ("daemon", "1"), ("0", "0")):
+        done = run(deb, "-u", user, "sh", "-c", "grep ^Groups: /proc/self/status")
+        assert done.stdout.split() == ["Groups:", groups]
 
 
 def test_volumes_of_the_image_are_made(run: Runner, shared: Path) -> None:

@@ -110,6 +110,7 @@ def test_builds_at_once_share_a_cache(cache: Path, layout: Path, tmp_path: Path)
         assert (tmp_path / f"app{number}").read_bytes() == expected
 
 
+@pytest.mark.slow
 def test_killed_builds_leave_a_cache_that_works(cache: Path, layout: Path, tmp_path: Path) -> None:
     expected, _ = built(layout, tmp_path / "app", "--no-cache")
     began = time.monotonic()
@@ -227,7 +228,7 @@ def test_nobody_else_can_put_packs_there(cache: Path, layout: Path, tmp_path: Pa
     assert cache.stat().st_mode & 0o777 == 0o700
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.root("only root can give files away")
 def test_packs_of_others_are_not_used(cache: Path, layout: Path, tmp_path: Path) -> None:
     built(layout, tmp_path / "app")
     os.chown(next(cache.glob("*.pack")), 12345, 12345)

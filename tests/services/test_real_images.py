@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 from images_support import docker_registry, skopeo_copy
 from support import Runner, describe_tree, differences, dockerc, need
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and owners want root")
+as_root = pytest.mark.root("mounts and owners want root")
 
 
 @pytest.fixture(scope="module")

@@ -264,7 +264,7 @@ def test_run_builds_once_and_passes_everything_on(hello: Path, tmp_path: Path) -
     assert "XDG_CACHE_HOME" in failed("run", HELLO, env=environment)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.root("only root can give files away")
 def test_run_starts_nothing_that_another_user_put_there(hello: Path, tmp_path: Path) -> None:
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     greeting = dockerc("run", HELLO, env=environment).stdout

@@ -10,7 +10,15 @@ from toolkit.files.json_document import Document
 _OWN = "dev.dockerc."
 _STANDARD = "org.opencontainers.image."
 LAYERS = f"{_OWN}layers"
-"""What each layer brought, see layers/shares.py."""
+"""What each layer brought, see services/layer_history.py."""
+ARGS = f"{_OWN}args"
+ARGS_RULES = ("docker", "program")
+"""Whose the words of the command line are, see docs/running.md; the runtime's cli/options.zig."""
+
+
+def default_args_rule(entrypoint: Sequence[str]) -> str:
+    """An image with an entrypoint is a tool: its arguments are its own."""
+    return "program" if entrypoint else "docker"
 
 
 def image_annotations(image: Document) -> dict[str, str]:
@@ -44,6 +52,7 @@ def own_annotations(
     digest: str,
     version: str,
     rootfull: bool,
+    args: str,
 ) -> dict[str, str]:
     """Lists are strings that hold a JSON array. Volumes and `rootfull` stand only where set."""
     annotations = {
@@ -52,6 +61,7 @@ def own_annotations(
         "reference": reference,
         "digest": digest,
         "version": version,
+        "args": args,
     }
     if volumes:
         annotations["volumes"] = _array(volumes)

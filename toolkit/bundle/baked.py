@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from toolkit.bundle.annotations import ARGS_RULES
 from toolkit.bundle.run_options import VOLUME_MODES
 from toolkit.errors import UsageError
 
@@ -33,12 +34,16 @@ class BakedOptions:
     user: str | None = None
     labels: tuple[str, ...] = ()
     """`NAME=VALUE`."""
+    args: str | None = None
+    """Whose the words of the command line are: one of ARGS_RULES; None: see default_args_rule."""
 
     def __post_init__(self) -> None:
         for text in (*_texts(self.over({})), *self.volumes):
             _check_text(text)
         for volume in self.volumes:
             check_volume(volume)
+        if self.args not in (None, *ARGS_RULES):
+            raise UsageError(f"--args {self.args}: write --args docker or --args program")
 
     def over(self, image: Mapping[str, Any]) -> dict[str, Any]:
         """The image config with these laid over it."""

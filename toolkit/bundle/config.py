@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from toolkit.bundle.annotations import image_annotations, own_annotations
+from toolkit.bundle.annotations import default_args_rule, image_annotations, own_annotations
 from toolkit.bundle.baked import BakedOptions
 from toolkit.bundle.defaults import ENV, capabilities, linux, mounts
 from toolkit.bundle.users import ReadFile, find_user
@@ -70,6 +70,7 @@ def runtime_config(
         digest=digest,
         version=version,
         rootfull=rootfull,
+        args=baked.args or default_args_rule(entrypoint),
     )
     return {
         "ociVersion": _OCI_VERSION,

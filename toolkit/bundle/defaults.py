@@ -10,7 +10,8 @@ from typing import Any
 
 Json = dict[str, Any]
 
-ENV = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm")
+# TERM is set where there is a terminal, to its own kind, by the runtime.
+ENV = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",)
 
 # Docker's default set (moby, daemon/pkg/oci/caps/defaults.go), in which images are made and
 # tested; umoci's three do not even let apt or nginx switch users.

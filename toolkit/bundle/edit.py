@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from toolkit.bundle.annotations import ARGS, default_args_rule
 from toolkit.bundle.baked import BakedOptions
 from toolkit.bundle.defaults import capabilities
 from toolkit.bundle.users import ReadFile, find_user
@@ -49,6 +50,10 @@ def edited_config(
             raise DockercError("nothing would be left to run; give --entrypoint or --cmd a word")
         process["args"] = [*entrypoint, *cmd]
         annotations[_ENTRYPOINT], annotations[_CMD] = _array(entrypoint), _array(cmd)
+    if baked.entrypoint is not None and ARGS in annotations:
+        annotations[ARGS] = default_args_rule(new["Entrypoint"])
+    if baked.args is not None:
+        annotations[ARGS] = baked.args
     if baked.volumes:
         annotations[_VOLUMES] = _array([*_words(annotations, _VOLUMES), *baked.volumes])
     # Ours steer the runtime; a label must not.

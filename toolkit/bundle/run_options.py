@@ -68,6 +68,7 @@ RUN_OPTIONS = (
     RunOption("dockerc-extract", "", "DIR", "unpack it"),
     RunOption("dockerc-help", "", "", "its manual"),
     RunOption("dockerc-inspect", "", "", "the configuration (config.json) in it"),
+    RunOption("dockerc-licenses", "", "", "the licences of the runtime and what it contains"),
     RunOption("dockerc-privileged-files", "", "", "with device nodes, set-id bits and security.*"),
     RunOption("dockerc-version", "", "", "the version of the runtime"),
 )

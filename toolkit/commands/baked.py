@@ -32,11 +32,20 @@ Label = Annotated[
     list[str] | None,
     typer.Option("--label", metavar="NAME=VALUE", help="Bake in an annotation."),
 ]
+Args = Annotated[
+    str | None,
+    typer.Option(
+        "--args",
+        metavar="docker|program",
+        help="Whose the arguments are: the program's, but for --dockerc-… and what stands before "
+        "a -- (default with an entrypoint), or options as for docker run first (default without).",
+    ),
+]
 
 
 def options(
     env: Env, volume: Volume, workdir: Workdir, entrypoint: Entrypoint, cmd: Cmd, user: User,
-    label: Label,
+    label: Label, args: Args,
 ) -> BakedOptions:  # fmt: skip
     """What was given, checked; raises UsageError."""
     from toolkit.bundle.baked import BakedOptions
@@ -49,4 +58,5 @@ def options(
         cmd=cmd,
         user=user,
         labels=tuple(label or ()),
+        args=args,
     )

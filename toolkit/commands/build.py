@@ -39,6 +39,7 @@ def build(
     cmd: baked.Cmd = None,
     user: baked.User = None,
     label: baked.Label = None,
+    args: baked.Args = None,
     compression: options.CompressionName = options.Compression.ZSTD,
     level: options.Level = 10,
     block_size: options.BlockSizeName = options.BlockSize.K512,
@@ -64,7 +65,7 @@ def build(
     wanted = _Wanted(
         reference,
         Parameters(block_size.bytes, None if stored else level),
-        baked.options(env, volume, workdir, entrypoint, cmd, user, label),
+        baked.options(env, volume, workdir, entrypoint, cmd, user, label, args),
         Access(parse_credentials(creds) if creds is not None else None, tls_verify, cert_dir),
         None if no_cache else Cache(),
         rootfull,
@@ -124,9 +125,16 @@ def _build_one(wanted: _Wanted, path: Path, platform: Platform) -> None:
             f"{path}: {built.size / 1e6:.1f} MB{source}, {printable(str(built.platform))},"
             f" {built.digest},"
             f" {built.cached} of {built.layers} layers cached,"
-            f" {time.monotonic() - started:.1f} s",
+            f" {time.monotonic() - started:.1f} s\n{_USAGE[built.args].format(path)}",
             file=sys.stderr,
         )
+
+
+_USAGE = {
+    "program": "usage: {0} ARGUMENT..., or {0} OPTION... -- ARGUMENT... with options of docker run",
+    "docker": "usage: {0} OPTION... ARGUMENT..., options of docker run first",
+}
+"""By the rule of its arguments."""
 
 
 def _targets(

@@ -29,6 +29,13 @@ class BlockSize(str, Enum):
         return int(self.value[:-1]) * unit
 
 
+def architectures() -> list[str]:
+    """What --arch completes to."""
+    from toolkit.executable.stub import ARCHITECTURES
+
+    return list(ARCHITECTURES)
+
+
 Image = Annotated[
     str | None,
     typer.Argument(
@@ -44,7 +51,11 @@ OldImage = Annotated[
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="The executable to write.")]
 Arch = Annotated[
     str | None,
-    typer.Option("--arch", help="amd64 or arm64; this machine's when not given."),
+    typer.Option(
+        "--arch",
+        help="amd64 or arm64; this machine's when not given.",
+        autocompletion=architectures,
+    ),
 ]
 PlatformName = Annotated[
     str | None,

@@ -23,6 +23,7 @@ def edit(
     cmd: baked.Cmd = None,
     user: baked.User = None,
     label: baked.Label = None,
+    args: baked.Args = None,
 ) -> None:
     """Change what is baked into an executable; its data is copied as it is.
 
@@ -31,7 +32,7 @@ def edit(
     from toolkit.bundle.baked import BakedOptions
     from toolkit.services.edit import edit as edit_executable
 
-    options = baked.options(env, volume, workdir, entrypoint, cmd, user, label)
+    options = baked.options(env, volume, workdir, entrypoint, cmd, user, label, args)
     if options == BakedOptions():
         raise UsageError("say what to change, for example --env NAME=VALUE")
     edit_executable(app, new, options)

@@ -10,18 +10,27 @@ from typing import Annotated, Any
 
 import typer
 
+from toolkit.commands import image_or_app
+from toolkit.commands import registry_options as options
+from toolkit.commands.quantity import size_text
 from toolkit.errors import UsageError
 from toolkit.files.printable import printable, printable_lines
 
+_SIZES = ("size", "bytes_used", "block_size")
+"""Fields that are bytes."""
+
 
 def inspect(
-    app: Annotated[Path, typer.Argument(metavar="APP", help="An executable made by dockerc.")],
+    name: image_or_app.Name,
     as_json: Annotated[
         bool,
         typer.Option("--json", help="Print one JSON object (docs/inspect.md)."),
     ] = False,
     config: Annotated[
-        bool, typer.Option("--config", help="Print config.json as it stands in the payload.")
+        bool,
+        typer.Option(
+            "--config", help="Print config.json as it stands in the payload; an image's config."
+        ),
     ] = False,
     template: Annotated[
         str | None,
@@ -29,16 +38,57 @@ def inspect(
             "--format", "-f", metavar="TEMPLATE", help="Print by a template: '{{.Footer.Offset}}'."
         ),
     ] = None,
+    platform: image_or_app.PlatformName = None,
+    creds: options.Creds = None,
+    authfile: options.Authfile = None,
+    tls_verify: options.TlsVerify = None,
+    cert_dir: options.CertDir = None,
 ) -> None:
-    """Show an executable's footer, runtime, squashfs and image, and where its space goes.
+    """Show what an executable is made of, and where its space goes; or what an image is.
+
+    Of an image no layer is read.
 
     dockerc inspect py
 
     dockerc inspect --format '{{.Image.Digest}}' py
+
+    dockerc inspect docker://python:3.12
     """
     if as_json + config + (template is not None) > 1:
         raise UsageError("choose one of --json, --config and --format")
+    if image_or_app.is_image(name):
+        from toolkit.services.inspect_image import image_inspection
 
+        opened = image_or_app.open_named(name, platform, creds, authfile, tls_verify, cert_dir)
+        with opened as image:
+            found = image_inspection(image)
+        if config:
+            print(json.dumps(found["config"], indent=2))
+            return
+    else:
+        image_or_app.refuse_image_options(
+            platform=platform, creds=creds, authfile=authfile, tls_verify=tls_verify,
+            cert_dir=cert_dir,
+        )  # fmt: skip
+        read = _read_executable(Path(name), config)
+        if read is None:
+            return
+        found = read
+    if template is not None:
+        from toolkit.commands.template import render
+
+        text = render(template, found)
+        print(printable_lines(text) if sys.stdout.isatty() else text)
+    elif as_json:
+        print(json.dumps(found, indent=2))
+    elif "layers" in found:
+        _print_image(found)
+    else:
+        _print_tables(found)
+
+
+def _read_executable(app: Path, config: bool) -> dict[str, Any] | None:
+    """What there is to tell; None where config.json was printed, as `config` asks for."""
     from toolkit.executable.executable import open_executable
     from toolkit.executable.payload import config_text
     from toolkit.services.inspect import inspection
@@ -47,17 +97,20 @@ def inspect(
     with open_executable(app) as executable, reading(str(app)):
         if config:
             _print_as_it_stands(config_text(executable))
-            return
+            return None
         found = inspection(executable)
-    if template is not None:
-        from toolkit.commands.template import render
+    _note_what_is_unknown(found)
+    return found
 
-        text = render(template, found)
-        print(printable_lines(text) if sys.stdout.isatty() else text)
-    elif as_json:
-        print(json.dumps(found, indent=2))
-    else:
-        _print_tables(found)
+
+def _note_what_is_unknown(found: dict[str, Any]) -> None:
+    from toolkit.executable.elf import LIEF_IS_MISSING, has_lief
+
+    if found["stub"]["linkage"] is None and not has_lief():
+        print(
+            f"dockerc: note: how its runtime is linked is unknown: {LIEF_IS_MISSING}",
+            file=sys.stderr,
+        )
 
 
 def _print_as_it_stands(config: bytes) -> None:
@@ -74,22 +127,16 @@ def _print_tables(found: dict[str, Any]) -> None:
     space, image = found["space"], found["image"]
     created = time.strftime("%F %T UTC", time.gmtime(found["squashfs"]["created"]))
     facts = {**found, "squashfs": {**found["squashfs"], "created": created}}
-    rows = [
-        (part if number == 0 else "", name, _shown(value))
-        for part in ("footer", "stub", "squashfs", "image")
-        for number, (name, value) in enumerate(facts[part].items())
-        if value not in (None, [], {})
-    ]
-    print(tabulate(rows, headers=("part", "field", "value"), disable_numparse=True))
+    _print_facts({part: facts[part] for part in ("footer", "stub", "squashfs", "image")})
     for title, shares in (("layer", _layers(space)), ("directory", space["directories"][:12]),
                           ("largest files", space["largest"])):  # fmt: skip
         if not shares:
             continue
         table = [
-            (share["path"], share["files"], _megabytes(share["size"]), _megabytes(share["stored"]))
+            (share["path"], share["files"], _size(share["size"]), _size(share["stored"]))
             for share in shares
         ]
-        headers = (title, "files", "MB", "MB stored")
+        headers = (title, "files", "size", "stored")
         align = ("left", "right", "right", "right")
         print("\n" + tabulate(table, headers=headers, colalign=align, disable_numparse=True))
     if image["built_by"] is None:
@@ -109,11 +156,37 @@ def _layers(space: dict[str, Any]) -> list[dict[str, Any]]:
     return shares
 
 
-def _megabytes(size: object) -> str:
-    return f"{size / 1e6:.2f}" if isinstance(size, int) else "?"
+def _print_image(found: dict[str, Any]) -> None:
+    from tabulate import tabulate
+
+    _print_facts({"image": found["image"]})
+    rows = [
+        (layer["diff_id"][7:19], _size(layer["size"]), printable(layer["created_by"][:80]))
+        for layer in found["layers"]
+    ]
+    headers, align = ("layer", "stored", "made by"), ("left", "right", "left")
+    print("\n" + tabulate(rows, headers=headers, colalign=align, disable_numparse=True))
 
 
-def _shown(value: object) -> str:
+def _print_facts(parts: dict[str, dict[str, Any]]) -> None:
+    from tabulate import tabulate
+
+    rows = [
+        (part if number == 0 else "", name, _shown(name, value))
+        for part, fields in parts.items()
+        for number, (name, value) in enumerate(fields.items())
+        if value not in (None, [], {})
+    ]
+    print(tabulate(rows, headers=("part", "field", "value"), disable_numparse=True))
+
+
+def _size(size: object) -> str:
+    return size_text(size) if isinstance(size, int) else "?"
+
+
+def _shown(name: str, value: object) -> str:
+    if name in _SIZES and isinstance(value, int) and value >= 1000:
+        return f"{value} ({size_text(value)})"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     text = printable(text)
     return text if len(text) <= 120 else text[:117] + "..."

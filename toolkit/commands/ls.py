@@ -4,27 +4,42 @@ from __future__ import annotations
 
 import json
 import stat
+import sys
 import textwrap
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from toolkit.errors import DockercError
+from toolkit.commands import image_or_app
+from toolkit.commands import registry_options as options
+from toolkit.errors import AbsentError
 
 if TYPE_CHECKING:
+    from toolkit.images.source import Image
     from toolkit.squashfs.read.inodes import Node
 
 
+SETTINGS = {"context_settings": {"help_option_names": ["--help"]}}
+"""As with ls(1), -h is for sizes."""
+
+
 def ls(
-    app: Annotated[Path, typer.Argument(metavar="APP", help="An executable made by dockerc.")],
+    name: image_or_app.Name,
     path: Annotated[
         str, typer.Argument(metavar="PATH", help="A path of the image; its root when not given.")
     ] = "/",
     long: Annotated[
         bool, typer.Option("--long", "-l", help="Tell mode, links, owner, size and time.")
+    ] = False,
+    human: Annotated[
+        bool, typer.Option("-h", "--human-readable", help="With -l: sizes as 4.1K, 79M.")
+    ] = False,
+    everything: Annotated[
+        bool, typer.Option("-a", "--all", help="Accepted: names with a dot are listed always.")
     ] = False,
     recursive: Annotated[
         bool, typer.Option("--recursive", "-R", help="List directories within directories.")
@@ -32,31 +47,68 @@ def ls(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON array (docs/inspect.md).")
     ] = False,
+    platform: image_or_app.PlatformName = None,
+    creds: options.Creds = None,
+    authfile: options.Authfile = None,
+    tls_verify: options.TlsVerify = None,
+    cert_dir: options.CertDir = None,
 ) -> None:
-    """List the files of an executable's image.
+    """List the files of an executable's image, or of an image.
+
+    Of an image its layers are read, and stay in the cache for a build.
 
     dockerc ls -l py /usr/bin
+
+    dockerc ls docker://python:3.12 /usr/local
     """
+    from toolkit.files.printable import show
+
+    if image_or_app.is_image(name):
+        image = image_or_app.open_named(name, platform, creds, authfile, tls_verify, cert_dir)
+        listing = _of_image(image, path, recursive)
+    else:
+        image_or_app.refuse_image_options(
+            platform=platform, creds=creds, authfile=authfile, tls_verify=tls_verify,
+            cert_dir=cert_dir,
+        )  # fmt: skip
+        listing = _of_executable(Path(name), path, recursive)
+    if as_json:
+        _print_array(_object(each or path.encode(), node) for each, node in listing)
+        return
+    for each, node in listing:
+        text = show(each) if each else path
+        print(_line(text, node, human) if long else text)
+
+
+def _of_executable(app: Path, path: str, recursive: bool) -> Iterator[tuple[bytes, Node]]:
     from toolkit.executable.executable import open_executable
     from toolkit.executable.payload import find_in_image
-    from toolkit.files.printable import show
     from toolkit.squashfs.read.lookup import reading
 
     with open_executable(app) as executable, reading(str(app)):
-        filesystem, node = find_in_image(executable, path)
-        if node is None:
-            raise DockercError(f"its image has no {path}")
-        rows = (
-            (name, child)
-            for name, child in filesystem.list(node, recursive=recursive)
-            if name or not node.is_directory
-        )
-        if as_json:
-            _print_array(_object(name or path.encode(), child) for name, child in rows)
-            return
-        for name, child in rows:
-            text = show(name) if name else path
-            print(_line(text, child) if long else text)
+        filesystem, top = find_in_image(executable, path)
+        if top is None:
+            raise AbsentError(f"its image has no {path}")
+        for name, node in filesystem.list(top, recursive=recursive):
+            if name or not top.is_directory:
+                yield name, node
+
+
+def _of_image(
+    opened: AbstractContextManager[Image], path: str, recursive: bool
+) -> Iterator[tuple[bytes, Node]]:
+    from toolkit.commands.progress_display import showing
+    from toolkit.services.cache import Cache
+    from toolkit.services.list_image import image_tree
+
+    with opened as image, showing(quiet=not sys.stderr.isatty()) as progress:
+        tree = image_tree(image, Cache(), progress)
+    top = tree.find(path.encode("utf-8", "surrogateescape"))
+    if top is None:
+        raise AbsentError(f"{image.reference} has no {path}")
+    for name, node in tree.list(top, recursive=recursive):
+        if name or top.children is None:
+            yield name, node
 
 
 def _print_array(objects: Iterable[dict[str, Any]]) -> None:
@@ -84,14 +136,17 @@ def _object(name: bytes, node: Node) -> dict[str, Any]:
     }
 
 
-def _line(name: str, node: Node) -> str:
+def _line(name: str, node: Node, human: bool) -> str:
     """As `ls -l` has it, times in UTC."""
+    from toolkit.commands.quantity import short_size
     from toolkit.files.printable import show
 
     kind = {"DIRECTORY": stat.S_IFDIR, "FILE": stat.S_IFREG, "SYMLINK": stat.S_IFLNK,
             "BLOCK_DEVICE": stat.S_IFBLK, "CHAR_DEVICE": stat.S_IFCHR, "FIFO": stat.S_IFIFO,
             "SOCKET": stat.S_IFSOCK}[node.kind.name]  # fmt: skip
-    size = "{}, {}".format(*node.device) if "DEVICE" in node.kind.name else str(node.size)
+    size = short_size(node.size) if human else str(node.size)
+    if "DEVICE" in node.kind.name:
+        size = "{}, {}".format(*node.device)
     when = time.strftime("%F %R", time.gmtime(node.mtime))
     target = f" -> {show(node.target)}" if node.target else ""
     return (

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from toolkit.commands.build_options import architectures
 from toolkit.errors import UsageError
 
 
@@ -25,7 +26,11 @@ def replace(
     ] = False,
     arch: Annotated[
         str | None,
-        typer.Option("--arch", help="amd64 or arm64, whatever the executable seems to be for."),
+        typer.Option(
+            "--arch",
+            help="amd64 or arm64, whatever the executable seems to be for.",
+            autocompletion=architectures,
+        ),
     ] = None,
     runtime: Annotated[
         Path | None,

@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
+from toolkit.commands import build_options as options
+from toolkit.commands.run_words import RunCommand
 from toolkit.errors import DockercError, UsageError
+
+SETTINGS = {
+    "cls": RunCommand,
+    # As with docker, what stands after the image is the program's.
+    "context_settings": {
+        "allow_interspersed_args": False,
+        "help_option_names": ["--help"],  # docker's -h is the host's name
+    },
+}
 
 
 def run(
@@ -16,10 +27,10 @@ def run(
         typer.Argument(
             metavar="IMAGE [ARGS]",
             help="Options as of the executable itself, which are those of docker run (-e, -v, -w, "
-            "…), before the image; first of all may stand -q, to hear nothing of the building. "
-            "What stands after the image is the program's.",
+            "…), before the image. What stands after the image is the program's.",
         ),
     ],
+    quiet: options.Quiet = False,
 ) -> None:
     """Build an image into the cache, unless it is there, and run it.
 
@@ -30,14 +41,13 @@ def run(
     from toolkit.images.platforms import host_platform
     from toolkit.services.run_cache import app_of
 
-    quiet = words[0] in ("-q", "--quiet")
-    options, rest = split_run_words(words[quiet:])
+    before, rest = split_run_words(words)
     if not rest:
         raise UsageError("name an image: `dockerc run [OPTIONS] IMAGE [ARGS]`")
     reference, *arguments = rest
     with showing(quiet) as progress:
         app = app_of(reference, host_platform(), progress)
     try:
-        os.execv(app, [str(app), *options, "--", *arguments])
+        os.execv(app, [str(app), *before, "--", *arguments])
     except OSError as error:
         raise DockercError(f"cannot run {app}: {error.strerror}") from None

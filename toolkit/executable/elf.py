@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import subprocess
 
+LIEF_IS_MISSING = "lief is not installed (pip install lief)"
+
 _MACHINES = {62: "x86_64", 183: "aarch64"}
 """e_machine of elf(5), in uname(2)'s words, which also name the stubs."""
 HEADER_SIZE = 20
@@ -37,6 +39,13 @@ def elf_machine(header: bytes) -> str | None:
     if len(header) < HEADER_SIZE or header[:6] != b"\x7fELF\x02\x01":
         return None
     return _MACHINES.get(int.from_bytes(header[18:20], "little"))
+
+
+def has_lief() -> bool:
+    """Whether a stub that is not ours can be looked into; asked without importing it."""
+    import importlib.util
+
+    return importlib.util.find_spec("lief") is not None
 
 
 class ElfProbe:

@@ -22,7 +22,7 @@ _COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _REGISTRY = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(?::[0-9]{{1,5}})?"
 _REPOSITORY = rf"{_COMPONENT}(?:/{_COMPONENT})*"
-_TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
+TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 _AT_DIGEST = rf"(?s)(.+?):?@({_DIGEST})"
 _AT_ANY_DIGEST = r"(?s).*@[a-z0-9]+:[^:/\\]*"
 _WINDOWS_DRIVE = r"[A-Za-z]:[\\/]"
@@ -137,6 +137,13 @@ Reference = (
 )
 
 
+def has_transport(text: str) -> bool:
+    """Whether it begins with a transport, and so can be nothing but an image's name."""
+    transport, _, rest = text.partition(":")
+    others = ("oci", "oci-archive", "docker-archive", "docker-daemon", "containers-storage", "dir")
+    return (transport == "docker" and rest.startswith("//")) or bool(rest and transport in others)
+
+
 def parse_reference(text: str) -> Reference:
     """Reads what a user typed as an image's name.
 
@@ -181,7 +188,7 @@ def parse_name(text: str) -> RegistryReference:
         )
     head, slash, tail = name.rpartition("/")
     tail, colon, tag = tail.partition(":")
-    if colon and not re.fullmatch(_TAG, tag):
+    if colon and not re.fullmatch(TAG, tag):
         raise UsageError(
             f"'{tag}' in '{text}' is not a tag: letters, digits, '_', '.' and '-', at most 128 "
             f"(transports: {SERVED})"
@@ -208,6 +215,20 @@ def parse_name(text: str) -> RegistryReference:
     return RegistryReference(
         registry, repository, tag or (None if at else "latest"), digest or None, is_short
     )
+
+
+def parse_registry(text: str) -> str:
+    """Reads a registry's name, as `docker login` takes it: perhaps as an address.
+
+    Raises UsageError when it is none.
+    """
+    name = re.sub(r"^https?://", "", text)
+    name, _, path = name.partition("/")
+    if not re.fullmatch(_REGISTRY, name):
+        raise UsageError(f"'{text}' is not a registry: write HOST or HOST:PORT, like quay.io")
+    if path.strip("/") not in ("", "v1", "v2"):
+        raise UsageError(f"'{text}' is more than a registry: write {name} alone")
+    return "docker.io" if name in ("index.docker.io", "registry-1.docker.io") else name
 
 
 def _parse_layout(transport: Literal["oci", "oci-archive"], rest: str) -> LayoutReference:

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import BinaryIO
 
-from toolkit.bundle.annotations import LAYERS
+from toolkit.bundle.annotations import ARGS, LAYERS
 from toolkit.bundle.baked import BakedOptions
 from toolkit.bundle.config import config_bytes, requires_mapped_uids, runtime_config
 from toolkit.errors import UsageError, about
@@ -46,6 +46,8 @@ class Built:
     size: int
     size_in: int | None
     """Bytes of the layers as the image stores them; None where its transport cannot tell."""
+    args: str
+    """Whose its arguments are, one of annotations.ARGS_RULES."""
     layers: int
     cached: int
     """Layers that did not have to be read."""
@@ -136,6 +138,7 @@ def build_opened(
             image.platform,
             output.stat().st_size,
             _size_in(image),
+            config["annotations"][ARGS],
             len(packs),
             packing.cached,
             folded(sum((pack.left_out for pack in packs), Counter[str]())),

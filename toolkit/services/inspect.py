@@ -96,6 +96,7 @@ def _image(config: dict[str, Any]) -> dict[str, Any]:
         "entrypoint": _array(annotations.get(f"{_OWN}entrypoint")),
         "cmd": _array(annotations.get(f"{_OWN}cmd")),
         "args": process.get("args"),
+        "args_rule": annotations.get(f"{_OWN}args"),
         "env": process.get("env"),
         "workdir": process.get("cwd"),
         "user": {

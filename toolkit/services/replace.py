@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from toolkit.errors import DockercError, RefusedError, UnsupportedError
-from toolkit.executable.elf import HEADER_SIZE, ElfProbe, elf_machine
+from toolkit.executable.elf import HEADER_SIZE, LIEF_IS_MISSING, ElfProbe, elf_machine, has_lief
 from toolkit.executable.executable import (
     Executable,
     FooterFields,
@@ -125,6 +125,8 @@ def _foreign_stub(path: Path, machine: str) -> bytes:
         raise DockercError(f"{path}: cannot read it: {error.strerror}") from None
     if len(data) > MAX_STUB:
         raise RefusedError(f"{path}: no runtime has more than {MAX_STUB >> 20} MiB")
+    if not has_lief():
+        raise DockercError(f"{path}: cannot check that it is a runtime: {LIEF_IS_MISSING}")
     facts = ElfProbe(data).result()
     if facts is None or not facts.is_executable:
         raise UnsupportedError(f"{path}: no runtime: it is not an ELF program")

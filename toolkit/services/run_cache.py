@@ -36,7 +36,7 @@ def app_of(reference: str, platform: Platform, progress: Progress) -> Path:
                 image,
                 app,
                 rootfull=False,
-                baked=BakedOptions(),
+                baked=BakedOptions(args="docker"),
                 parameters=Parameters(),
                 cache=cache,
                 progress=progress,

@@ -8,15 +8,18 @@ const text = @import("text.zig");
 /// File-level, and not passed about, for a panic handler has no argument to find it by. Set once,
 /// before there are threads.
 pub var debugging = false;
+var quiet = false;
 /// Microseconds of the monotonic clock.
 var started: i64 = 0;
 
 /// The exit status of the runtime's own failures, docker's.
 pub const failed = 125;
 
-pub fn enableDebug() void {
-    debugging = true;
-    started = now();
+/// By DOCKERC_LOG: `debug`, or `quiet` for errors alone.
+pub fn setLevel(level: []const u8) void {
+    quiet = std.mem.eql(u8, level, "quiet");
+    debugging = std.mem.eql(u8, level, "debug");
+    if (debugging) started = now();
 }
 
 fn now() i64 {
@@ -46,7 +49,12 @@ pub fn debug(comptime format: []const u8, args: anytype) void {
     }
 }
 
+/// What the caller may want to know though the start goes on.
 pub fn note(comptime format: []const u8, args: anytype) void {
+    if (!quiet) say(format, args);
+}
+
+pub fn say(comptime format: []const u8, args: anytype) void {
     const line = "dockerc: " ++ format ++ "\n";
     print(line, &text.words(line, args));
 }
@@ -58,11 +66,6 @@ pub fn die(comptime format: []const u8, args: anytype) noreturn {
 
 pub fn dieWith(status: u8, comptime format: []const u8, args: anytype) noreturn {
     @branchHint(.cold);
-    note(format, args);
+    say(format, args);
     sys.exit(status);
-}
-
-/// A failed safety check: a bug of ours, but still one sentence and a status.
-pub fn panic(message: []const u8, _: ?usize) noreturn {
-    dieWith(failed, "internal error: {s}; please report it", .{message});
 }

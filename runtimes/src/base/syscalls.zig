@@ -306,3 +306,10 @@ pub fn processors() usize {
     for (set[0..len]) |byte| count += @popCount(byte);
     return count;
 }
+
+pub fn isTerminal(fd: fd_t) bool {
+    // asm-generic/ioctls.h; struct termios has 36 bytes.
+    const tcgets = 0x5401;
+    var termios: [64]u8 = undefined;
+    return if (do(.ioctl, .{ fd, tcgets, &termios })) |_| true else |_| false;
+}

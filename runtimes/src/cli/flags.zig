@@ -32,6 +32,7 @@ pub const Flag = enum {
     extract,
     help,
     inspect,
+    licenses,
     version,
     /// Accepted, for command lines written for docker, and ignored.
     nothing,
@@ -83,6 +84,7 @@ pub const table = [_]Known{
     .{ .name = "dockerc-extract", .flag = .extract },
     .{ .name = "dockerc-help", .flag = .help, .value = false },
     .{ .name = "dockerc-inspect", .flag = .inspect, .value = false },
+    .{ .name = "dockerc-licenses", .flag = .licenses, .value = false },
     .{ .name = "dockerc-privileged-files", .flag = .privileged_files, .value = false },
     .{ .name = "dockerc-version", .flag = .version, .value = false },
 };

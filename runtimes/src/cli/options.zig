@@ -1,15 +1,23 @@
-//! The runtime's own options. They end at the first word that is not an option (docker's rule);
-//! everything after it belongs to the app. Values are parsed where they are used.
+//! The runtime's own options, and where they end: by docker's rule at the first word that is not an
+//! option, or, in the executable of a program, before every word (see Rule). What comes after
+//! them belongs to the app. Values are parsed where they are used.
 const std = @import("std");
 const flags = @import("flags.zig");
 pub const Flag = flags.Flag;
 
-const Given = struct { flag: Flag, value: []const u8 };
+const Given = struct {
+    flag: Flag,
+    value: []const u8,
+    /// Written by its letter.
+    short: bool = false,
+};
 
 pub const Options = struct {
     given: []const Given,
     /// The app's arguments.
     args: []const []const u8,
+    /// An ignored option that stands directly before them, with no `--` between.
+    ignored: ?[]const u8 = null,
 
     /// The last value of an option.
     pub noinline fn last(self: *const Options, flag: Flag) ?[]const u8 {
@@ -42,29 +50,112 @@ pub const Problem = struct {
     kind: enum { none, unknown, value_missing, not_a_switch } = .none,
 };
 
-/// `words` is the command line without the program's name.
+/// Whose the words of the command line are: the annotation dev.dockerc.args.
+pub const Rule = enum {
+    /// As after `docker run IMAGE`'s place: options of ours, and then the app's words.
+    docker,
+    /// The executable is a tool: every word is the app's, except --dockerc-… in front of all. Ours
+    /// are taken where a `--` ends them and every word before it is one of ours.
+    program,
+};
+
+/// `words` is the command line without the program's name; `before` are the words of DOCKERC_ARGS,
+/// options of ours under both rules.
 pub fn parse(
     arena: std.mem.Allocator,
+    rule: Rule,
+    before: []const []const u8,
     words: []const []const u8,
     problem: *Problem,
 ) error{ Usage, OutOfMemory }!Options {
-    var parser: Parser = .{ .arena = arena, .words = words, .problem = problem };
-    while (parser.at < words.len) {
-        const word = words[parser.at];
-        if (word.len < 2 or word[0] != '-') break;
-        parser.at += 1;
-        if (std.mem.eql(u8, word, "--")) break;
-        try if (word[1] == '-') parser.long(word) else parser.short(word);
-    }
-    return .{ .given = parser.given.items, .args = words[parser.at..] };
+    var parser: Parser = .{ .arena = arena, .problem = problem };
+    if (rule == .docker) parser.words = try std.mem.concat(arena, []const u8, &.{ before, words });
+    if (rule == .program) parser.words = before;
+    try parser.untilOtherWord();
+    const first = parser.left();
+    if (rule == .docker)
+        return .{ .given = parser.given.items, .args = first, .ignored = parser.ignored };
+
+    parser.words = words;
+    parser.at = 0;
+    while (parser.at < words.len and isAboutFile(words[parser.at])) try parser.option();
+    var all: Parser = parser;
+    all.given = try parser.given.clone(arena);
+    if (try all.areOurs()) parser = all;
+    return .{
+        .given = parser.given.items,
+        .args = try std.mem.concat(arena, []const u8, &.{ first, parser.left() }),
+    };
+}
+
+/// Whether it is one of the options about the file itself, which no program has.
+pub fn isAboutFile(word: []const u8) bool {
+    return std.mem.startsWith(u8, word, "--dockerc-");
 }
 
 const Parser = struct {
     arena: std.mem.Allocator,
-    words: []const []const u8,
+    words: []const []const u8 = &.{},
     problem: *Problem,
     at: usize = 0,
     given: std.ArrayList(Given) = .empty,
+    /// The last option, if it is one that is ignored.
+    ignored: ?[]const u8 = null,
+
+    fn left(self: *const Parser) []const []const u8 {
+        return self.words[self.at..];
+    }
+
+    /// Up to a word that is no option, or a `--`, which is left out.
+    fn untilOtherWord(self: *Parser) !void {
+        while (self.at < self.words.len) {
+            const word = self.words[self.at];
+            if (word.len < 2 or word[0] != '-') return;
+            if (std.mem.eql(u8, word, "--")) {
+                self.at += 1;
+                self.ignored = null;
+                return;
+            }
+            try self.option();
+        }
+    }
+
+    fn option(self: *Parser) !void {
+        const word = self.words[self.at];
+        self.at += 1;
+        self.ignored = null;
+        try if (word[1] == '-') self.long(word) else self.short(word);
+        const last = self.given.items[self.given.items.len - 1];
+        if (last.flag == .nothing) self.ignored = word;
+    }
+
+    /// Whether a `--` comes, and before it only what can be meant for us: `-v .:/w -- …`, but not
+    /// `-- …`, `-v -- …`, `-i -- …` or `-e text -- …`, which many programs take themselves
+    /// (`--env NAME -- …` is for us).
+    fn areOurs(self: *Parser) !bool {
+        const already = self.given.items.len;
+        self.untilOtherWord() catch |err| switch (err) {
+            error.OutOfMemory => |e| return e,
+            error.Usage => return false,
+        };
+        if (self.at == 0 or !std.mem.eql(u8, self.words[self.at - 1], "--")) return false;
+        const found = self.given.items[already..];
+        var meant = false;
+        for (found) |each| {
+            const value = each.value;
+            const mark: u8 = switch (each.flag) {
+                .env => '=',
+                .volume => ':',
+                else => 0,
+            };
+            if (each.flag == .nothing) continue;
+            if (std.mem.startsWith(u8, value, "-")) return false;
+            if (each.short and mark != 0 and std.mem.findScalar(u8, value, mark) == null)
+                return false;
+            meant = true;
+        }
+        return meant;
+    }
 
     fn long(self: *Parser, word: []const u8) !void {
         const name, const joined = if (std.mem.cutScalar(u8, word[2..], '=')) |parts|
@@ -72,11 +163,14 @@ const Parser = struct {
         else
             .{ word[2..], null };
         for (&flags.table) |*known| if (std.mem.eql(u8, known.name, name)) {
-            if (known.value) return self.add(known, joined orelse try self.next(word));
+            if (known.value) return self.add(.{
+                .flag = known.flag,
+                .value = joined orelse try self.next(word),
+            });
             const state = joined orelse "true";
             if (!std.mem.eql(u8, state, "true") and !std.mem.eql(u8, state, "false"))
                 return self.fail(word, .not_a_switch);
-            return self.add(known, state);
+            return self.add(.{ .flag = known.flag, .value = state });
         };
         return self.fail(word, .unknown);
     }
@@ -90,14 +184,15 @@ const Parser = struct {
             if (known.value) {
                 const rest = word[i + 1 ..];
                 const joined = if (rest.len > 0 and rest[0] == '=') rest[1..] else rest;
-                return self.add(known, if (rest.len > 0) joined else try self.next(word));
+                const value = if (rest.len > 0) joined else try self.next(word);
+                return self.add(.{ .flag = known.flag, .value = value, .short = true });
             }
-            try self.add(known, "true");
+            try self.add(.{ .flag = known.flag, .value = "true", .short = true });
         }
     }
 
-    fn add(self: *Parser, known: *const flags.Known, value: []const u8) !void {
-        return self.given.append(self.arena, .{ .flag = known.flag, .value = value });
+    fn add(self: *Parser, given: Given) !void {
+        return self.given.append(self.arena, given);
     }
 
     fn next(self: *Parser, word: []const u8) ![]const u8 {
@@ -156,7 +251,7 @@ test "options end at the first word" {
     defer arena_state.deinit();
     const arena = arena_state.allocator();
     var problem: Problem = .{};
-    const o = try parse(arena, &.{
+    const o = try parse(arena, .docker, &.{}, &.{
         "-e",   "A=1",   "-eB", "--env=C=3", "--env", "D", "-itv", "./x:/data:ro", "-v=.:/y",
         "--rm", "input", "-v",  "error",
     }, &problem);
@@ -169,11 +264,17 @@ test "options end at the first word" {
         try o.all(arena, .volume),
     );
     try std.testing.expectEqualDeep(@as([]const []const u8, &.{ "input", "-v", "error" }), o.args);
-    const dashes = try parse(arena, &.{ "--", "-x" }, &problem);
+    const dashes = try parse(arena, .docker, &.{}, &.{ "--", "-x" }, &problem);
     try std.testing.expectEqualDeep(@as([]const []const u8, &.{"-x"}), dashes.args);
-    const lone = try parse(arena, &.{"-"}, &problem);
+    const lone = try parse(arena, .docker, &.{}, &.{"-"}, &problem);
     try std.testing.expectEqualDeep(@as([]const []const u8, &.{"-"}), lone.args);
-    const twice = try parse(arena, &.{ "--init", "-w", "/a", "--init=false", "-w/b" }, &problem);
+    const twice = try parse(
+        arena,
+        .docker,
+        &.{ "--init", "-w", "/a" },
+        &.{ "--init=false", "-w/b" },
+        &problem,
+    );
     try std.testing.expectEqualStrings("/b", twice.last(.workdir).?);
     try std.testing.expect(!twice.has(.init));
 }
@@ -190,8 +291,40 @@ test "options that are wrong" {
     };
     for (cases) |case| {
         var problem: Problem = .{};
-        try std.testing.expectError(error.Usage, parse(arena.allocator(), case.words, &problem));
+        const parsed = parse(arena.allocator(), .docker, &.{}, case.words, &problem);
+        try std.testing.expectError(error.Usage, parsed);
         try std.testing.expectEqual(case.kind, problem.kind);
+    }
+}
+
+test "every word is the program's" {
+    var arena_state = std.heap.ArenaAllocator.init(std.testing.allocator);
+    defer arena_state.deinit();
+    const arena = arena_state.allocator();
+    // How many words in front are ours.
+    const cases = [_]struct { ours: usize, words: []const []const u8 }{
+        .{ .ours = 0, .words = &.{ "-i", "in.mp4", "out.gif" } },
+        .{ .ours = 0, .words = &.{"--version"} },
+        .{ .ours = 0, .words = &.{ "-e", "A=1", "x", "--", "y" } },
+        .{ .ours = 0, .words = &.{ "-x", "--", "y" } },
+        .{ .ours = 0, .words = &.{ "-i", "--", "y" } },
+        .{ .ours = 0, .words = &.{ "-e", "y", "--", "z" } },
+        .{ .ours = 0, .words = &.{ "-v", "--", "y", "z" } },
+        .{ .ours = 0, .words = &.{ "-v", "-i", "--", "y" } },
+        .{ .ours = 0, .words = &.{ "-v", "a:/b" } },
+        .{ .ours = 0, .words = &.{ "--", "-e", "A=1", "--", "y" } },
+        .{ .ours = 3, .words = &.{ "-v", ".:/w", "--", "-i", "in.mp4" } },
+        .{ .ours = 4, .words = &.{ "-it", "--env=A", "-eB=2", "--" } },
+        .{ .ours = 5, .words = &.{ "--name", "a", "-u", "1", "--", "y" } },
+        .{ .ours = 1, .words = &.{ "--dockerc-version", "--dockerc", "--", "x" } },
+        .{ .ours = 4, .words = &.{ "--dockerc-version", "-w", "/x", "--", "y" } },
+    };
+    for (cases) |case| {
+        var problem: Problem = .{};
+        const before = [_][]const u8{ "-w", "/w" };
+        const o = try parse(arena, .program, &before, case.words, &problem);
+        try std.testing.expectEqualDeep(case.words[case.ours..], o.args);
+        try std.testing.expect(o.last(.workdir) != null);
     }
 }
 

@@ -2,8 +2,12 @@
 //! annotations in which the builder stores what the specification lacks.
 const std = @import("std");
 const json = @import("json.zig");
+const extents = @import("../squashfs/extents.zig");
 const log = @import("../base/log.zig");
+const path = @import("../squashfs/path.zig");
+const Decoder = @import("../base/zstd.zig").Decoder;
 const Reader = @import("../squashfs/reader.zig").Reader;
+const Rule = @import("../cli/options.zig").Rule;
 
 pub const size_max = 4 << 20;
 
@@ -17,6 +21,13 @@ pub const Spec = struct {
 
     pub fn annotation(self: *const Spec, name: []const u8) ?[]const u8 {
         return (self.annotations.get(name) orelse return null).text() catch null;
+    }
+
+    /// Whose the words of the command line are. Executables without the annotation are older than
+    /// it, or the first dockerc's.
+    pub fn argsRule(self: *const Spec) Rule {
+        const name = self.annotation("dev.dockerc.args") orelse return .docker;
+        return if (std.mem.eql(u8, name, "program")) .program else .docker;
     }
 
     /// Whether it was built for the machine's root alone.
@@ -83,12 +94,8 @@ pub const Namespace = struct { type: []const u8 };
 
 /// The bundle's config.json, as text.
 pub fn readText(arena: std.mem.Allocator, reader: *Reader) ![]const u8 {
-    return reader.readRootFile(
-        try reader.newDecoder(),
-        arena,
-        "config.json",
-        size_max,
-    ) catch |err| switch (err) {
+    const decoder = try reader.newDecoder();
+    return readConfig(arena, reader, decoder) catch |err| switch (err) {
         error.OutOfMemory => |e| return e,
         error.TooLarge => log.die(
             "the payload's config.json is larger than {d} bytes",
@@ -96,6 +103,21 @@ pub fn readText(arena: std.mem.Allocator, reader: *Reader) ![]const u8 {
         ),
         else => log.die("the payload is damaged: config.json cannot be read", .{}),
     } orelse log.die("the payload holds no config.json", .{});
+}
+
+/// The bundle's config.json.
+pub fn read(arena: std.mem.Allocator, reader: *Reader) !*Spec {
+    const spec = try arena.create(Spec);
+    spec.* = parse(arena, try readText(arena, reader)) catch |err| switch (err) {
+        error.OutOfMemory => |e| return e,
+        error.Json => log.die("the payload's config.json is not a valid configuration", .{}),
+    };
+    return spec;
+}
+
+fn readConfig(arena: std.mem.Allocator, reader: *Reader, decoder: Decoder) !?[]const u8 {
+    const file = try path.lookup(reader, decoder, "config.json") orelse return null;
+    return try extents.readAlloc(reader, decoder, arena, &file, size_max);
 }
 
 pub fn parse(arena: std.mem.Allocator, text: []const u8) json.Error!Spec {

@@ -3,6 +3,7 @@
 const std = @import("std");
 const json = @import("json.zig");
 const config = @import("spec.zig");
+const extents = @import("../squashfs/extents.zig");
 const log = @import("../base/log.zig");
 const passwd = @import("passwd.zig");
 const path = @import("../squashfs/path.zig");
@@ -78,9 +79,9 @@ pub const Image = struct {
         const decoder = try self.reader.newDecoder();
         const top = self.reader.superblock.root_inode;
         const root = try path.find(self.reader, decoder, top, self.root) orelse return error.NOENT;
-        const found = try path.find(self.reader, decoder, root.reference, file) orelse
+        const found = try path.find(self.reader, decoder, root.inode.reference, file) orelse
             return error.NOENT;
-        return self.reader.readFile(decoder, self.arena, &found.inode, table_max);
+        return extents.readAlloc(self.reader, decoder, self.arena, &found.inode, table_max);
     }
 };
 

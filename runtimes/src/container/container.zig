@@ -6,7 +6,7 @@ const text = @import("../base/text.zig");
 const log = @import("../base/log.zig");
 const config = @import("../config/spec.zig");
 const credentials = @import("credentials.zig");
-const Affinity = @import("../process/cpu_policy.zig").Affinity;
+const CpuPolicy = @import("../process/cpu_policy.zig").CpuPolicy;
 const Identity = @import("../namespaces/mount_namespace.zig").Identity;
 const MountNamespace = @import("../namespaces/mount_namespace.zig").MountNamespace;
 const landlock = @import("landlock.zig");
@@ -58,13 +58,15 @@ pub const Container = struct {
     env: Environment,
     /// The mask that the caller had, which is the app's.
     signal_mask: signals.Set,
+    /// Signals that the caller ignores, and the app does not.
+    ignored: signals.Set,
     host_access: apply_options.HostAccess,
     /// Null where all system calls are allowed.
     filter: ?Program,
     /// Whether an init starts the app and reaps orphans (--init).
     init: bool,
     /// The processors of the app; during the start all runs on one.
-    caller_mask: Affinity,
+    cpus: *const CpuPolicy,
     mounts: ?MountNamespace,
     /// The caller's, where there is one to keep from the app.
     terminal: ?*const Terminal,
@@ -238,6 +240,7 @@ pub const Container = struct {
             log.debug("oom score: {s}", .{errno.text(err)});
         credentials.setLimits(process.rlimits);
         if (process.user.umask) |umask| _ = sys.raw(.umask, .{umask});
+        signals.resetHandlers(self.ignored);
         try signals.restore(&self.signal_mask);
 
         if (self.terminal) |own| try self.takeTerminal(own);
@@ -249,7 +252,7 @@ pub const Container = struct {
             if (self.mounts != null) landlock.scope() else landlock.confine();
         // Installing a filter needs no_new_privs or a capability that is about to be dropped.
         if (!process.noNewPrivileges) self.filterCalls();
-        credentials.setIds(process.user, self.ids) catch |err|
+        credentials.setIds(self.arena, process.user, self.ids) catch |err|
             log.die(
                 "cannot become user {d} and group {d}: {s}",
                 .{ process.user.uid, process.user.gid, errno.text(err) },
@@ -271,7 +274,7 @@ pub const Container = struct {
         if (process.noNewPrivileges) self.filterCalls();
         // A change of ids clears it.
         try self.dieWithRuntime();
-        self.caller_mask.set();
+        self.cpus.useAll();
         const path = try exec.locate(self.arena, self.args[0], &self.env);
         try exec.start(
             self.arena,

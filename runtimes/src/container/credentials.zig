@@ -36,13 +36,21 @@ pub fn setLimits(limits: []const config.Rlimit) void {
     }
 }
 
-pub fn setIds(user: config.User, ids: Ids) sys.Error!void {
+pub fn setIds(arena: std.mem.Allocator, user: config.User, ids: Ids) !void {
     // -1 would change nothing (setresuid(2)).
     const none = std.math.maxInt(u32);
     if (user.uid == none or user.gid == none) return error.INVAL;
     // With a single id no other group exists, and setgroups is denied for good.
-    if (ids != .single)
-        try sys.do(.setgroups, .{ user.additionalGids.len, user.additionalGids.ptr });
+    if (ids != .single) {
+        // With the primary one: else a set-group-id program of the app could lose it, and get what
+        // is denied to that group (CVE-2022-36109).
+        const groups = try std.mem.concat(arena, u32, &.{ &.{user.gid}, user.additionalGids });
+        sys.do(.setgroups, .{ groups.len, groups.ptr }) catch |err| {
+            if (err != error.INVAL) return err;
+            // A group of the image's that the namespace does not have.
+            try sys.do(.setgroups, .{ 1, groups.ptr });
+        };
+    }
     try sys.do(.setresgid, .{ user.gid, user.gid, user.gid });
     // Keeps the capabilities for `setCapabilities`.
     try sys.do(.prctl, .{ PR.set_keepcaps, 1, 0, 0, 0 });

@@ -13,12 +13,12 @@ const Environment = @import("../cli/environment.zig").Environment;
 /// The image's variables, then the options'; a name alone takes the caller's value.
 pub fn environment(
     arena: std.mem.Allocator,
-    process: *const config.Process,
+    spec: *const config.Spec,
     options: *const Options,
     callers: *const Environment,
 ) !Environment {
     var env: Environment = .{};
-    for (process.env) |word| try env.put(arena, word);
+    for (spec.process.env) |word| try env.put(arena, word);
     for (options.given) |given| if (given.flag == .env_file) {
         const content = sys.readLarge(
             sys.at_fdcwd,
@@ -34,10 +34,15 @@ pub fn environment(
     };
     // Docker's order: files first, whatever the order they were given in.
     for (options.given) |given| if (given.flag == .env) try set(arena, &env, given.value, callers);
+    if (env.get("HOSTNAME") == null) {
+        var machine: std.os.linux.utsname = undefined;
+        try sys.do(.uname, .{&machine});
+        const own = std.mem.sliceTo(&machine.nodename, 0);
+        try env.set(arena, "HOSTNAME", spec.hostname orelse own);
+    }
     // The app's terminal is of the same type as the caller's.
-    if (env.get("TERM") == null) if (callers.get("TERM")) |term| if (@import(
-        "../process/terminal.zig",
-    ).isTerminal(0)) try env.set(arena, "TERM", term);
+    if (env.get("TERM") == null) if (callers.get("TERM")) |term|
+        if (sys.isTerminal(0)) try env.set(arena, "TERM", term);
     return env;
 }
 

@@ -5,7 +5,7 @@ const sys = @import("../base/syscalls.zig");
 const fuzzing = @import("../base/fuzzing.zig");
 const protocol = @import("protocol.zig");
 const mutation = @import("../squashfs/mutation_test.zig");
-const startup = @import("prefetch/startup.zig");
+const CpuPolicy = @import("../process/cpu_policy.zig").CpuPolicy;
 const Quiesce = @import("../process/quiesce.zig").Quiesce;
 const Prefetcher = @import("prefetch/prefetcher.zig").Prefetcher;
 const Image = @import("../squashfs/image.zig").Image;
@@ -22,7 +22,7 @@ pub const Mount = struct {
     device: sys.fd_t,
     reader: Reader,
     readdir_cache: ReaddirCache = .{},
-    startup_state: startup.State = .{},
+    cpus: CpuPolicy = .{ .caller_mask = .{} },
     quiesce: Quiesce = .{},
     prefetcher: Prefetcher = undefined,
     handler: RequestHandler = undefined,
@@ -35,17 +35,14 @@ pub const Mount = struct {
         try sys.do(.socketpair, .{ unix, sequenced_packets, 0, &pair });
         self.* = .{ .kernel = pair[0], .device = pair[1], .reader = undefined };
         try self.reader.init(image, superblock);
-        self.prefetcher = .{
-            .reader = &self.reader,
-            .channel = try .init(self.device),
-            .startup_state = &self.startup_state,
-            .quiesce = &self.quiesce,
-            .directories = .{
-                .reader = &self.reader,
-                .readdir_cache = &self.readdir_cache,
-                .root = -1,
-            },
-        };
+        self.prefetcher = .init(
+            &self.reader,
+            &self.cpus,
+            &self.quiesce,
+            try .init(self.device),
+            &self.readdir_cache,
+            -1,
+        );
         self.handler = .{
             .channel = try .init(self.device),
             .reader = &self.reader,

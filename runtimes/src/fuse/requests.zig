@@ -3,8 +3,8 @@ const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const protocol = @import("protocol.zig");
 const squashfs = struct {
-    const data = @import("../squashfs/data.zig");
     const directory = @import("../squashfs/directory.zig");
+    const extents = @import("../squashfs/extents.zig");
     const inode = @import("../squashfs/inode.zig");
     const xattr = @import("../squashfs/xattr.zig");
     const Slot = @import("../squashfs/blocks.zig").Slot;
@@ -36,7 +36,7 @@ pub const RequestHandler = struct {
     readdir_cache: *ReaddirCache,
     prefetcher: *Prefetcher,
     decoder: Decoder,
-    position: squashfs.data.Position = .{},
+    block_list: squashfs.extents.BlockList = .{},
 
     pub fn serveOne(self: *RequestHandler) sys.Error!protocol.Opcode {
         const request = try self.channel.receive();
@@ -71,7 +71,12 @@ pub const RequestHandler = struct {
                 if (inode.kind != .symlink) return error.INVAL;
                 self.channel.send(
                     unique,
-                    try self.reader.readlink(self.decoder, &inode, self.channel.answer),
+                    try squashfs.inode.readlink(
+                        self.reader,
+                        self.decoder,
+                        &inode,
+                        self.channel.answer,
+                    ),
                 );
             },
             .read => try self.read(request),
@@ -201,47 +206,37 @@ pub const RequestHandler = struct {
             if (unfinished) |block| self.finish(block);
             for (slots[0..slot_count]) |slot| self.reader.blocks.release(slot);
         }
-        var at = in.offset;
-        while (at < end) {
+        var extents: squashfs.extents.Extents =
+            .init(self.reader, self.decoder, &inode, in.offset, end, &self.block_list);
+        while (extents.left() > 0) {
             if (unfinished) |block| self.finish(block);
             unfinished = null;
-            const log = self.reader.superblock.block_log;
-            const extent = try squashfs.data.extent(
-                self.reader,
-                self.decoder,
-                ref,
-                &inode,
-                at >> log,
-                &self.position,
-            );
-            const skip: u32 = @intCast(at & (self.reader.superblock.blockSize() - 1));
-            const want: usize = @intCast(@min(end - at, extent.len - skip));
+            const extent = (try extents.next()).?;
             if (extent.stored) |stored| {
-                const last = extent.start + skip + @as(u32, @intCast(want));
-                const held = try self.reader.blocks.begin(self.decoder, stored, last);
+                const held = try self.reader.blocks.begin(self.decoder, stored, extent.end());
                 slots[slot_count] = held.slot;
                 slot_count += 1;
                 const alone = held.fresh and
                     extent.fragment != null and !self.prefetcher.missed(extent.fragment.?);
                 if (held.unfinished) unfinished = .{ .slot = held.slot, .alone = alone };
-                const block = held.slot.data();
-                if (block.len < last) return error.Corrupt;
-                parts[part_count] = .{ .base = block[extent.start + skip ..].ptr, .len = want };
+                const content = try extent.of(held.slot);
+                parts[part_count] = .{ .base = content.ptr, .len = content.len };
                 part_count += 1;
-                at += want;
             } else {
-                const n = @min(want, self.channel.zeros.len);
-                parts[part_count] = .{ .base = self.channel.zeros.ptr, .len = n };
-                part_count += 1;
-                at += n;
+                var left: usize = extent.len;
+                while (left > 0) : (part_count += 1) {
+                    const n = @min(left, self.channel.zeros.len);
+                    parts[part_count] = .{ .base = self.channel.zeros.ptr, .len = n };
+                    left -= n;
+                }
             }
         }
         self.channel.sendParts(
             request.header.unique,
             parts[0..part_count],
-            @intCast(at - in.offset),
+            @intCast(end - in.offset),
         );
-        self.prefetcher.touched(ref, &inode, in.offset, at);
+        self.prefetcher.touched(ref, &inode, in.offset, end);
     }
 
     /// A block that is decoded only as far as the reply needs it.

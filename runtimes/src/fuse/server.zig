@@ -7,15 +7,13 @@ const errno = @import("../base/errno.zig");
 const log = @import("../base/log.zig");
 const protocol = @import("protocol.zig");
 const blocks = @import("../squashfs/blocks.zig");
-const Affinity = @import("../process/cpu_policy.zig").Affinity;
+const CpuPolicy = @import("../process/cpu_policy.zig").CpuPolicy;
 const Prefetcher = @import("prefetch/prefetcher.zig").Prefetcher;
 const RequestHandler = @import("requests.zig").RequestHandler;
 const Owner = @import("requests.zig").Owner;
 const Reader = @import("../squashfs/reader.zig").Reader;
-const Superblock = @import("../squashfs/superblock.zig").Superblock;
 const Channel = @import("channel.zig").Channel;
 const ReaddirCache = @import("readdir_cache.zig").ReaddirCache;
-const startup = @import("prefetch/startup.zig");
 const Quiesce = @import("../process/quiesce.zig").Quiesce;
 const thread = @import("../base/thread.zig");
 
@@ -26,10 +24,7 @@ pub const Server = struct {
     device: sys.fd_t = -1,
     /// Of the mount.
     root: sys.fd_t = -1,
-    /// The processors for threads once the app has started; until then they share one, as the
-    /// thread that starts them.
-    caller_mask: Affinity,
-    startup_state: *startup.State,
+    cpus: *CpuPolicy,
     quiesce: *Quiesce,
     /// The mount's devices, and its root.
     server_fds: [3 + blocks.threads_max]sys.fd_t = undefined,
@@ -42,31 +37,23 @@ pub const Server = struct {
         self.trackServerFd(self.device);
         self.trackServerFd(self.root);
         const device = try self.clone();
-        self.prefetcher = .{
-            .reader = self.reader,
-            .caller_mask = self.caller_mask,
-            .startup_state = self.startup_state,
-            .quiesce = self.quiesce,
-            .channel = try .init(device),
-            .directories = .{
-                .reader = self.reader,
-                .readdir_cache = &self.readdir_cache,
-                .root = self.root,
-                // A thread that waits for the mount must not hold the device of the thread that
-                // replies (channel.zig).
-                .given_up = device == self.device or
-                    self.reader.superblock.export_table == Superblock.absent,
-            },
-        };
+        self.prefetcher = .init(
+            self.reader,
+            self.cpus,
+            self.quiesce,
+            try .init(device),
+            &self.readdir_cache,
+            // A thread that waits for the mount must not hold the device of the thread that replies
+            // (channel.zig).
+            if (device == self.device) null else self.root,
+        );
         var first = try self.handler(self.device);
         _ = try first.serveOne();
         for (0..@max(count - 1, 1)) |_|
             try self.spawn(Prefetcher.loop, .{ &self.prefetcher, try self.reader.newDecoder() });
-        try self.spawn(serve, .{ first, self.caller_mask, self.startup_state });
-        for (1..count) |_| try self.spawn(
-            serveLater,
-            .{ try self.handler(try self.clone()), self.caller_mask, self.startup_state },
-        );
+        try self.spawn(serve, .{ first, self.cpus });
+        for (1..count) |_|
+            try self.spawn(serveLater, .{ try self.handler(try self.clone()), self.cpus });
         // This thread will send requests itself: see `closeServerFds`.
         try sys.do(.unshare, .{sys.CLONE.files});
         self.closeServerFds();
@@ -116,16 +103,14 @@ pub const Server = struct {
         return fd;
     }
 
-    /// A program that starts sends one request after the other: two threads that take turns cost
-    /// one more wake-up for each.
-    fn serveLater(worker: RequestHandler, caller_mask: Affinity, state: *startup.State) void {
-        state.wait();
-        serve(worker, caller_mask, state);
+    fn serveLater(worker: RequestHandler, cpus: *CpuPolicy) void {
+        cpus.waitForLoader();
+        serve(worker, cpus);
     }
 
-    fn serve(worker: RequestHandler, caller_mask: Affinity, state: *startup.State) void {
+    fn serve(worker: RequestHandler, cpus: *CpuPolicy) void {
         var own = worker;
-        var bound = true;
+        var placed = false;
         own.channel.isolateFdTable(.{ own.reader.image.fd, own.reader.image.fd });
         while (true) {
             const opcode = own.serveOne() catch |err| {
@@ -133,12 +118,7 @@ pub const Server = struct {
                 if (err != error.NODEV) log.debug("fuse: {s}", .{errno.text(err)});
                 return;
             };
-            // Nothing is read before the app is executed.
-            if (!bound or opcode != .read) continue;
-            state.setting_up.store(false, .monotonic);
-            if (state.isUnderWay()) continue;
-            caller_mask.set();
-            bound = false;
+            if (!placed and opcode == .read) placed = cpus.afterRead();
         }
     }
 };

@@ -59,13 +59,15 @@ pub const Mapper = struct {
     child: i32,
     start: sys.fd_t,
 
+    /// `app` are the ids of the app's user in the namespace, `own` the caller's outside.
     pub fn prepare(
         arena: std.mem.Allocator,
         environment: *const Environment,
-        uid: u32,
-        gid: u32,
+        app: Pair,
+        own: Pair,
         missing: *[]const u8,
     ) ?Mapper {
+        const uid = own.uid;
         const user = userName(uid);
         const uids = subordinate("/etc/subuid", user, uid) orelse {
             missing.* = "/etc/subuid has no range for you";
@@ -81,15 +83,17 @@ pub const Mapper = struct {
             missing.* = "newuidmap and newgidmap (package uidmap) are not installed";
             return null;
         }
-        return spawn(arena, .{ newuidmap.?, newgidmap.? }, .{ uid, gid }, .{ uids, gids }) catch
-            null;
+        return spawn(
+            arena,
+            .{ newuidmap.?, newgidmap.? },
+            .{ extents(app.uid, uid, uids), extents(app.gid, own.gid, gids) },
+        ) catch null;
     }
 
     fn spawn(
         arena: std.mem.Allocator,
         programs: [2][:0]const u8,
-        own: [2]u32,
-        ranges: [2]Range,
+        maps: [2][3]Extent,
     ) !Mapper {
         const cloexec: u32 = @bitCast(sys.O{ .CLOEXEC = true });
         var pipe: [2]sys.fd_t = undefined;
@@ -107,18 +111,16 @@ pub const Mapper = struct {
         // No byte: the parent has ended.
         if ((sys.call(.read, .{ pipe[0], &byte, 1 }) catch 0) != 1) sys.exit(1);
         // Both at once: each takes longer to start than to write.
-        for (programs, own, ranges) |program, id, range| {
-            const first = try text.alloc(arena, "{d}", .{id});
-            const start = try text.alloc(arena, "{d}", .{range.start});
-            const count = try text.alloc(arena, "{d}", .{range.count});
-            // 0 is the caller; the range starts at 1.
-            const argv = [_:null]?[*:0]const u8{
-                program, target, "0", first, "1", "1", start,
-                count,
-            };
+        for (programs, maps) |program, map| {
+            var argv: std.ArrayList(?[*:0]const u8) = .empty;
+            try argv.appendSlice(arena, &.{ program, target });
+            for (map) |extent| if (extent.count > 0)
+                for ([_]u32{ extent.inner, extent.outer, extent.count }) |number|
+                    try argv.append(arena, try text.alloc(arena, "{d}", .{number}));
+            try argv.append(arena, null);
             if (try sys.fork() == 0) {
                 const none = [_:null]?[*:0]const u8{};
-                _ = sys.raw(.execve, .{ program.ptr, &argv, &none });
+                _ = sys.raw(.execve, .{ program.ptr, argv.items.ptr, &none });
                 sys.exit(127);
             }
         }
@@ -138,7 +140,23 @@ pub const Mapper = struct {
     }
 };
 
+pub const Pair = struct { uid: u32, gid: u32 };
+
 const Range = struct { start: u32, count: u32 };
+
+/// `count` ids from `inner` on, in the namespace, are those from `outer` on.
+const Extent = struct { inner: u32, outer: u32, count: u32 };
+
+/// The app's id is the caller's, so that what the app writes to a volume is the caller's; the
+/// others, 0 among them, are the range's in their order. One beyond the range exists, too.
+fn extents(app: u32, own: u32, range: Range) [3]Extent {
+    const below = @min(app, range.count);
+    return .{
+        .{ .inner = 0, .outer = range.start, .count = below },
+        .{ .inner = app, .outer = own, .count = 1 },
+        .{ .inner = app +| 1, .outer = range.start + below, .count = range.count - below },
+    };
+}
 
 /// The largest range that /etc/subuid or /etc/subgid gives to the user (subuid(5)).
 fn subordinate(path: [*:0]const u8, user: ?[]const u8, uid: u32) ?Range {
@@ -156,6 +174,7 @@ fn largest(table: []const u8, user: ?[]const u8, uid: u32) ?Range {
         const by_number = quantity.number(u32, owner) == uid;
         const by_name = if (user) |name| std.mem.eql(u8, owner, name) else false;
         if (!by_name and !by_number) continue;
+        if (count > std.math.maxInt(u32) - start) continue;
         if (best == null or count > best.?.count) best = .{ .start = start, .count = count };
     }
     return best;
@@ -169,6 +188,26 @@ fn userName(uid: u32) ?[]const u8 {
 test "maps of ids" {
     try std.testing.expect(Map.parse("         0          0 4294967295\n").?.isAll());
     try std.testing.expectEqual(65537, Map.parse("0 1001 1\n1 100000 65536\n").?.count);
+}
+
+test "the app's id is the caller's" {
+    const range: Range = .{ .start = 5000, .count = 100 };
+    try std.testing.expectEqual([3]Extent{
+        .{ .inner = 0, .outer = 5000, .count = 0 },
+        .{ .inner = 0, .outer = 1001, .count = 1 },
+        .{ .inner = 1, .outer = 5000, .count = 100 },
+    }, extents(0, 1001, range));
+    try std.testing.expectEqual([3]Extent{
+        .{ .inner = 0, .outer = 5000, .count = 33 },
+        .{ .inner = 33, .outer = 1001, .count = 1 },
+        .{ .inner = 34, .outer = 5033, .count = 67 },
+    }, extents(33, 1001, range));
+    for ([_]u32{ 100, 70000, std.math.maxInt(u32) }) |app| {
+        const map = extents(app, 1001, range);
+        try std.testing.expectEqual(Extent{ .inner = 0, .outer = 5000, .count = 100 }, map[0]);
+        try std.testing.expectEqual(Extent{ .inner = app, .outer = 1001, .count = 1 }, map[1]);
+        try std.testing.expectEqual(0, map[2].count);
+    }
 }
 
 test "the largest range of the user" {

@@ -10,6 +10,7 @@ const CLONE = sys.CLONE;
 const Environment = @import("../cli/environment.zig").Environment;
 const id_map = @import("id_map.zig");
 const MountNamespace = @import("mount_namespace.zig").MountNamespace;
+pub const Pair = id_map.Pair;
 
 pub const Ids = enum(u8) {
     /// No namespace at all: root of a container that may neither mount nor make namespaces.
@@ -20,13 +21,15 @@ pub const Ids = enum(u8) {
     outer,
     /// The caller's id is that of the container's user, and no other id exists.
     single,
-    /// The caller is the container's root, its subordinate ids are the others.
+    /// The caller's id is that of the container's user, its subordinate ids are the others.
     range,
 };
 
 pub const Wanted = struct {
     uid: u32,
     gid: u32,
+    /// Of a range, the ids that are the caller's.
+    mapped: Pair,
     ipc: bool,
     uts: bool,
     network: bool,
@@ -38,20 +41,31 @@ pub const Wanted = struct {
 pub const Caller = struct {
     uid: u32,
     gid: u32,
+    /// Whether the image needs more than one user id.
+    range: bool,
     entered: bool = false,
     mapper: ?id_map.Mapper = null,
     missing: []const u8 = "",
 
     /// An ordinary user always needs a user namespace. It is entered at once, for the helpers that
     /// map a `range` of ids in it take longer than all that can be done meanwhile. Root may need
-    /// one, which `enter` finds out.
-    pub fn begin(arena: std.mem.Allocator, environment: *const Environment, range: bool) Caller {
+    /// one, which `enter` finds out; and so it is where `app`, the ids that the caller gets in it,
+    /// are not known yet.
+    pub fn begin(
+        arena: std.mem.Allocator,
+        environment: *const Environment,
+        range: bool,
+        app: ?Pair,
+    ) Caller {
         var self: Caller = .{
             .uid = @intCast(sys.raw(.geteuid, .{})),
             .gid = @intCast(sys.raw(.getegid, .{})),
+            .range = range,
         };
+        if (self.uid == 0) return self;
+        const ids = app orelse return self;
         // `enter` tries again, and reports the error.
-        if (self.uid != 0) _ = self.enterUser(arena, environment, range, null) catch null;
+        _ = self.enterUser(arena, environment, ids, null) catch null;
         return self;
     }
 
@@ -60,11 +74,12 @@ pub const Caller = struct {
         self: *Caller,
         arena: std.mem.Allocator,
         environment: *const Environment,
-        range: bool,
+        app: Pair,
         others: ?u32,
     ) sys.Error!?MountNamespace {
-        self.mapper = if (range)
-            id_map.Mapper.prepare(arena, environment, self.uid, self.gid, &self.missing)
+        const own: Pair = .{ .uid = self.uid, .gid = self.gid };
+        self.mapper = if (self.range)
+            id_map.Mapper.prepare(arena, environment, app, own, &self.missing)
         else
             null;
         errdefer if (self.mapper) |mapper| sys.close(mapper.start);
@@ -100,8 +115,11 @@ pub const Entered = struct {
             log.note("newuidmap or newgidmap could not map your range of subordinate ids; " ++
                 "every file of the image belongs to one id", .{});
         }
-        if (caller.missing.len > 0) log.note(
-            "this image uses several user ids, and {s}; going on with one",
+        // Most images run as well with one: nothing for a log file or a pipeline.
+        if (caller.missing.len > 0 and sys.isTerminal(2)) log.note(
+            "this image uses several user ids, and {s}; all of them are yours now (give yourself " ++
+                "a range: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 " ++
+                "$USER; DOCKERC_LOG=quiet hides notes)",
             .{caller.missing},
         );
         const wanted = &self.wanted;
@@ -118,7 +136,6 @@ pub fn enter(
     arena: std.mem.Allocator,
     environment: *const Environment,
     caller: Caller,
-    range: bool,
     wanted: Wanted,
 ) Entered {
     const flags: u32 = (if (wanted.ipc) CLONE.newipc else 0) |
@@ -141,7 +158,13 @@ pub fn enter(
         } else |err| log.debug("root without a mount namespace: {s}", .{errno.text(err)});
     }
 
-    entered.mounts = enterOwn(arena, environment, &entered.caller, range, flags) catch |err| blk: {
+    entered.mounts = enterOwn(
+        arena,
+        environment,
+        &entered.caller,
+        wanted.mapped,
+        flags,
+    ) catch |err| blk: {
         if (!wanted.optional or caller.uid != 0 or !canChroot()) refused(err);
         log.debug("no namespaces: {s}", .{errno.text(err)});
         entered.ids = .none;
@@ -154,11 +177,11 @@ fn enterOwn(
     arena: std.mem.Allocator,
     environment: *const Environment,
     caller: *Caller,
-    range: bool,
+    app: Pair,
     flags: u32,
 ) sys.Error!MountNamespace {
     if (caller.entered) return MountNamespace.unshare(flags);
-    return (try caller.enterUser(arena, environment, range, flags)).?;
+    return (try caller.enterUser(arena, environment, app, flags)).?;
 }
 
 /// Tries chroot(2) to the root that we have, which changes nothing.

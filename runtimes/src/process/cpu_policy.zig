@@ -1,8 +1,9 @@
-//! Which processors threads run on during a start. The threads that send FUSE requests and those
-//! that reply share one: waking an idle processor takes longer than a reply. The thread that
-//! decodes the program runs on the others: the scheduler would let it finish its time slice,
-//! milliseconds, while the others wait.
+//! Which processors threads run on during a start, and which of them wait for others. The threads
+//! that send FUSE requests and those that reply share one: waking an idle processor takes longer
+//! than a reply. The thread that decodes the program (the loader) runs on the others: the scheduler
+//! would let it finish its time slice, milliseconds, while the others wait.
 const std = @import("std");
+const futex = @import("../base/futex.zig");
 const sys = @import("../base/syscalls.zig");
 
 pub const Affinity = struct {
@@ -31,7 +32,7 @@ pub const Affinity = struct {
 
     /// The processor that the calling thread runs on, and the others; both are all of them if there
     /// is only one.
-    pub fn divide(self: *const Affinity) struct { Affinity, Affinity } {
+    fn divide(self: *const Affinity) struct { Affinity, Affinity } {
         var cpu: u32 = undefined;
         sys.do(.getcpu, .{ &cpu, 0, 0 }) catch return .{ self.*, self.* };
         if (cpu / 8 >= self.len) return .{ self.*, self.* };
@@ -41,5 +42,71 @@ pub const Affinity = struct {
         others.mask[cpu / 64] &= ~one.mask[cpu / 64];
         if (std.mem.allEqual(u64, &others.mask, 0)) return .{ self.*, self.* };
         return .{ one, others };
+    }
+};
+
+/// Shared by all threads of a start; it outlives them.
+pub const CpuPolicy = struct {
+    /// The processors that the caller may run on.
+    caller_mask: Affinity,
+    /// The one that the start and the app run on. Not known before `divide`.
+    foreground_cpu: Affinity = .{},
+    /// 1 while the loader is at work. A futex.
+    loading: std.atomic.Value(u32) = .init(0),
+    /// Until the app is executed. The container's mounts have to wait for kernel threads
+    /// (synchronize_rcu_expedited), and those for the end of the loader's time slice.
+    setting_up: std.atomic.Value(bool) = .init(true),
+
+    pub fn init() CpuPolicy {
+        return .{ .caller_mask = .get() };
+    }
+
+    /// Before the loader is started, and by it at its end.
+    pub fn loadingBegins(self: *CpuPolicy) void {
+        self.loading.store(1, .monotonic);
+    }
+
+    pub fn loadingEnds(self: *CpuPolicy) void {
+        self.loading.store(0, .monotonic);
+        futex.wake(&self.loading, std.math.maxInt(i32));
+    }
+
+    fn isLoading(self: *const CpuPolicy) bool {
+        return self.loading.load(.monotonic) != 0;
+    }
+
+    /// By the thread that starts the app: it stays on its processor, and what it starts from now on
+    /// begins there, too; the loader leaves it. Not earlier than the ids are mapped: newuidmap and
+    /// newgidmap need the processors.
+    pub fn divide(self: *CpuPolicy, loader: ?i32) void {
+        self.foreground_cpu, const background_cpus = self.caller_mask.divide();
+        if (loader) |thread| if (self.isLoading()) background_cpus.setOf(thread);
+        self.foreground_cpu.set();
+    }
+
+    /// The app's process, while it is set up.
+    pub fn placeApp(self: *const CpuPolicy, pid: i32) void {
+        self.foreground_cpu.setOf(pid);
+    }
+
+    /// For a thread that does not work in turn with the app: one that unpacks, for example.
+    pub fn useAll(self: *const CpuPolicy) void {
+        self.caller_mask.set();
+    }
+
+    /// A thread that prefetches works for the same reader as the loader, and a second one that
+    /// serves would take turns with the first while the app is started, which costs one more
+    /// wake-up for each request.
+    pub fn waitForLoader(self: *CpuPolicy) void {
+        while (self.isLoading()) futex.wait(&self.loading, 1);
+    }
+
+    /// By a thread that serves, on the app's processor, after the reply to a READ: nothing is read
+    /// before the app is executed. Returns whether the thread has left that processor.
+    pub fn afterRead(self: *CpuPolicy) bool {
+        self.setting_up.store(false, .monotonic);
+        if (self.isLoading()) return false;
+        self.useAll();
+        return true;
     }
 };

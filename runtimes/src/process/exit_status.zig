@@ -11,9 +11,9 @@ pub const not_found = 127;
 pub fn explain(path: []const u8, number: u8) u8 {
     // The file exists: its interpreter does not.
     if (number == @backingInt(std.os.linux.E.NOENT)) {
-        log.note("the interpreter of {s} is not in the image", .{path});
+        log.say("the interpreter of {s} is not in the image", .{path});
         return not_found;
     }
-    log.note("cannot run {s}: {s}", .{ path, errno.textOf(number) });
+    log.say("cannot run {s}: {s}", .{ path, errno.textOf(number) });
     return not_executable;
 }

@@ -30,13 +30,28 @@ pub fn bit(signal: u32) u64 {
 }
 
 /// Blocks the signals that the runtime fetches, for all threads that are started later; returns the
-/// previous mask.
-pub fn block() sys.Error!Set {
+/// previous mask. Those in `but` are ignored by it (nohup(1), a shell's `&`): blocked ones would be
+/// fetched nevertheless.
+pub fn block(but: Set) sys.Error!Set {
     const setmask = 2;
     var old: Set = 0;
-    const new: Set = ~@as(Set, synchronous);
+    const new: Set = ~(synchronous | but);
     try sys.do(.rt_sigprocmask, .{ setmask, &new, &old, 8 });
     return old;
+}
+
+/// What the caller has set to be ignored, which execve(2) keeps.
+pub fn ignored() Set {
+    var buf: [4096]u8 = undefined;
+    const status = sys.readStart(sys.at_fdcwd, "/proc/self/status", &buf) catch return 0;
+    const at = std.mem.find(u8, status, "SigIgn:\t") orelse return 0;
+    const digits = status[at + "SigIgn:\t".len ..];
+    return std.fmt.parseInt(Set, digits[0..@min(digits.len, 16)], 16) catch 0;
+}
+
+/// For the app, which gets every signal's default action, as in docker's containers.
+pub fn resetHandlers(set: Set) void {
+    for (1..65) |signal| if (set & bit(@intCast(signal)) != 0) resetHandler(@intCast(signal));
 }
 
 /// An ignored SIGCHLD is inherited from the caller (execve(2)), and the kernel would then report no
@@ -128,5 +143,5 @@ pub fn sendToOwnGroup(signal: u32) void {
 pub fn admit(signal: u32) void {
     const all_others = ~bit(signal);
     restore(&all_others) catch {};
-    _ = block() catch {};
+    _ = block(0) catch {};
 }

@@ -87,7 +87,7 @@ pub const Terminal = struct {
         var streams: [3]bool = @splat(false);
         var first: ?sys.fd_t = null;
         for (&streams, 0..) |*stream, fd| {
-            stream.* = isTerminal(@intCast(fd));
+            stream.* = sys.isTerminal(@intCast(fd));
             if (stream.* and first == null) first = @intCast(fd);
         }
         if (open("/dev/tty")) |tty| return init(tty, true, streams) else |_| {}
@@ -286,11 +286,6 @@ pub const Terminal = struct {
         self.release();
     }
 };
-
-pub fn isTerminal(fd: sys.fd_t) bool {
-    var termios: Termios = undefined;
-    return if (sys.do(.ioctl, .{ fd, tcgets, &termios })) |_| true else |_| false;
-}
 
 /// 0 if unknown (emulators lack this call).
 fn deviceOf(fd: sys.fd_t) u32 {

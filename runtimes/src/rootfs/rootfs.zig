@@ -6,7 +6,7 @@ const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const errno = @import("../base/errno.zig");
 const log = @import("../base/log.zig");
-const Affinity = @import("../process/cpu_policy.zig").Affinity;
+const CpuPolicy = @import("../process/cpu_policy.zig").CpuPolicy;
 const payload_mount = @import("payload_mount.zig");
 const text = @import("../base/text.zig");
 const MountNamespace = @import("../namespaces/mount_namespace.zig").MountNamespace;
@@ -17,11 +17,11 @@ const upper_dir = @import("upper_dir.zig");
 const Quiesce = @import("../process/quiesce.zig").Quiesce;
 const Owner = @import("../fuse/requests.zig").Owner;
 const Server = @import("../fuse/server.zig").Server;
-const startup = @import("../fuse/prefetch/startup.zig");
 const Leftovers = @import("../process/leftovers.zig").Leftovers;
 const RunDir = @import("../base/run_dir.zig").RunDir;
 const Environment = @import("../cli/environment.zig").Environment;
 const Reader = @import("../squashfs/reader.zig").Reader;
+const squashfs_path = @import("../squashfs/path.zig");
 
 pub const Kind = enum(u8) {
     /// Mounted on `root` of the workspace.
@@ -46,9 +46,7 @@ pub const Rootfs = struct {
     tmpfs_allowed: bool,
     /// Where --overlay keeps what is written.
     kept: ?sys.fd_t,
-    /// The processors that the caller may run on.
-    caller_mask: Affinity,
-    startup_state: *startup.State,
+    cpus: *CpuPolicy,
     quiesce: *Quiesce,
 
     /// The payload unpacked for this run, and the root that is mounted from it.
@@ -114,19 +112,17 @@ pub const Rootfs = struct {
             .arena = self.arena,
             .reader = self.reader,
             .owner = if (self.ids == .single) owner else null,
-            .caller_mask = self.caller_mask,
-            .startup_state = self.startup_state,
+            .cpus = self.cpus,
             .quiesce = self.quiesce,
         };
         return payload_mount.mount(namespace, serving);
     }
 
     fn bindUnpacked(self: *Rootfs, namespace: MountNamespace) !void {
-        // Unpacking uses all processors.
-        self.caller_mask.set();
+        self.cpus.useAll();
         try workspace.leave(namespace);
         var store = try unpack_cache.Cache.open(self.arena, self.callers, self.caller);
-        const key = try unpack_cache.keyOf(self.arena, self.reader, @tagName(self.ids));
+        const key = try unpack_cache.keyOf(self.arena, self.reader, try self.owners());
         const tree = store.shared(self.reader, self.topName(), self.ids != .single, key) catch |err|
             cannotUnpack(err);
         try workspace.make(namespace);
@@ -134,8 +130,15 @@ pub const Rootfs = struct {
         log.debug("payload unpacked in the cache", .{});
     }
 
+    /// Whose the files of an unpacked payload are: that depends on how the ids are mapped.
+    fn owners(self: *const Rootfs) ![]const u8 {
+        const kind = @tagName(self.ids);
+        if (self.ids != .range or self.uid == 0 and self.gid == 0) return kind;
+        return text.alloc(self.arena, "{s}-{d}-{d}", .{ kind, self.uid, self.gid });
+    }
+
     fn copy(self: *Rootfs) !RunDir {
-        self.caller_mask.set();
+        self.cpus.useAll();
         if (self.own) |tree| tree.discard();
         var store = try unpack_cache.Cache.open(self.arena, self.callers, self.caller);
         store.sweep();
@@ -244,7 +247,8 @@ pub const Rootfs = struct {
     /// The root of an overlay has the attributes of the upper directory, so that gets those of the
     /// image's root.
     fn copyRootAttributes(self: *Rootfs) !void {
-        const root = try self.reader.find(try self.reader.newDecoder(), self.path) orelse
+        const decoder = try self.reader.newDecoder();
+        const root = try squashfs_path.lookup(self.reader, decoder, self.path) orelse
             log.die("the payload holds no {s}", .{self.path});
         const upper = "changes/upper";
         if (self.ids != .single)

@@ -9,8 +9,8 @@ const log = @import("../base/log.zig");
 const thread = @import("../base/thread.zig");
 const Decoder = @import("../base/zstd.zig").Decoder;
 const blocks = @import("../squashfs/blocks.zig");
-const data = @import("../squashfs/data.zig");
 const directory = @import("../squashfs/directory.zig");
+const extents = @import("../squashfs/extents.zig");
 const inode = @import("../squashfs/inode.zig");
 const xattr = @import("../squashfs/xattr.zig");
 const Reader = @import("../squashfs/reader.zig").Reader;
@@ -211,12 +211,13 @@ pub const Unpacking = struct {
                 };
                 const fd = try sys.openat(dir, name, flags, 0o600);
                 defer sys.close(fd);
-                try self.copy(decoder, item.reference, &file, fd);
+                try self.copy(decoder, &file, fd);
                 return self.setMetadata(decoder, fd, item, &file);
             },
             .symlink => {
                 var buf: [std.posix.PATH_MAX:0]u8 = undefined;
-                const target = try self.reader.readlink(decoder, &file, buf[0 .. buf.len - 1]);
+                const into = buf[0 .. buf.len - 1];
+                const target = try inode.readlink(self.reader, decoder, &file, into);
                 buf[target.len] = 0;
                 try sys.do(.symlinkat, .{ &buf, dir, name.ptr });
             },
@@ -242,34 +243,22 @@ pub const Unpacking = struct {
     fn copy(
         self: *Unpacking,
         decoder: Decoder,
-        reference: inode.Reference,
         file: *const inode.Inode,
         fd: sys.fd_t,
     ) !void {
         // Holes stay holes.
         try sys.do(.ftruncate, .{ fd, file.size });
-        var position: data.Position = .{};
-        var at: u64 = 0;
-        while (at < file.size) {
-            const extent = try data.extent(
-                self.reader,
-                decoder,
-                reference,
-                file,
-                at >> self.reader.superblock.block_log,
-                &position,
-            );
-            if (extent.stored) |stored| {
-                const slot = try self.reader.blocks.get(decoder, stored);
-                defer self.reader.blocks.release(slot);
-                if (slot.len < extent.start + extent.len) return error.Corrupt;
-                var rest = slot.data()[extent.start..][0..extent.len];
-                while (rest.len > 0) rest = rest[try sys.call(
-                    .pwrite64,
-                    .{ fd, rest.ptr, rest.len, at + extent.len - rest.len },
-                )..];
-            }
-            at += extent.len;
+        var list: extents.BlockList = .{};
+        var parts: extents.Extents = .init(self.reader, decoder, file, 0, file.size, &list);
+        while (try parts.next()) |extent| {
+            // The whole of a fragment: the next files are in it, too.
+            const slot = try self.reader.blocks.get(decoder, extent.stored orelse continue);
+            defer self.reader.blocks.release(slot);
+            var rest = try extent.of(slot);
+            while (rest.len > 0) rest = rest[try sys.call(
+                .pwrite64,
+                .{ fd, rest.ptr, rest.len, extent.offset + extent.len - rest.len },
+            )..];
         }
     }
 

@@ -28,15 +28,38 @@ pub fn onDisk(arena: std.mem.Allocator, first: ?[]const u8, uid: usize, attribut
 }
 
 /// The directory of --overlay, which keeps what a run has written. Set-id files may be among that,
-/// so only its owner may enter it.
-pub fn openKept(arena: std.mem.Allocator, path: []const u8) !sys.fd_t {
-    return kept(try arena.dupeSentinel(u8, path, 0)) catch |err|
+/// so only its owner may enter it. It is of one run at a time, and of one image, whose digest is in
+/// it: overlayfs's behaviour is undefined with the upper directory of another mount, or of another
+/// lower one.
+pub fn openKept(arena: std.mem.Allocator, path: []const u8, digest: ?[]const u8) !sys.fd_t {
+    const fd = kept(try arena.dupeSentinel(u8, path, 0)) catch |err|
         log.die("--overlay {s}: {s}", .{ path, switch (err) {
             error.NotOurs => "it belongs to another user",
             error.Open => "others may enter it, which is a risk with set-id files: chmod 700 it",
+            error.AGAIN => "another run uses it: give each its own",
             else => errno.text(err),
         } });
+    if (digest) |own| if (checkImage(fd, own)) |other| log.die(
+        "--overlay {s}: it keeps what a program of another image wrote ({s}, and this is {s}): " ++
+            "name another directory",
+        .{ path, try arena.dupe(u8, other), own },
+    );
+    return fd;
 }
+
+/// The digest of another image whose the directory is.
+fn checkImage(fd: sys.fd_t, own: []const u8) ?[]const u8 {
+    var buf: [256]u8 = undefined;
+    const found = sys.readStart(fd, image_name, &buf) catch "";
+    if (found.len > 0) return if (std.mem.eql(u8, found, own)) null else found;
+    const flags: sys.O = .{ .ACCMODE = .WRONLY, .CREAT = true, .NOFOLLOW = true, .CLOEXEC = true };
+    const file = sys.openat(fd, image_name, flags, 0o600) catch return null;
+    defer sys.close(file);
+    sys.writeAll(file, own) catch {};
+    return null;
+}
+
+const image_name = "image";
 
 fn kept(name: [:0]const u8) !sys.fd_t {
     sys.mkdir(name, 0o700) catch |err| if (err != error.EXIST) return err;
@@ -44,6 +67,11 @@ fn kept(name: [:0]const u8) !sys.fd_t {
     const fd = try sys.openat(sys.at_fdcwd, name, flags, 0);
     const st = ownership.check(fd) catch |err| return if (err == error.PERM) error.NotOurs else err;
     if (st.mode & 0o077 != 0) return error.Open;
+    sys.tryLock(fd, .exclusive) catch |err| switch (err) {
+        error.AGAIN => return err,
+        // Some network file systems have no locks.
+        else => log.debug("no lock of {s}: {s}", .{ name, errno.text(err) }),
+    };
     return fd;
 }
 

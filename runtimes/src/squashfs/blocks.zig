@@ -7,7 +7,6 @@ const zstd = @import("../base/zstd.zig");
 const Decoder = zstd.Decoder;
 const Image = @import("image.zig").Image;
 const metadata = @import("metadata.zig");
-const Stored = @import("data.zig").Stored;
 
 const memory_bound = 16 << 20;
 /// A request spans at most 128 KiB, so a thread that answers it holds at most 33 slots of the
@@ -17,6 +16,20 @@ const slots_min = 12;
 const slots_max = 256;
 pub const threads_max = 4;
 
+/// A stored block: where, and its size word (bit 24: stored as it is).
+pub const Stored = struct {
+    at: u64,
+    word: u32,
+
+    pub fn len(self: Stored) u32 {
+        return self.word & 0xff_ffff;
+    }
+
+    pub fn isPlain(self: Stored) bool {
+        return self.word & (1 << 24) != 0;
+    }
+};
+
 pub const Slot = struct {
     key: u64 = none,
     /// Bytes decoded so far, and how it ended.
@@ -24,8 +37,6 @@ pub const Slot = struct {
     waiting: std.atomic.Value(u32) = .init(0),
     pins: u32 = 0,
     used: u64 = 0,
-    /// Of the whole block, once it is there.
-    len: u32 = 0,
     memory: []u8 = &.{},
     /// The state of the decoding thread.
     frame: zstd.Frame = undefined,
@@ -202,7 +213,6 @@ pub const Blocks = struct {
     }
 
     fn complete(self: *Blocks, slot: *Slot, len: u32) void {
-        slot.len = len;
         slot.publish(len | Slot.whole);
         self.release(slot);
     }

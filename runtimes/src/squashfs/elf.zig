@@ -4,8 +4,8 @@ const std = @import("std");
 const bytes = @import("../base/bytes.zig");
 const Decoder = @import("../base/zstd.zig").Decoder;
 const Reader = @import("reader.zig").Reader;
-const data = @import("data.zig");
-const path = @import("path.zig");
+const Inode = @import("inode.zig").Inode;
+const read = @import("extents.zig").read;
 
 const header_len = 64;
 const program_header_len = 56;
@@ -18,7 +18,7 @@ const PT = struct {
 };
 
 pub const Elf = struct {
-    file: path.Found,
+    file: Inode,
     headers: [program_headers_max * program_header_len]u8 = undefined,
     header_count: usize = 0,
     dynamic: [dynamic_max * 16]u8 = undefined,
@@ -26,9 +26,9 @@ pub const Elf = struct {
     names: u64 = 0,
 
     /// Null if it is not a 64-bit little-endian ELF file.
-    pub fn open(reader: *Reader, decoder: Decoder, file: path.Found) !?Elf {
-        if (file.inode.kind != .file) return null;
-        var self: Elf = .{ .file = file };
+    pub fn open(reader: *Reader, decoder: Decoder, file: *const Inode) !?Elf {
+        if (file.kind != .file) return null;
+        var self: Elf = .{ .file = file.* };
         var head: [header_len]u8 = undefined;
         if (try read(reader, decoder, file, 0, &head) != head.len) return null;
         if (!std.mem.eql(u8, head[0..6], "\x7fELF\x02\x01")) return null;
@@ -60,7 +60,7 @@ pub const Elf = struct {
         buf: []u8,
     ) !?[]const u8 {
         const found = self.segment(PT.interp) orelse return null;
-        return text(buf[0..try read(reader, decoder, self.file, found.offset, buf)]);
+        return text(buf[0..try read(reader, decoder, &self.file, found.offset, buf)]);
     }
 
     /// The name of the library that the entry `index` of the dynamic section asks for.
@@ -76,7 +76,7 @@ pub const Elf = struct {
         return text(buf[0..try read(
             reader,
             decoder,
-            self.file,
+            &self.file,
             self.names +| bytes.u64At(&self.dynamic, index * 16 + 8),
             buf,
         )]);
@@ -111,29 +111,3 @@ pub const Elf = struct {
         return null;
     }
 };
-
-/// As much of the file as there is from `offset` on.
-pub fn read(reader: *Reader, decoder: Decoder, file: path.Found, offset: u64, buf: []u8) !usize {
-    var done: usize = 0;
-    var position: data.Position = .{};
-    while (done < buf.len and offset +| done < file.inode.size) {
-        const at = offset + done;
-        const extent = try data.extent(
-            reader,
-            decoder,
-            file.reference,
-            &file.inode,
-            at >> reader.superblock.block_log,
-            &position,
-        );
-        const skip: usize = @intCast(at & (reader.superblock.blockSize() - 1));
-        const n = @min(buf.len - done, extent.len - skip);
-        if (extent.stored != null) {
-            const slot = try reader.load(decoder, extent);
-            defer reader.blocks.release(slot);
-            @memcpy(buf[done..][0..n], slot.data()[extent.start + skip ..][0..n]);
-        } else @memset(buf[done..][0..n], 0);
-        done += n;
-    }
-    return done;
-}

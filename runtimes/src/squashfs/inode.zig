@@ -8,12 +8,13 @@ const Reader = @import("reader.zig").Reader;
 
 pub const Kind = enum(u3) { directory = 1, file, symlink, block_device, char_device, fifo, socket };
 
-/// The position of an inode: block of the inode table << 16 | offset in it.
-pub const Reference = u64;
+/// In the inode table.
+pub const Reference = metadata.Reference;
 
 pub const none: u32 = 0xffff_ffff;
 
 pub const Inode = struct {
+    reference: Reference,
     kind: Kind,
     permissions: u16,
     uid: u32,
@@ -59,6 +60,7 @@ pub fn read(reader: *const Reader, decoder: Decoder, reference: Reference) metad
     if (form < 1 or form > 14) return error.Corrupt;
     const extended = form > 7;
     var self: Inode = .{
+        .reference = reference,
         .kind = @fromBackingInt(@intCast(if (extended) form - 7 else form)),
         .permissions = bytes.u16At(head, 2) & 0o7777,
         .uid = try reader.id(decoder, bytes.u16At(head, 4)),
@@ -147,6 +149,19 @@ fn xattrBehind(reader: *const Reader, decoder: Decoder, link: *const Inode) meta
     var xattr: [4]u8 = undefined;
     try reader.metadata.read(decoder, &cursor, &xattr);
     return bytes.u32At(&xattr, 0);
+}
+
+pub fn readlink(
+    reader: *const Reader,
+    decoder: Decoder,
+    link: *const Inode,
+    buf: []u8,
+) metadata.Error![]u8 {
+    if (link.kind != .symlink or link.size > buf.len) return error.Corrupt;
+    var cursor = link.body.symlink;
+    const target = buf[0..@intCast(link.size)];
+    try reader.metadata.read(decoder, &cursor, target);
+    return target;
 }
 
 /// The reference of the inode after a file's, a link's or a directory's; null if unknown. Those of

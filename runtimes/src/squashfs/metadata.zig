@@ -23,6 +23,10 @@ const Slot = struct {
 
 pub const Error = sys.Error || error{Corrupt};
 
+/// A position in a table, as the image stores it: that of a block, counted from the table's start,
+/// << 16 | the offset in the decoded block.
+pub const Reference = u64;
+
 /// A position in a chain of metadata blocks.
 pub const Cursor = struct {
     block: u64,

@@ -2,9 +2,10 @@
 //! crash, hang or read out of bounds.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
-const data = @import("data.zig");
 const directory = @import("directory.zig");
+const extents = @import("extents.zig");
 const inode = @import("inode.zig");
+const path = @import("path.zig");
 const xattr = @import("xattr.zig");
 const fuzzing = @import("../base/fuzzing.zig");
 const Decoder = @import("../base/zstd.zig").Decoder;
@@ -218,43 +219,110 @@ fn walk(
             }
         },
         .file => {
-            var position: data.Position = .{};
-            var block: u64 = 0;
-            while (block * block_size < node.size and block < 100) : (block += 1) {
-                const extent = try data.extent(reader, decoder, reference, &node, block, &position);
+            var list: extents.BlockList = .{};
+            var parts: extents.Extents =
+                .init(reader, decoder, &node, 0, 100 * block_size, &list);
+            while (try parts.next()) |extent| {
                 if (extent.stored) |stored| {
                     const slot = try reader.blocks.get(decoder, stored);
                     defer reader.blocks.release(slot);
-                    if (slot.len < extent.start + extent.len) return error.Corrupt;
+                    _ = try extent.of(slot);
                 }
                 seen.bytes += extent.len;
             }
         },
         .symlink => {
             var target: [std.posix.PATH_MAX]u8 = undefined;
-            _ = try reader.readlink(decoder, &node, &target);
+            _ = try inode.readlink(reader, decoder, &node, &target);
         },
         else => {},
     }
 }
 
-pub fn readWhole(bytes: []const u8, fd: sys.fd_t) !Seen {
-    const superblock = try Superblock.parse(bytes[0..Superblock.length]);
-    try sys.do(.pwrite64, .{ fd, bytes.ptr, bytes.len, 0 });
-    const image: Image = .{ .fd = fd, .start = 0, .len = @min(bytes.len, superblock.bytes_used) };
-    const reader = try std.heap.page_allocator.create(Reader);
-    defer std.heap.page_allocator.destroy(reader);
-    try reader.init(&image, superblock);
-    defer {
-        sys.release(std.mem.sliceAsBytes(reader.metadata.slots));
-        sys.release(reader.blocks.memory);
-        sys.release(std.mem.sliceAsBytes(reader.ids));
+/// An image in a file, opened.
+const Opened = struct {
+    image: Image,
+    reader: Reader,
+    decoder: Decoder,
+
+    fn open(bytes: []const u8, fd: sys.fd_t) !*Opened {
+        const superblock = try Superblock.parse(bytes[0..Superblock.length]);
+        try sys.do(.pwrite64, .{ fd, bytes.ptr, bytes.len, 0 });
+        const self = try std.heap.page_allocator.create(Opened);
+        errdefer std.heap.page_allocator.destroy(self);
+        const len = @min(bytes.len, superblock.bytes_used);
+        self.image = .{ .fd = fd, .start = 0, .len = len };
+        try self.reader.init(&self.image, superblock);
+        errdefer self.release();
+        self.decoder = try self.reader.newDecoder();
+        return self;
     }
-    const decoder = try reader.newDecoder();
-    defer sys.release(decoder.memory);
+
+    fn release(self: *Opened) void {
+        sys.release(std.mem.sliceAsBytes(self.reader.metadata.slots));
+        sys.release(self.reader.blocks.memory);
+        sys.release(std.mem.sliceAsBytes(self.reader.ids));
+    }
+
+    fn close(self: *Opened) void {
+        sys.release(self.decoder.memory);
+        self.release();
+        std.heap.page_allocator.destroy(self);
+    }
+};
+
+pub fn readWhole(bytes: []const u8, fd: sys.fd_t) !Seen {
+    const opened = try Opened.open(bytes, fd);
+    defer opened.close();
+    const reader = &opened.reader;
     var seen: Seen = .{};
-    try walk(reader, decoder, superblock.root_inode, 3, &seen);
+    try walk(reader, opened.decoder, reader.superblock.root_inode, 3, &seen);
     return seen;
+}
+
+test "any range of a file of a hole, a block and a fragment" {
+    var buf: [16384]u8 = undefined;
+    const fd: sys.fd_t = @intCast(try sys.call(.memfd_create, .{ "image", 0 }));
+    defer sys.close(fd);
+    const opened = try Opened.open(example(&buf), fd);
+    defer opened.close();
+    const reader = &opened.reader;
+    const decoder = opened.decoder;
+    const file = (try path.lookup(reader, decoder, "./file")).?;
+    const zeros: [block_size]u8 = @splat(0);
+    const whole = zeros ++ @as([block_size]u8, @splat('b')) ++ "fragment".*;
+    const edges = [_]u64{
+        0,                  1,                  block_size - 1, block_size,    block_size + 1,
+        2 * block_size - 1, 2 * block_size,     whole.len - 1,  whole.len,     whole.len + 1,
+        3 * block_size,     2 * block_size + 3, 1 << 55,        (1 << 64) - 1,
+    };
+    // One list for all, as a server's thread has: ranges before and behind the last one.
+    var list: extents.BlockList = .{};
+    for (edges) |from| for (edges) |to| {
+        var parts: extents.Extents = .init(reader, decoder, &file, from, to, &list);
+        var at = from;
+        while (try parts.next()) |extent| {
+            try std.testing.expectEqual(at, extent.offset);
+            try std.testing.expectEqual(at < block_size, extent.stored == null);
+            try std.testing.expectEqual(at >= 2 * block_size, extent.fragment != null);
+            at += extent.len;
+        }
+        const end = @max(from, @min(to, whole.len));
+        try std.testing.expectEqual(end, at);
+
+        var out: [whole.len + 8]u8 = undefined;
+        const want = out[0..@intCast(@min(out.len, to -| from))];
+        const got = try extents.read(reader, decoder, &file, from, want);
+        try std.testing.expectEqual(end - from, got);
+        const expected = if (got > 0) whole[@intCast(from)..][0..got] else "";
+        try std.testing.expectEqualSlices(u8, expected, out[0..got]);
+    };
+    const allocator = std.testing.allocator;
+    const copy = try extents.readAlloc(reader, decoder, allocator, &file, whole.len);
+    defer allocator.free(copy);
+    try std.testing.expectEqualSlices(u8, &whole, copy);
+    const refused = extents.readAlloc(reader, decoder, allocator, &file, whole.len - 1);
+    try std.testing.expectError(error.TooLarge, refused);
 }
 
 test "an image, whole and damaged" {

@@ -11,7 +11,6 @@ const depth_max = 64;
 const links_max = 40;
 
 pub const Found = struct {
-    reference: inode.Reference,
     inode: inode.Inode,
     /// The directory that it was found in.
     directory: inode.Reference,
@@ -65,7 +64,7 @@ pub fn findFrom(
                 links += 1;
                 const text = &texts[turn];
                 if (links > links_max or node.size + 1 + rest.len > text.len) return null;
-                const target = try reader.readlink(decoder, &node, text);
+                const target = try inode.readlink(reader, decoder, &node, text);
                 if (target.len > 0 and target[0] == '/') depth = 1;
                 text[target.len] = '/';
                 @memcpy(text[target.len + 1 ..][0..rest.len], rest);
@@ -73,15 +72,29 @@ pub fn findFrom(
                 turn = 1 - turn;
             },
             else => return if (rest.len == 0)
-                .{ .reference = entry.reference, .inode = node, .directory = stack[depth - 1] }
+                .{ .inode = node, .directory = stack[depth - 1] }
             else
                 null,
         }
     }
     const here = stack[depth - 1];
     return .{
-        .reference = here,
         .inode = try inode.read(reader, decoder, here),
         .directory = here,
     };
+}
+
+/// What is at a path from the root of the image, through no symbolic link; null when there is
+/// nothing.
+pub fn lookup(reader: *const Reader, decoder: Decoder, path: []const u8) !?inode.Inode {
+    var here = try inode.read(reader, decoder, reader.superblock.root_inode);
+    if (here.kind != .directory) return error.Corrupt;
+    var names = std.mem.tokenizeScalar(u8, path, '/');
+    while (names.next()) |name| {
+        if (std.mem.eql(u8, name, ".")) continue;
+        if (here.kind != .directory) return null;
+        const entry = try directory.lookup(reader, decoder, &here, name) orelse return null;
+        here = try inode.read(reader, decoder, entry.reference);
+    }
+    return here;
 }

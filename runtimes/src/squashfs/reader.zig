@@ -1,16 +1,13 @@
-//! A squashfs image, read: tables, lookups, whole small files. Everything in it is untrusted:
-//! invalid data is error.Corrupt.
+//! A squashfs image that is read: its parts, and the tables that inodes refer to. Everything in it
+//! is untrusted: invalid data is error.Corrupt.
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const bytes = @import("../base/bytes.zig");
 const Decoder = @import("../base/zstd.zig").Decoder;
 const Blocks = @import("blocks.zig").Blocks;
-const Slot = @import("blocks.zig").Slot;
+const Stored = @import("blocks.zig").Stored;
 const Image = @import("image.zig").Image;
 const Superblock = @import("superblock.zig").Superblock;
-const data = @import("data.zig");
-const directory = @import("directory.zig");
-const inode = @import("inode.zig");
 const metadata = @import("metadata.zig");
 
 pub const Reader = struct {
@@ -72,7 +69,7 @@ pub const Reader = struct {
         return value;
     }
 
-    pub fn fragment(self: *const Reader, decoder: Decoder, index: u32) metadata.Error!data.Stored {
+    pub fn fragment(self: *const Reader, decoder: Decoder, index: u32) metadata.Error!Stored {
         if (index >= self.superblock.fragment_count) return error.Corrupt;
         var cursor = try self.tableEntry(
             self.superblock.fragment_table,
@@ -90,7 +87,7 @@ pub const Reader = struct {
         self: *const Reader,
         decoder: Decoder,
         number: u32,
-    ) metadata.Error!inode.Reference {
+    ) metadata.Error!metadata.Reference {
         if (self.superblock.export_table == Superblock.absent) return error.NOENT;
         if (number == 0 or number > self.superblock.inode_count) return error.Corrupt;
         var cursor = try self.tableEntry(
@@ -119,96 +116,5 @@ pub const Reader = struct {
             .block = try self.position(bytes.u64At(got, 0)),
             .offset = index % per_block * size,
         };
-    }
-
-    /// The block of a stored extent, decoded as far as needed and pinned. The rest of a fragment,
-    /// which belongs to other files, is left undecoded.
-    pub fn load(self: *Reader, decoder: Decoder, extent: data.Extent) metadata.Error!*Slot {
-        const held = try self.blocks.begin(decoder, extent.stored.?, extent.start + extent.len);
-        if (held.unfinished) {
-            if (extent.fragment == null)
-                self.blocks.finish(decoder, held.slot)
-            else
-                self.blocks.leave(held.slot);
-        }
-        if (held.slot.data().len < extent.start + extent.len) {
-            self.blocks.release(held.slot);
-            return error.Corrupt;
-        }
-        return held.slot;
-    }
-
-    pub fn readlink(
-        self: *const Reader,
-        decoder: Decoder,
-        link: *const inode.Inode,
-        buf: []u8,
-    ) metadata.Error![]u8 {
-        if (link.kind != .symlink or link.size > buf.len) return error.Corrupt;
-        var cursor = link.body.symlink;
-        const target = buf[0..@intCast(link.size)];
-        try self.metadata.read(decoder, &cursor, target);
-        return target;
-    }
-
-    /// The inode at a path from the root, symbolic links not followed; null when there is none.
-    pub fn find(self: *const Reader, decoder: Decoder, path: []const u8) !?inode.Inode {
-        var here = try inode.read(self, decoder, self.superblock.root_inode);
-        var names = std.mem.tokenizeScalar(u8, path, '/');
-        while (names.next()) |name| {
-            if (std.mem.eql(u8, name, ".")) continue;
-            if (here.kind != .directory) return null;
-            const entry = try directory.lookup(self, decoder, &here, name) orelse return null;
-            here = try inode.read(self, decoder, entry.reference);
-        }
-        return here;
-    }
-
-    /// The whole of a small file in the root directory; null when there is none of that name.
-    pub fn readRootFile(
-        self: *Reader,
-        decoder: Decoder,
-        allocator: std.mem.Allocator,
-        name: []const u8,
-        size_max: usize,
-    ) !?[]u8 {
-        const root = try inode.read(self, decoder, self.superblock.root_inode);
-        if (root.kind != .directory) return error.Corrupt;
-        const entry = try directory.lookup(self, decoder, &root, name) orelse return null;
-        const file = try inode.read(self, decoder, entry.reference);
-        return try self.readFile(decoder, allocator, &file, size_max);
-    }
-
-    /// The whole of a small file.
-    pub fn readFile(
-        self: *Reader,
-        decoder: Decoder,
-        allocator: std.mem.Allocator,
-        file: *const inode.Inode,
-        size_max: usize,
-    ) ![]u8 {
-        if (file.kind != .file) return error.Corrupt;
-        if (file.size > size_max) return error.TooLarge;
-        const out = try allocator.alloc(u8, @intCast(file.size));
-        var done: usize = 0;
-        var at: data.Position = .{};
-        while (done < out.len) {
-            const extent = try data.extent(
-                self,
-                decoder,
-                0,
-                file,
-                done >> self.superblock.block_log,
-                &at,
-            );
-            const part = out[done..][0..extent.len];
-            if (extent.stored != null) {
-                const slot = try self.load(decoder, extent);
-                defer self.blocks.release(slot);
-                @memcpy(part, slot.data()[extent.start..][0..extent.len]);
-            } else @memset(part, 0);
-            done += extent.len;
-        }
-        return out;
     }
 };

@@ -26,6 +26,8 @@ class Access:
     tls_verify: bool | None = None
     certificates: Path | None = None
     """A directory as described in `certificates`, in the place of those of the system."""
+    authfile: Path | None = None
+    """The one file of logins that is read (containers-auth.json(5))."""
 
 
 DEFAULT_ACCESS = Access()

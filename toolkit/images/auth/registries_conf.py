@@ -110,6 +110,14 @@ class RegistriesConf:
         own = _moved(reference, registry, registry.location) if registry.location else reference
         return [*endpoints, Endpoint(own, registry.insecure, is_mirror=False)]
 
+    def registry(self, name: str) -> Endpoint:
+        """A registry itself, without a repository. Raises DockercError when it is blocked."""
+        reference = RegistryReference(name, "", None, None)
+        table = self._find(reference)
+        if table and table.blocked:
+            raise RefusedError(f"{name} is blocked by {table.where}")
+        return Endpoint(reference, insecure=bool(table and table.insecure), is_mirror=False)
+
     def _find(self, reference: RegistryReference) -> _Registry | None:
         """The table with the longest prefix that the name begins with."""
         suited = [r for r in self.registries.values() if _matched(r.prefix, reference) is not None]

@@ -55,9 +55,10 @@ class _OnDemand(SquashFsImage):  # type: ignore[misc]
             return self.blocks.data(start, size, self._sblk.block_size)
 
     def _read_metadata(self, known: Any, block: int, offset: int, length: int) -> Any:
-        self.budget -= length
-        if self.budget < 0:
-            raise RefusedError("its squashfs has larger tables than a look-up should read")
+        with self._ours():
+            self.budget -= length
+            if self.budget < 0:
+                raise RefusedError("its squashfs has larger tables than a look-up should read")
         return super()._read_metadata(known, block, offset, length)
 
     @contextmanager
@@ -81,20 +82,18 @@ class SquashfsReader:
 
     def read(self, path: str, limit: int) -> bytes:
         """A regular file's content; raises DockercError when there is none or it is too large."""
-        with self._library():
-            return self._read(path, limit)
-
-    def _read(self, path: str, limit: int) -> bytes:
         inode = self._find(path)
         if inode is None or not inode.is_file:
             raise AbsentError(f"its payload has no file {path}")
         if inode.data > limit:
             raise RefusedError(f"{path} in its payload has {inode.data} bytes; expected {limit}")
-        return cast(bytes, self._image.read_file(inode))
+        with self._library():
+            return cast(bytes, self._image.read_file(inode))
 
     @contextmanager
     def _library(self) -> Iterator[None]:
-        """PySquashfsImage at work: it raises errors of every kind on damaged input."""
+        """PySquashfsImage at work: it raises errors of every kind on damaged input. What it is
+        called by and what it calls is ours, and a defect there must not pass for damage."""
         try:
             yield
         except (DockercError, OSError):
@@ -108,16 +107,21 @@ class SquashfsReader:
         self._image.budget = _BUDGET
         block, offset = self._root >> 16, self._root & 0xFFFF
         for part in path.encode().split(b"/"):
-            inode = self._image._read_inode(block, offset)
-            if not inode.is_dir:
+            if not self._inode(block, offset).is_dir:
                 return None
-            for entry in self._image._opendir(block, offset).entries:
+            with self._library():
+                entries = self._image._opendir(block, offset).entries
+            for entry in entries:
                 if entry["name"] == part:
                     block, offset = entry["start_block"], entry["offset"]
                     break
             else:
                 return None
-        return self._image._read_inode(block, offset)
+        return self._inode(block, offset)
+
+    def _inode(self, block: int, offset: int) -> Any:
+        with self._library():
+            return self._image._read_inode(block, offset)
 
 
 @contextmanager

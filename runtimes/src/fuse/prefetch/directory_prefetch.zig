@@ -10,6 +10,7 @@ const squashfs = struct {
     const directory = @import("../../squashfs/directory.zig");
     const inode = @import("../../squashfs/inode.zig");
     const Reader = @import("../../squashfs/reader.zig").Reader;
+    const Superblock = @import("../../squashfs/superblock.zig").Superblock;
 };
 const Decoder = @import("../../base/zstd.zig").Decoder;
 const ReaddirCache = @import("../readdir_cache.zig").ReaddirCache;
@@ -61,6 +62,22 @@ pub const DirectoryPrefetch = struct {
     listed: [1 << listed_log]std.atomic.Value(Reference) = @splat(.init(none)),
     /// Set where prefetching cannot work.
     given_up: bool = false,
+
+    /// `root` is that of the mount; null where the mount cannot be used.
+    pub fn init(
+        reader: *squashfs.Reader,
+        readdir_cache: *ReaddirCache,
+        root: ?sys.fd_t,
+    ) DirectoryPrefetch {
+        // Without that table there is no way from a directory to its parent.
+        const has_parents = reader.superblock.export_table != squashfs.Superblock.absent;
+        return .{
+            .reader = reader,
+            .readdir_cache = readdir_cache,
+            .root = root orelse -1,
+            .given_up = root == null or !has_parents,
+        };
+    }
 
     /// After a LOOKUP that found `entry`: the directory to prefetch from, if any.
     pub fn found(

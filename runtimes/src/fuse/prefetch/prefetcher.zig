@@ -3,22 +3,23 @@
 //! block is decoded once, and most reads need no request.
 const std = @import("std");
 const futex = @import("../../base/futex.zig");
+const sys = @import("../../base/syscalls.zig");
 const squashfs = struct {
-    const data = @import("../../squashfs/data.zig");
     const directory = @import("../../squashfs/directory.zig");
+    const extents = @import("../../squashfs/extents.zig");
     const inode = @import("../../squashfs/inode.zig");
     const Reader = @import("../../squashfs/reader.zig").Reader;
 };
-const Affinity = @import("../../process/cpu_policy.zig").Affinity;
+const CpuPolicy = @import("../../process/cpu_policy.zig").CpuPolicy;
 const Channel = @import("../channel.zig").Channel;
 const Decoder = @import("../../base/zstd.zig").Decoder;
 const Quiesce = @import("../../process/quiesce.zig").Quiesce;
+const ReaddirCache = @import("../readdir_cache.zig").ReaddirCache;
 const node_id = @import("../node_id.zig");
 const DirectoryPrefetch = @import("directory_prefetch.zig").DirectoryPrefetch;
 const SmallFileStream = @import("small_file_stream.zig").SmallFileStream;
 const SmallFileStreams = @import("small_file_stream.zig").SmallFileStreams;
 const small_max = @import("small_file_stream.zig").small_max;
-const startup = @import("startup.zig");
 const Reference = squashfs.inode.Reference;
 
 /// Files up to this size are prefetched whole when a part is read.
@@ -48,9 +49,7 @@ pub const Prefetcher = struct {
     reader: *squashfs.Reader,
     channel: Channel,
     directories: DirectoryPrefetch,
-    /// Where these threads may run.
-    caller_mask: Affinity = .{},
-    startup_state: *startup.State,
+    cpus: *CpuPolicy,
     quiesce: *Quiesce,
     mutex: futex.Mutex = .{},
     /// A futex for the threads to wait on.
@@ -67,6 +66,24 @@ pub const Prefetcher = struct {
     /// A hash set of blocks asked for lately. A collision drops the older entry, which costs work,
     /// not correctness.
     asked: [2048]u32 = @splat(0),
+
+    /// `root` is that of the mount; null where names cannot be prefetched.
+    pub fn init(
+        reader: *squashfs.Reader,
+        cpus: *CpuPolicy,
+        quiesce: *Quiesce,
+        channel: Channel,
+        readdir_cache: *ReaddirCache,
+        root: ?sys.fd_t,
+    ) Prefetcher {
+        return .{
+            .reader = reader,
+            .cpus = cpus,
+            .quiesce = quiesce,
+            .channel = channel,
+            .directories = .init(reader, readdir_cache, root),
+        };
+    }
 
     /// After the reply to a READ of this part of a file.
     pub fn touched(
@@ -174,11 +191,11 @@ pub const Prefetcher = struct {
         futex.wake(&self.changes, 1);
     }
 
+    /// What each of the threads does.
     pub fn loop(self: *Prefetcher, decoder: Decoder) void {
-        self.caller_mask.set();
+        self.cpus.useAll();
         self.channel.isolateFdTable(.{ self.reader.image.fd, self.directories.root });
-        // The thread that loads the app works for the same reader, on the same processor.
-        self.startup_state.wait();
+        self.cpus.waitForLoader();
         while (true) {
             const changes = self.changes.load(.acquire);
             self.quiesce.enter();
@@ -230,45 +247,39 @@ pub const Prefetcher = struct {
     }
 
     fn work(self: *Prefetcher, decoder: Decoder, part: Part) !void {
+        const log = self.reader.superblock.block_log;
         const file = try squashfs.inode.read(self.reader, decoder, part.reference);
-        var position: squashfs.data.Position = .{};
-        for (0..@intCast(part.count)) |i| {
-            const block = part.first + i;
-            if (i > 0) {
+        var list: squashfs.extents.BlockList = .{};
+        const from = part.first << log;
+        var extents: squashfs.extents.Extents =
+            .init(self.reader, decoder, &file, from, from + (part.count << log), &list);
+        while (try extents.next()) |extent| {
+            if (extent.offset > from) {
                 self.mutex.lock();
-                const fresh = self.ask(part.reference, block);
+                const fresh = self.ask(part.reference, extent.offset >> log);
                 self.mutex.unlock();
                 if (!fresh) continue;
             }
-            const extent = try squashfs.data.extent(
-                self.reader,
-                decoder,
-                part.reference,
-                &file,
-                block,
-                &position,
-            );
             if (extent.stored == null) continue;
-            const slot = try self.reader.load(decoder, extent);
+            const slot = try extents.load(&extent);
             // A fragment is shared with other files; a block of one file is now in the kernel's
             // cache.
             defer if (extent.fragment == null)
                 self.reader.blocks.retire(slot)
             else
                 self.reader.blocks.release(slot);
-            const content = slot.data();
-            const start = block << self.reader.superblock.block_log;
-            // The part that the reader already has is left out.
-            const cut_from = @min(@max(part.seen_from, start), start + extent.len) - start;
-            const cut_to = @min(@max(part.seen_to, start), start + extent.len) - start;
-            const whole = content[extent.start..][0..extent.len];
+            const content = try extent.of(slot);
+            const start = extent.offset;
             const nodeid = node_id.of(part.reference);
-            if (cut_from < cut_to) {
-                if (cut_from > 0 and
-                    !self.channel.store(nodeid, start, whole[0..@intCast(cut_from)])) return;
-                if (cut_to < whole.len and
-                    !self.channel.store(nodeid, start + cut_to, whole[@intCast(cut_to)..])) return;
-            } else if (!self.channel.store(nodeid, start, whole)) return;
+            // The part that the reader already has is left out.
+            const from_seen = @min(@max(part.seen_from, start), start + extent.len) - start;
+            const to_seen = @min(@max(part.seen_to, start), start + extent.len) - start;
+            const before, const after = if (from_seen < to_seen)
+                .{ content[0..@intCast(from_seen)], content[@intCast(to_seen)..] }
+            else
+                .{ content, "" };
+            if (before.len > 0 and !self.channel.store(nodeid, start, before)) return;
+            if (after.len > 0 and !self.channel.store(nodeid, start + to_seen, after)) return;
         }
     }
 };

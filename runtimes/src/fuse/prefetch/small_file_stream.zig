@@ -2,7 +2,7 @@
 //! the kernel's cache before they are read, in the order of the inodes, which is that of the names.
 const std = @import("std");
 const squashfs = struct {
-    const data = @import("../../squashfs/data.zig");
+    const extents = @import("../../squashfs/extents.zig");
     const inode = @import("../../squashfs/inode.zig");
     const Reader = @import("../../squashfs/reader.zig").Reader;
 };
@@ -37,30 +37,20 @@ pub const SmallFileStream = struct {
     ) !Reference {
         var reference = self.last;
         var file = try squashfs.inode.read(reader, decoder, reference);
-        var position: squashfs.data.Position = .{};
+        var list: squashfs.extents.BlockList = .{};
         for (0..self.window) |_| {
             reference = try squashfs.inode.behind(reader, decoder, &file) orelse break;
             file = try squashfs.inode.read(reader, decoder, reference);
             if (file.kind != .file or file.size == 0 or file.size > small_max) continue;
-            const extent = try squashfs.data.extent(
-                reader,
-                decoder,
-                reference,
-                &file,
-                0,
-                &position,
-            );
+            var extents: squashfs.extents.Extents =
+                .init(reader, decoder, &file, 0, file.size, &list);
+            const extent = try extents.next() orelse continue;
             const stored = extent.stored orelse continue;
             if (extent.len < file.size) continue;
             // The whole fragment: the next files are in it, too.
             const slot = try reader.blocks.get(decoder, stored);
             defer reader.blocks.release(slot);
-            if (slot.len < extent.start + extent.len) return error.Corrupt;
-            if (!channel.store(
-                node_id.of(reference),
-                0,
-                slot.data()[extent.start..][0..extent.len],
-            )) break;
+            if (!channel.store(node_id.of(reference), 0, try extent.of(slot))) break;
         }
         return reference;
     }

@@ -1,14 +1,14 @@
 //! Decodes what the app will read first while its container is being set up: the program, its
 //! interpreter and the libraries that they need.
 const std = @import("std");
-const futex = @import("../../base/futex.zig");
 const thread = @import("../../base/thread.zig");
 const squashfs = struct {
-    const data = @import("../../squashfs/data.zig");
+    const extents = @import("../../squashfs/extents.zig");
+    const inode = @import("../../squashfs/inode.zig");
     const path = @import("../../squashfs/path.zig");
     const elf = @import("../../squashfs/elf.zig");
 };
-const Affinity = @import("../../process/cpu_policy.zig").Affinity;
+const CpuPolicy = @import("../../process/cpu_policy.zig").CpuPolicy;
 const Reader = @import("../../squashfs/reader.zig").Reader;
 const Decoder = @import("../../base/zstd.zig").Decoder;
 
@@ -25,59 +25,26 @@ pub const Program = struct {
     search: []const u8,
 };
 
-/// What the server, the prefetcher and the loading thread know of each other.
-pub const State = struct {
-    /// While this is 1, the other threads keep off the processor.
-    under_way: std.atomic.Value(u32) = .init(0),
-    /// Until the app is executed. The container's mounts have to wait for kernel threads
-    /// (synchronize_rcu_expedited), and those for the end of the decoding thread's time slice:
-    /// milliseconds.
-    setting_up: std.atomic.Value(bool) = .init(true),
-
-    pub fn isUnderWay(self: *const State) bool {
-        return self.under_way.load(.monotonic) != 0;
-    }
-
-    /// Until it is done.
-    pub fn wait(self: *State) void {
-        while (self.isUnderWay()) futex.wait(&self.under_way, 1);
-    }
-};
-
-/// The thread that does it.
-pub const Loading = struct {
-    id: i32,
-    state: *const State,
-
-    pub fn begin(
-        arena: std.mem.Allocator,
-        reader: *Reader,
-        state: *State,
-        program: Program,
-    ) !Loading {
-        state.under_way.store(1, .monotonic);
-        const made = try thread.spawn(
-            arena,
-            run,
-            .{ reader, try reader.newDecoder(), state, program },
-        );
-        defer made.detach();
-        return .{ .id = made.getHandle(), .state = state };
-    }
-
-    /// Moves it to these processors.
-    pub fn move(self: Loading, processors: Affinity) void {
-        if (self.state.isUnderWay()) processors.setOf(self.id);
-    }
-};
+/// Starts the thread that does it, and returns its id.
+pub fn begin(
+    arena: std.mem.Allocator,
+    reader: *Reader,
+    cpus: *CpuPolicy,
+    program: Program,
+) !i32 {
+    var decoder = try reader.newDecoder();
+    decoder.yields_while = &cpus.setting_up;
+    cpus.loadingBegins();
+    errdefer cpus.loadingEnds();
+    const made = try thread.spawn(arena, run, .{ reader, decoder, cpus, program });
+    defer made.detach();
+    return made.getHandle();
+}
 
 /// Errors are ignored: the reader of a corrupt block gets the error.
-fn run(reader: *Reader, decoder: Decoder, state: *State, program: Program) void {
-    var own = decoder;
-    own.yields_while = &state.setting_up;
-    load(reader, own, program) catch {};
-    state.under_way.store(0, .monotonic);
-    futex.wake(&state.under_way, std.math.maxInt(i32));
+fn run(reader: *Reader, decoder: Decoder, cpus: *CpuPolicy, program: Program) void {
+    load(reader, decoder, program) catch {};
+    cpus.loadingEnds();
 }
 
 /// In the order in which the dynamic linker reads: the start of a program or library (what is
@@ -92,23 +59,23 @@ fn load(reader: *Reader, decoder: Decoder, program: Program) !void {
     var self: Run = .{
         .reader = reader,
         .decoder = decoder,
-        .root = root.reference,
-        .libraries = root.reference,
+        .root = root.inode.reference,
+        .libraries = root.inode.reference,
     };
     const file = try self.locate(program) orelse return;
-    const elf = try squashfs.elf.Elf.open(reader, decoder, file) orelse return;
-    self.add(file);
+    const elf = try squashfs.elf.Elf.open(reader, decoder, &file) orelse return;
+    self.add(&file);
     var buf: [std.posix.PATH_MAX]u8 = undefined;
     if (try elf.interpreter(reader, decoder, &buf)) |path| if (try self.find(
         self.root,
         path,
     )) |interpreter| {
-        try self.whole(interpreter);
-        if (try self.find(self.root, "etc/ld.so.cache")) |cache| try self.whole(cache);
+        try self.whole(&interpreter.inode);
+        if (try self.find(self.root, "etc/ld.so.cache")) |cache| try self.whole(&cache.inode);
         self.libraries = interpreter.directory;
         try self.needs(&elf);
     };
-    for (self.files[0..self.file_count]) |each| try self.whole(each);
+    for (self.files[0..self.file_count]) |*each| try self.whole(each);
 }
 
 const Run = struct {
@@ -117,18 +84,21 @@ const Run = struct {
     root: u64,
     left: u64 = all_max,
     /// The program and its libraries.
-    files: [1 + libraries_max]squashfs.path.Found = undefined,
+    files: [1 + libraries_max]squashfs.inode.Inode = undefined,
     file_count: usize = 0,
     /// The directory of the libraries: the interpreter's.
     libraries: u64,
 
-    fn locate(self: *Run, program: Program) !?squashfs.path.Found {
+    fn locate(self: *Run, program: Program) !?squashfs.inode.Inode {
         const command = program.command;
-        if (std.mem.findScalar(u8, command, '/') != null) return self.find(self.root, command);
+        if (std.mem.findScalar(u8, command, '/') != null) {
+            const file = try self.find(self.root, command) orelse return null;
+            return file.inode;
+        }
         var directories = std.mem.splitScalar(u8, program.search, ':');
         while (directories.next()) |name| {
             const directory = try self.find(self.root, name) orelse continue;
-            if (try self.find(directory.reference, command)) |file| return file;
+            if (try self.find(directory.inode.reference, command)) |file| return file.inode;
         }
         return null;
     }
@@ -141,7 +111,8 @@ const Run = struct {
         for (0..elf.dynamic_len / 16) |i| {
             var buf: [256]u8 = undefined;
             const name = try elf.needed(self.reader, self.decoder, i, &buf) orelse continue;
-            const file = try self.find(self.libraries, name) orelse continue;
+            const found = try self.find(self.libraries, name) orelse continue;
+            const file = &found.inode;
             if (self.isSeen(file.reference)) continue;
             // This decodes its start and its end.
             const library = try squashfs.elf.Elf.open(self.reader, self.decoder, file) orelse
@@ -153,32 +124,25 @@ const Run = struct {
 
     /// True also when there is no room for another library.
     fn isSeen(self: *const Run, reference: u64) bool {
-        for (self.files[0..self.file_count]) |file| if (file.reference == reference) return true;
+        for (self.files[0..self.file_count]) |*file| if (file.reference == reference) return true;
         return self.file_count == self.files.len;
     }
 
-    fn add(self: *Run, file: squashfs.path.Found) void {
-        self.files[self.file_count] = file;
+    fn add(self: *Run, file: *const squashfs.inode.Inode) void {
+        self.files[self.file_count] = file.*;
         self.file_count += 1;
     }
 
-    fn whole(self: *Run, file: squashfs.path.Found) !void {
-        if (file.inode.kind != .file) return;
+    fn whole(self: *Run, file: *const squashfs.inode.Inode) !void {
+        if (file.kind != .file) return;
         const reader = self.reader;
-        var position: squashfs.data.Position = .{};
-        const size = @min(file.inode.size, file_max);
-        var at: u64 = 0;
-        while (at < size and self.left > 0) : (at += reader.superblock.blockSize()) {
-            const extent = try squashfs.data.extent(
-                reader,
-                self.decoder,
-                file.reference,
-                &file.inode,
-                at >> reader.superblock.block_log,
-                &position,
-            );
+        var list: squashfs.extents.BlockList = .{};
+        var extents: squashfs.extents.Extents =
+            .init(reader, self.decoder, file, 0, file_max, &list);
+        while (self.left > 0) {
+            const extent = try extents.next() orelse break;
             if (extent.stored == null) continue;
-            reader.blocks.release(try reader.load(self.decoder, extent));
+            reader.blocks.release(try extents.load(&extent));
             self.left -|= extent.len;
         }
     }

@@ -34,11 +34,15 @@ and breaks off often would send a square of its size."""
 
 
 class RegistryClient:
-    """Requests under `/v2/REPOSITORY/`. Safe to use from several threads."""
+    """Requests under `/v2/REPOSITORY/`, or `/v2/` where the endpoint has no repository.
+
+    Safe to use from several threads.
+    """
 
     def __init__(self, endpoint: Endpoint, access: Access) -> None:
         self.registry = endpoint.reference.registry
-        self._repository = endpoint.reference.repository
+        repository = endpoint.reference.repository
+        self._prefix = f"{repository}/" if repository else ""
         self._host = _HOSTS.get(self.registry, self.registry)
         is_local = _is_local(self._host)
         verify = not endpoint.insecure if access.tls_verify is None else access.tls_verify
@@ -52,7 +56,11 @@ class RegistryClient:
         # A login given for an image is not shown to the mirrors of its registry.
         given = None if endpoint.is_mirror else access.credentials
         self._login = Login(
-            self._connections, endpoint.reference, given, allow_http=self._allow_http
+            self._connections,
+            endpoint.reference,
+            given,
+            allow_http=self._allow_http,
+            authfile=access.authfile,
         )
 
     def close(self) -> None:
@@ -73,6 +81,14 @@ class RegistryClient:
                 except Interrupted as error:
                     if not attempts.again(cost=error.cost):
                         raise
+
+    def takes_login(self) -> bool:
+        """Ask the registry itself, `/v2/`: False where it wants no login, DockercError where it
+        refuses this one. For an endpoint without a repository."""
+        with self._open("", "its start", self._connections.attempts()) as response:
+            if response.status_code == 404:
+                raise DockercError(f"{self.registry} is no registry: it has no /v2/")
+        return self._login.authorization is not None
 
     def open_blob(self, digest: str, size: int, what: str) -> io.RawIOBase | None:
         """A blob's bytes, not yet verified, or None where the registry lacks it."""
@@ -105,7 +121,7 @@ class RegistryClient:
     def _open(
         self, path: str, what: str, attempts: Attempts, headers: Mapping[str, str] | None = None
     ) -> requests.Response:
-        url = f"{self._base()}/v2/{self._repository}/{path}"
+        url = f"{self._base()}/v2/{self._prefix}{path}"
         used = self._login.authorization
         response = self._connections.get(url, attempts, used, headers)
         # The challenge of a host that we were sent to is none of ours: it could name a token

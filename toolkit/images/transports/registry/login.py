@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import threading
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
@@ -36,12 +37,13 @@ class Login:
         given: Credentials | None,
         *,
         allow_http: bool,
+        authfile: Path | None,
     ) -> None:
         self._connections = connections
         self._registry = reference.registry
         self._repository = reference.repository
         self._given = given
-        self._allow_http = allow_http
+        self._allow_http, self._authfile = allow_http, authfile
         self._lock = threading.Lock()
         self._trouble = ""
         self.authorization: str | None = None
@@ -58,6 +60,8 @@ class Login:
 
     def denied(self, what: str, status: int = 403) -> DockercError:
         """The sentence for an access that is refused."""
+        if not self._repository:
+            return self._refused()
         if status == 401 and (self.authorization or "").startswith("Basic "):
             return self._refused()
         if self._given:
@@ -65,7 +69,7 @@ class Login:
         else:
             hint = (
                 f"{self._repository} does not exist there or is not public; "
-                f"log in with docker or podman, or use --creds"
+                f"`dockerc login {self._registry}` stores a login, --creds gives one"
             )
         trouble = f" ({self._trouble})" if self._trouble else ""
         return RefusedError(
@@ -75,7 +79,7 @@ class Login:
     def _answer(self, challenge: Challenge, used: str | None, what: str) -> str:
         if self._given is None and not self._trouble:
             try:
-                self._given = find_credentials(self._registry, self._repository)
+                self._given = find_credentials(self._registry, self._repository, self._authfile)
             except DockercError as error:
                 # A broken helper must not keep anyone from a public image.
                 self._trouble = str(error)
@@ -120,10 +124,10 @@ class Login:
         return token
 
     def _ask(self, realm: str, challenge: Challenge) -> requests.Response:
-        fields = {
-            "service": challenge.parameters.get("service") or self._registry,
-            "scope": challenge.parameters.get("scope") or f"repository:{self._repository}:pull",
-        }
+        fields = {"service": challenge.parameters.get("service") or self._registry}
+        pull = f"repository:{self._repository}:pull" if self._repository else ""
+        if scope := challenge.parameters.get("scope") or pull:
+            fields["scope"] = scope
         attempts = self._connections.attempts()
         if self._given and self._given.is_identity_token:
             form = {"grant_type": "refresh_token", "refresh_token": self._given.secret}

@@ -1,0 +1,32 @@
+"""The options of commands that ask a registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from toolkit.commands.build_options import CertDir, Creds, TlsVerify
+
+if TYPE_CHECKING:
+    from toolkit.images.auth.access import Access
+
+__all__ = ["Authfile", "CertDir", "Creds", "TlsVerify", "access"]
+
+Authfile = Annotated[
+    Path | None,
+    typer.Option(
+        "--authfile", metavar="FILE", help="The file of logins, not docker's and podman's own."
+    ),
+]
+
+
+def access(
+    creds: str | None, tls_verify: bool | None, cert_dir: Path | None, authfile: Path | None
+) -> Access:
+    """What was given; raises UsageError."""
+    from toolkit.images.auth.access import Access, parse_credentials
+
+    credentials = parse_credentials(creds) if creds is not None else None
+    return Access(credentials, tls_verify, cert_dir, authfile)
