@@ -1,4 +1,4 @@
-"""`python docs/man.py`: writes docs/man/, the man pages, from what `--help` says.
+"""`python docs/man.py`: writes docs/man/ and docs/man5/, the man pages, from what `--help` says.
 
 A wheel brings them along, and `man dockerc-inspect` finds them where they are installed.
 """
@@ -17,6 +17,7 @@ sys.path.insert(0, str(ROOT))
 
 from toolkit.bundle.run_options import RUN_OPTIONS  # noqa: E402
 from toolkit.cli import application  # noqa: E402
+from toolkit.commands.defaults import FILE, SETTINGS, SYSTEM, variable  # noqa: E402
 
 _STATUSES = (
     ("0", "Done."),
@@ -60,6 +61,39 @@ def pages() -> dict[str, str]:
             page = f"dockerc {name} {sub}"
             found[f"{page.replace(' ', '-')}.1"] = _page(page, subcommand, [])
     return found
+
+
+def configuration_page() -> str:
+    """dockerc-config(5): defaults for `dockerc build`."""
+    lines = [
+        '.TH "DOCKERC-CONFIG" 5 "" "dockerc" "File Formats"',
+        ".SH NAME",
+        "dockerc\\-config \\- defaults for dockerc build",
+        ".SH SYNOPSIS",
+        f"{_escaped(str(SYSTEM))}, \\fI$XDG_CONFIG_HOME\\fR/dockerc/config.toml (~/.config)",
+        ".SH DESCRIPTION",
+        "The files are TOML with one table, [build]; a name that has no meaning there is refused.",
+        "The user's file goes before the machine's, a variable of the environment before both, and",
+        "an option of the command line before all.",
+        _escaped(f"{FILE} in the environment names a file that is read in their place."),
+        ".SH SETTINGS",
+    ]
+    for setting, (kind, meaning) in SETTINGS.items():
+        value = {str: "string", int: "number", bool: "true|false"}[kind]
+        name = f"\\fB{_escaped(setting)}\\fR = \\fI{value}\\fR"
+        lines += [".TP", f"{name}, \\fB{_escaped(variable(setting))}\\fR"]
+        lines.append(_escaped(f"As --{setting}: {meaning}."))
+    lines += [
+        ".SH EXAMPLES",
+        ".nf",
+        "[build]",
+        "level = 19",
+        _escaped('block-size = "1M"'),
+        ".fi",
+        ".SH SEE ALSO",
+        ".BR dockerc\\-build (1)",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _visible(command: Any) -> list[tuple[str, Any]]:
@@ -154,3 +188,6 @@ if __name__ == "__main__":
     target.mkdir(exist_ok=True)
     for file, page in pages().items():
         (target / file).write_text(page)
+    target = ROOT / "docs" / "man5"
+    target.mkdir(exist_ok=True)
+    (target / "dockerc-config.5").write_text(configuration_page())

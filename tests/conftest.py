@@ -74,8 +74,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The tests neither use nor fill the user's cache."""
+    """The tests neither use nor fill the user's cache, and have no configuration of the user's."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["DOCKERC_CONFIG"] = os.devnull
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
     with os.fdopen(requests) as source, os.fdopen(answers, "w") as target:
         for line in source:
             request = json.loads(line)
-            tests = [items[name] for name in request.pop("tests")]
+            tests = [items[name] for name in request.pop("tests") if name in items]
             target.write(json.dumps(_is_found(session, tests, **request)) + "\n")
             target.flush()
     return True

@@ -220,10 +220,12 @@ def _lines_by_name(tree: Path) -> dict[str, set[tuple[str, int]]]:
     """Where each name stands in the toolkit, bare or behind a dot."""
     found: dict[str, set[tuple[str, int]]] = defaultdict(set)
     for file in (tree / "toolkit").rglob("*.py"):
+        place = str(file.relative_to(tree / "toolkit"))
         for node in ast.walk(ast.parse(file.read_text())):
-            name = getattr(node, "id", None) or getattr(node, "attr", None)
-            if isinstance(name, str):
-                found[name].add((str(file.relative_to(tree / "toolkit")), node.lineno))  # type: ignore[attr-defined]
+            if isinstance(node, ast.Name):
+                found[node.id].add((place, node.lineno))
+            elif isinstance(node, ast.Attribute):
+                found[node.attr].add((place, node.lineno))
     return found
 
 

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterable
 from importlib import import_module
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -18,12 +18,13 @@ from toolkit.errors import DockercError
 from toolkit.files.printable import printable
 
 COMMANDS = (
-    "build", "run", "inspect", "ls", "cat", "extract", "replace", "edit", "verify", "diff", "cache",
-    "history", "login", "logout", "tags", "help", "version",
+    "build", "run", "shell", "inspect", "ls", "cat", "cp", "extract", "replace", "edit", "verify",
+    "diff", "cache", "images", "history", "login", "logout", "tags", "help", "version"
 )  # fmt: skip
 """Each is in the module of `toolkit.commands` that has its name."""
 _ALIASES = {"replace-runtime": "replace"}  # as the old tool's file was called
 _OLD_OPTIONS = ("-i", "--image", "-o", "--output", "--arch", "--rootfull")
+_HELP = frozenset(("-h", "--help"))
 
 
 def application(names: Iterable[str] = COMMANDS) -> typer.Typer:
@@ -96,7 +97,13 @@ def _run(arguments: list[str]) -> None:
         named = list(COMMANDS)
     try:
         try:
-            status = application(named)(arguments, prog_name="dockerc", standalone_mode=False)
+            is_build = named == ["build"] and _HELP.isdisjoint(arguments)
+            status = application(named)(
+                arguments,
+                prog_name="dockerc",
+                standalone_mode=False,
+                default_map={"build": _build_defaults()} if is_build else None,
+            )
             sys.exit(status)
         except USAGE_ERROR as error:
             sys.exit(tell_usage(error, named))
@@ -117,6 +124,12 @@ def _run(arguments: list[str]) -> None:
         _drop_output()
         where = f"{error.filename}: " if error.filename else ""
         _fail(f"{where}{error.strerror or error}", 1)
+
+
+def _build_defaults() -> dict[str, Any]:
+    from toolkit.commands.defaults import build_defaults
+
+    return build_defaults()
 
 
 def _fail(sentence: str, status: int) -> NoReturn:

@@ -39,18 +39,23 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     if (callers.get("DOCKERC_LOG")) |level| log.setLevel(level);
 
     @import("process/caller.zig").check();
-    const words: Words = try .of(arena, &callers, init.args.vector);
+    var words: Words = try .of(arena, &callers, init.args.vector);
     var opts = try words.parse(arena, .program);
     if (try aboutRuntime(arena, &opts)) |status| return status;
     const reader, const range = try openPayload(arena);
     if (try aboutPayload(arena, &opts, reader)) |status| return status;
     const spec = try config.read(arena, reader);
     const rule = spec.argsRule();
-    if (rule == .docker) {
-        opts = try words.parse(arena, .docker);
-        if (try aboutRuntime(arena, &opts)) |status| return status;
-        if (try aboutPayload(arena, &opts, reader)) |status| return status;
-    }
+    words.before = try std.mem.concat(arena, []const u8, &.{
+        config.list(arena, spec, "dev.dockerc.run.options") catch |err| switch (err) {
+            error.OutOfMemory => |e| return e,
+            error.Json => log.die("the payload's dev.dockerc.run.options is not a list", .{}),
+        } orelse &.{},
+        words.before,
+    });
+    opts = try words.parse(arena, rule);
+    if (try aboutRuntime(arena, &opts)) |status| return status;
+    if (try aboutPayload(arena, &opts, reader)) |status| return status;
     if (opts.has(.help)) return write(try help.text(arena, words.name, rule));
     return run.run(arena, reader, spec, &opts, &callers, range);
 }
@@ -93,7 +98,7 @@ fn openPayload(arena: std.mem.Allocator) !struct { *Reader, bool } {
 /// What the caller wrote.
 const Words = struct {
     name: []const u8 = "app",
-    /// Of DOCKERC_ARGS, for desktop launchers and the like.
+    /// Options given at build, and of DOCKERC_ARGS, for desktop launchers and the like.
     before: []const []const u8 = &.{},
     line: []const []const u8 = &.{},
 
@@ -130,6 +135,10 @@ const Words = struct {
             error.OutOfMemory => |e| return e,
             error.Usage => switch (problem.kind) {
                 .none => unreachable,
+                .substituted => log.die("{s} is not supported: {s}", .{
+                    problem.word,
+                    problem.instead,
+                }),
                 .unknown => log.die("unknown option {s} (to pass it to the program, put -- " ++
                     "before it; see --dockerc-help)", .{problem.word}),
                 .value_missing => log.die("{s} needs a value", .{problem.word}),

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import FIXTURES, Runner, dockerc, failed
+from layout import directory, tar_of, write_layout
+from support import FIXTURES, Runner, dockerc, failed, need
 
 from toolkit.bundle.baked import BakedOptions
 from toolkit.bundle.edit import edited_config
-from toolkit.errors import DamagedError
+from toolkit.bundle.env_file import read_env_file
+from toolkit.errors import DamagedError, DockercError
+from toolkit.limits import MAX_CONFIG
 
 HELLO = f"oci:{FIXTURES}/hello"
 
@@ -110,3 +115,72 @@ def test_what_fails_of_our_own_is_not_taken_for_a_bad_configuration() -> None:
 
     with pytest.raises(KeyError, match="planted"):
         edited_config({"process": {"args": ["a"]}}, BakedOptions(user="app"), fail)
+
+
+ENV_FILES = {
+    b"\xef\xbb\xbfA=1\nB= x \n": ("A=1", "B= x "),
+    b"A=1\r\n\r\n# c\n  \tB=2=3\n\"C\"='d'": ("A=1", "B=2=3", "\"C\"='d'"),
+    b"FROM_BUILDER\nUNSET\nA=": ("FROM_BUILDER=yes", "A="),
+    b"A B=1\n": "line 1: the name 'A B' contains a blank",
+    b"A=1\nB\t=1\n": "line 2: the name 'B\t' contains a blank",
+    b"=1\n": "line 1: no name before the '='",
+    b"A=\xff\n": "line 1: it is not UTF-8",
+    b"A=1\nB=1\0\n": "line 2: a zero byte cannot stand in a variable",
+}
+
+
+@pytest.mark.parametrize("data", ENV_FILES)
+def test_env_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    monkeypatch.setenv("FROM_BUILDER", "yes")
+    monkeypatch.delenv("UNSET", raising=False)
+    (tmp_path / "e").write_bytes(data)
+    expected = ENV_FILES[data]
+    if isinstance(expected, tuple):
+        assert read_env_file(tmp_path / "e") == expected
+        return
+    with pytest.raises(DockercError) as caught:
+        read_env_file(tmp_path / "e")
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize("data", ENV_FILES)
+def test_docker_refuses_the_same_env_files(tmp_path: Path, data: bytes) -> None:
+    """Its client does before it looks for its daemon; a zero byte is left to execve(2)."""
+    need("docker")
+    (tmp_path / "e").write_bytes(data)
+    command = ["docker", "run", "--env-file", tmp_path / "e", "none"]
+    environment = os.environ | {"DOCKER_HOST": f"unix://{tmp_path}/none"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    is_refused = isinstance(ENV_FILES[data], str) and b"\0" not in data
+    assert ("invalid env file" in done.stderr) is is_refused, done.stderr
+
+
+def test_variables_of_files_go_before_those_of_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "e").write_text("A=file\nB=file\n")
+    app = tmp_path / "app"
+    words = ["-e", "A=line", "--env-file", tmp_path / "e"]
+    dockerc("build", "-q", HELLO, "-o", app, *words)
+    env = config_of(app)["process"]["env"]
+    assert isinstance(env, list) and {"A=line", "B=file"} <= set(env) and "A=file" not in env
+    dockerc("edit", app, tmp_path / "new", "--env-file", tmp_path / "e")
+    assert "A=file" in dockerc("inspect", "--config", tmp_path / "new").stdout
+    told = failed("build", HELLO, "-o", app, "--env-file", tmp_path / "none")
+    assert "--env-file" in told and "does not exist" in told
+
+
+def test_a_large_env_file(tmp_path: Path) -> None:
+    (tmp_path / "e").write_bytes(b"A=" + b"1" * (MAX_CONFIG - 2))
+    assert len(read_env_file(tmp_path / "e")[0]) == MAX_CONFIG
+    (tmp_path / "e").write_bytes(b"A=" + b"1" * (MAX_CONFIG - 1))
+    with pytest.raises(DockercError, match="more than"):
+        read_env_file(tmp_path / "e")
+
+
+def test_an_entrypoint_of_nothing_is_none(tmp_path: Path) -> None:
+    """As docker: ENTRYPOINT [""] leaves the command alone."""
+    config = {"Entrypoint": [""], "Cmd": ["/bin/tool", "a"]}
+    layout = write_layout(tmp_path / "layout", [tar_of(directory("bin"))], config)
+    dockerc("build", "-q", f"oci:{layout}", "-o", tmp_path / "app")
+    told = config_of(tmp_path / "app")
+    assert told["process"]["args"] == ["/bin/tool", "a"]
+    assert told["annotations"]["dev.dockerc.entrypoint"] == "[]"

@@ -15,7 +15,7 @@ import pytest
 from support import FIXTURES, TESTS, dockerc
 
 from toolkit.bundle.baked import check_volume
-from toolkit.bundle.run_options import RUN_OPTIONS, VOLUME_MODES, split_run_words
+from toolkit.bundle.run_options import RUN_OPTIONS, SUBSTITUTES, VOLUME_MODES, split_run_words
 from toolkit.bundle.users import find_user
 from toolkit.errors import DockercError, UsageError
 from toolkit.executable.footer import read_footer
@@ -36,7 +36,8 @@ def vectors(name: str) -> Any:
 
 def test_the_runtime_has_the_same_options() -> None:
     table = {}
-    for entry in re.findall(r"\.\{ (\.name = [^}]*) \}", source("flags.zig").replace("\n", " ")):
+    table_text = source("flags.zig").replace("\n", " ")
+    for entry in re.findall(r"\.\{ (\.name = [^}]*\.flag[^}]*) \}", table_text):
         name = re.search(r'\.name = "([^"]+)"', entry)
         short = re.search(r"\.short = '(.)'", entry)
         assert name is not None
@@ -45,6 +46,8 @@ def test_the_runtime_has_the_same_options() -> None:
         table[name[1]] = (short[1] if short else "", value, ignored)
     ours = {each.name: (each.short, bool(each.value), each.ignored) for each in RUN_OPTIONS}
     assert table == ours
+    refused = re.findall(r'\.name = "([^"]+)", \.instead = "([^"]+)"', source("flags.zig"))
+    assert dict(refused) == SUBSTITUTES
     assert [*ours] == sorted(ours, key=lambda name: (name.startswith("dockerc-"), name))
 
 

@@ -64,11 +64,13 @@ def test_a_build_imports_its_own_transport_alone(hello: Path, tmp_path: Path) ->
 def test_the_man_pages_are_what_help_says() -> None:
     sys.path.insert(0, str(DOCS))
     try:
-        from man import pages  # type: ignore[import-not-found]
+        from man import configuration_page, pages  # type: ignore[import-not-found]
     finally:
         sys.path.remove(str(DOCS))
     written = {path.name: path.read_text() for path in (DOCS / "man").iterdir()}
     assert written == pages(), "run `python docs/man.py`"
+    (path,) = (DOCS / "man5").iterdir()
+    assert (path.name, path.read_text()) == ("dockerc-config.5", configuration_page())
 
 
 def test_man_has_nothing_to_complain_of() -> None:

@@ -19,6 +19,9 @@ COMMANDS = [
     ["inspect", "--config", "APP"],
     ["ls", "-R", "APP"],
     ["cat", "APP", "large"],
+    ["cp", "APP:/large", "-"],
+    ["history", "APP"],
+    ["images"],
     ["diff", "APP", "HELLO"],
     ["extract", "APP", "-"],
 ]
@@ -33,8 +36,8 @@ def app(place: Path) -> Path:
 
 @pytest.fixture(params=COMMANDS, ids=" ".join)
 def command(request: pytest.FixtureRequest, app: Path, hello: Path) -> list[str]:
-    paths = {"APP": str(app), "HELLO": str(hello)}
-    return [*TOOL, *(paths.get(word, word) for word in request.param)]
+    words = [word.replace("APP", str(app)).replace("HELLO", str(hello)) for word in request.param]
+    return [*TOOL, *words]
 
 
 def test_a_reader_that_is_gone(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -209,6 +209,9 @@ def test_a_runtime_of_one_s_own(old: Path, shared: Path) -> None:
     offset = int(dockerc("inspect", "-f", "{{.Footer.Offset}}", shared / "new").stdout)
     ours.write_bytes((shared / "new").read_bytes()[:offset])
     dockerc("replace", "--runtime", ours, old, shared / "again")
+    before = ours.read_bytes()
+    assert "is the runtime itself" in failed("replace", "--runtime", ours, old, ours)
+    assert ours.read_bytes() == before
     assert (shared / "again").read_bytes() == (shared / "new").read_bytes()
     (shared / "text").write_text("#!/bin/sh\n")
     assert "not an ELF program" in failed(

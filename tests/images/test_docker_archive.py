@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import os
 import tarfile
 import threading
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from images_support import AMD64, ARM64, FIXTURE, Json, read_image, sha256, skopeo_copy, tar_of
@@ -229,3 +232,27 @@ def test_any_damage_is_an_image_or_a_sentence(tmp_path: Path, draw: st.DataObjec
     except DockercError:
         return
     assert layers == TARS
+
+
+@pytest.mark.parametrize("form", ["gzip", "bzip2", "xz", "zstd"])
+@pytest.mark.parametrize("what", ["archive", "layers"])
+def test_compressed_archives_and_layers(tmp_path: Path, form: str, what: str) -> None:
+    """skopeo, whose library podman has too, takes the same."""
+    compress: Any = {
+        "gzip": gzip.compress,
+        "bzip2": bz2.compress,
+        "xz": lzma.compress,
+        "zstd": zstandard.ZstdCompressor().compress,
+    }[form]
+    path = tmp_path / f"a.tar.{form}"
+    name = saved(path)
+    plain = read_image(name)
+    if what == "archive":
+        path.write_bytes(compress(path.read_bytes()))
+    else:
+        rewritten(path, **{"x__layer_tar": compress(TARS[0]), "y__layer_tar": compress(TARS[1])})
+    assert read_image(name) == plain
+    if (what, form) == ("archive", "gzip"):
+        return  # its reader gives up at such a small one
+    skopeo_copy(name, f"oci:{tmp_path / 'theirs'}:a")
+    assert read_image(f"oci:{tmp_path / 'theirs'}:a")[1:] == plain[1:]

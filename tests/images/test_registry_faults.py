@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import email.utils
-import os
+import random
 import re
 import threading
 import time
@@ -29,7 +29,7 @@ from toolkit.images.open import open_image
 from toolkit.images.transports.registry import client as registry_client
 from toolkit.images.transports.registry import connections, retry
 
-TAR = tar_of({"noise": os.urandom(1_000_000)})
+TAR = tar_of({"noise": random.Random(1).randbytes(1_000_000)})
 PATH = f"/v2/app/blobs/{sha256(TAR)}"
 MANIFEST_PATH = "/v2/app/manifests/latest"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 from bounds_support import MEMORY, MOMENT, ended_by, measured, started
 from false_server import Answer
-from images_support import Layout, LyingRegistry, answer, lying_registry, read_image
+from images_support import INDEX, Layout, LyingRegistry, answer, lying_registry, read_image
 from registry_support import Authority
 
 from toolkit.errors import DockercError
@@ -311,3 +312,26 @@ def test_a_document_of_the_layout_that_is_too_large(layout: Layout, tmp_path: Pa
     done = measured("build", f"oci:{layout.path}", "-o", tmp_path / "app")
     assert done.status == 1 and "more than 4194304 bytes" in done.stderr
     assert done.memory < MEMORY
+
+
+def test_manifest_that_is_not_the_digest_that_the_registry_states(
+    liar: LyingRegistry, layout: Layout
+) -> None:
+    """Of a tag; what a registry states of an answer that is no manifest says nothing."""
+    index = json.loads((layout.path / "index.json").read_text())["manifests"][0]
+    data = layout.blob_path(index["digest"]).read_bytes()
+    for stated, media_type, is_read in (
+        (index["digest"], INDEX, True),
+        ("sha256:" + "0" * 64, INDEX, False),
+        ("sha256:" + "0" * 64, f"{INDEX}; charset=utf-8", False),
+        ("sha256:" + "0" * 64, "text/plain", True),
+        ("md5:0", INDEX, True),
+        ("nonsense", INDEX, True),
+    ):
+        headers = {"Docker-Content-Digest": stated, "Content-Type": media_type}
+        liar.answers["/v2/app/manifests/latest"] = answer(200, data, headers)
+        if is_read:
+            assert read_image(f"{liar.address}/app")
+        else:
+            with pytest.raises(DockercError, match="does not match its digest"):
+                read_image(f"{liar.address}/app")

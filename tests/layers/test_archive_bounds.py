@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 from bounds_support import measured
 from images_support import read_image, sha256, tar_of
 from layout import entry, file, symlink, write_layout
@@ -71,12 +72,13 @@ def test_extended_headers_of_many_digits(tmp_path: Path, data: bytes) -> None:
     assert done.status == 1 and done.is_bounded() and done.seconds < 3, done
 
 
-@pytest.mark.parametrize("form", ["xz", "gzip", "bzip2"])
+@pytest.mark.parametrize("form", ["xz", "gzip", "bzip2", "zstd"])
 def test_archives_that_expand_without_end(tmp_path: Path, form: str) -> None:
     """The rest of it is never unpacked, and nothing of it stays."""
     path, temporary = tmp_path / "a.tar", tmp_path / "tmp"
     temporary.mkdir()
-    program = {"xz": ["xz", "-0"], "gzip": ["gzip", "-9"], "bzip2": ["bzip2", "-1"]}[form]
+    program = {"xz": ["xz", "-0"], "gzip": ["gzip", "-9"], "bzip2": ["bzip2", "-1"]}.get(form)
+    program = program or ["zstd", "-q"]
     with path.open("wb") as out:
         source = subprocess.Popen(["head", "-c", "1G", "/dev/zero"], stdout=subprocess.PIPE)
         subprocess.run([*program, "-c"], stdin=source.stdout, stdout=out, check=True)
@@ -105,6 +107,19 @@ def test_an_archive_that_wants_more_memory_than_its_unpacker_may_have(tmp_path: 
     path.write_bytes(lzma.compress(saved({}, config_of([])), filters=filters))
     done = build_archive(path)
     assert done.status == 1 and "emory" in done.stderr and done.is_bounded(), done
+
+
+@pytest.mark.parametrize(("window", "is_read"), [(27, True), (28, False)])
+def test_archives_with_large_windows(tmp_path: Path, window: int, is_read: bool) -> None:
+    layer = layer_of(file("f", b"1"))
+    parameters = zstandard.ZstdCompressionParameters(window_log=window)
+    compressor = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    path = tmp_path / "a.tar"
+    data = saved({"layer.tar": layer}, config_of([layer]))
+    path.write_bytes(compressor.compress(data) + compressor.flush())
+    done = build_archive(path)
+    assert done.status == (0 if is_read else 1) and done.is_bounded(), done
+    assert is_read or "cannot read" in done.stderr
 
 
 @pytest.mark.parametrize("parts", [1, 3])

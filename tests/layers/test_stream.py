@@ -1,11 +1,13 @@
-"""A layer's stream: three compressions, damage, bombs, and a reader that stops early."""
+"""A layer's stream: five compressions, damage, bombs, and a reader that stops early."""
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import gzip
 import hashlib
 import io
+import lzma
 import random
 import sys
 import threading
@@ -39,6 +41,10 @@ COMPRESSIONS = {
     "gzip": gzip.compress,
     "gzip of two members": lambda data: gzip.compress(data[:1000]) + gzip.compress(data[1000:]),
     "gzip padded with zeros": lambda data: gzip.compress(data) + bytes(5000),
+    "bzip2": bz2.compress,
+    "bzip2 of two streams": lambda data: bz2.compress(data[:1000]) + bz2.compress(data[1000:]),
+    "xz": lzma.compress,
+    "xz of two streams": lambda data: lzma.compress(data[:9]) + bytes(8) + lzma.compress(data[9:]),
     "zstd": zstandard.ZstdCompressor().compress,
     "zstd of several frames": zstd_frames,
 }
@@ -67,7 +73,7 @@ def test_another_diff_id_is_refused(name: str) -> None:
         read_all(COMPRESSIONS[name](DATA), diff_id(b"other"))
 
 
-@pytest.mark.parametrize("name", ["gzip", "zstd", "plain"])
+@pytest.mark.parametrize("name", ["gzip", "zstd", "plain", "bzip2", "xz"])
 @pytest.mark.parametrize("keep", [3, 1000, 500_000])
 def test_what_is_cut_short_is_refused(name: str, keep: int) -> None:
     with pytest.raises(DockercError):
@@ -92,13 +98,26 @@ def test_a_reader_that_stops_early_leaves_no_thread() -> None:
     assert threading.active_count() == before
 
 
-@pytest.mark.parametrize("name", ["gzip", "zstd"])
+def test_xz_gets_no_more_memory_than_it_may_have() -> None:
+    for size, fits in ((64 << 20, True), (256 << 20, False)):
+        filters = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": size}]
+        compressed = lzma.compress(DATA, filters=filters)
+        if fits:
+            assert read_all(compressed, diff_id(DATA)) == DATA
+        else:
+            with pytest.raises(DockercError, match=r"a layer of xz is damaged: .*[Mm]emory"):
+                read_all(compressed, diff_id(DATA))
+
+
+@pytest.mark.parametrize("name", ["gzip", "zstd", "bzip2", "xz"])
 def test_a_bomb_is_refused_in_bounded_memory(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_FREE_SIZE", 1 << 20)
     monkeypatch.setattr(module, "_MAX_RATIO", 100)
     if name == "gzip":
         packer = zlib.compressobj(9, zlib.DEFLATED, 31)
         bomb = b"".join(packer.compress(bytes(1 << 20)) for _ in range(64)) + packer.flush()
+    elif name != "zstd":
+        bomb = {"bzip2": bz2, "xz": lzma}[name].compress(bytes(64 << 20))
     else:
         bomb = zstandard.ZstdCompressor().compress(bytes(64 << 20))
     with (

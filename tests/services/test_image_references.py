@@ -183,9 +183,9 @@ def test_an_image_of_a_registry(tmp_path: Path) -> None:
         assert dockerc("ls", name, "/bin").stdout.split() == ["greet", "hello", "hi"]
 
 
-def test_history_as_podman_tells_it(tmp_path: Path) -> None:
+def test_history_as_podman_tells_it(shared: Path) -> None:
     need("podman")
-    storage = ["--root", f"{tmp_path}/root", "--runroot", f"{tmp_path}/run"]
+    storage = ["--root", f"{shared}/root", "--runroot", f"{shared}/run"]
     podman = ["podman", *storage, "--storage-driver", "vfs"]
     pulled = subprocess.run([*podman, "pull", "-q", HELLO], capture_output=True, text=True)
     if pulled.returncode:

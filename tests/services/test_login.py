@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from registry_support import (
     token_closed,
     token_server,
 )
-from support import FIXTURES, dockerc, failed
+from support import FIXTURES, TOOL, dockerc, failed
 
 from toolkit.images.transports.registry import tags as listing
 
@@ -211,6 +212,43 @@ def test_a_helper_keeps_what_docker_s_file_says(
         assert "docker-credential-test" in dockerc("logout", closed.address).stdout
         assert not vault.exists()
         assert "there is no login for" in failed("logout", closed.address)
+
+
+# At a terminal
+
+
+def at_a_terminal(closed: Closed, *typed: tuple[str, str]) -> tuple[int, str]:
+    """Status, and all that is shown, of a login where each text is typed when it is asked for."""
+    pid, terminal = pty.fork()
+    if not pid:
+        words = ["login", "--cert-dir", str(closed.trusted), closed.address]
+        os.execv(TOOL[0], [*TOOL, *words])
+    shown = ""
+    try:
+        for prompt, text in typed:
+            while prompt not in shown:
+                shown += os.read(terminal, 1 << 16).decode()
+            os.write(terminal, text.encode())
+        while piece := os.read(terminal, 1 << 16):
+            shown += piece.decode()
+    except OSError:  # what Linux says where the other end is closed
+        pass
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown
+
+
+def test_who_is_asked_at_a_terminal(closed: Closed, home: Path) -> None:
+    password = f"Password of {USER} at {closed.address}: "
+    status, shown = at_a_terminal(closed, ("Username: ", f"{USER}\n"), (password, f"{PASSWORD}\n"))
+    assert status == 0 and f"logged in to {closed.address} as {USER}" in shown
+    assert PASSWORD not in shown
+    assert other("podman", "login", "--get-login", closed.address) == USER
+
+
+def test_ctrl_c_at_the_password(closed: Closed, home: Path) -> None:
+    status, shown = at_a_terminal(closed, ("Username: ", f"{USER}\n"), ("Password", "half\x03"))
+    assert status == 130 and "half" not in shown and "Traceback" not in shown
+    assert not config(home).exists()
 
 
 # Command lines

@@ -195,7 +195,7 @@ def test_edit_changes_the_configuration_alone(run: Runner, hello: Path, shared: 
             "-w", "/tmp", "--label", "org.example.a=b", "-v", "/etc:/host:ro")  # fmt: skip
     told = run(new).stdout.splitlines()
     assert "GREETING=salut" in told
-    assert run(new, "-e", "GREETING=other").stdout.count("GREETING=other") == 1
+    assert run(new, "-e", "GREETING=other", "--").stdout.count("GREETING=other") == 1
     image = json.loads(dockerc("inspect", "--json", new).stdout)["image"]
     assert image["labels"]["org.example.a"] == "b" and image["workdir"] == "/tmp"
     assert image["baked_volumes"] == ["/etc:/host:ro"] and image["cmd"] == []

@@ -39,6 +39,8 @@ def runtime_config(
     config = document.object("config")
     user = find_user(config.text("User"), read_file)
     entrypoint = config.texts("Entrypoint")
+    if entrypoint == [""]:
+        entrypoint = []  # which docker takes for none
     cmd = config.texts("Cmd")
     if not entrypoint and not cmd:
         cmd = ["sh"]  # umoci's default; docker would refuse to run such an image

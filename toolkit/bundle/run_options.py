@@ -37,10 +37,15 @@ RUN_OPTIONS = (
     RunOption("cpus", "", "NUMBER", "processors, where a cgroup is delegated to you"),
     RunOption("device", "", "PATH[:TARGET]", "show a device, or VENDOR/CLASS=NAME of CDI"),
     RunOption("dns", "", "ADDRESS", "a line in /etc/resolv.conf, in place of the machine's"),
+    RunOption("dns-option", "", "OPTION", "an option in /etc/resolv.conf"),
+    RunOption("dns-search", "", "DOMAIN", "a domain to search, in /etc/resolv.conf"),
     RunOption("entrypoint", "", "PROGRAM", "instead of the image's"),
     RunOption("env", "e", "NAME[=VALUE]", "set a variable, or pass the caller's on"),
     RunOption("env-file", "", "FILE", "a file of such lines"),
+    RunOption("env-host", "", "", "pass all of the caller's variables on"),
+    RunOption("expose", "", "PORT"),
     RunOption("gpus", "", "all|device=NAME", "the same as --device nvidia.com/gpu=NAME"),
+    RunOption("group-add", "", "GROUP", "a supplementary group, by name or number"),
     RunOption("hostname", "h", "NAME", "the container's name"),
     RunOption("init", "", "", "a first process that reaps and passes signals on"),
     RunOption("interactive", "i"),
@@ -50,14 +55,18 @@ RUN_OPTIONS = (
     RunOption("name", "", "NAME"),
     RunOption("net", "", "host|none", "the same as --network"),
     RunOption("network", "", "host|none", "the machine's (default), or none"),
+    RunOption("no-hosts", "", "", "the image's own /etc/hosts"),
     RunOption("overlay", "", "DIR", "keep in DIR what is written; without it, it vanishes"),
     RunOption("pids-limit", "", "COUNT", "processes, where a cgroup is delegated to you"),
     RunOption("privileged", "", "", "all that the caller has"),
     RunOption("publish", "p", "PORTS", "not needed: ports are open on the machine's network"),
     RunOption("pull", "", "POLICY"),
     RunOption("read-only", "", "", "nothing can be written but volumes and tmpfs"),
+    RunOption("read-only-tmpfs", "", "", "a tmpfs on /run, /tmp and /var/tmp"),
     RunOption("rm"),
     RunOption("security-opt", "", "OPTION", "no-new-privileges[=false], seccomp=FILE|unconfined"),
+    RunOption("shm-size", "", "BYTES", "the size of /dev/shm (64m)"),
+    RunOption("sysctl", "", "NAME=VALUE", "a kernel parameter of the container's namespaces"),
     RunOption("tmpfs", "", "TARGET[:OPTIONS]", "an empty directory in memory"),
     RunOption("tty", "t"),
     RunOption("ulimit", "", "NAME=SOFT[:HARD]", "a limit of resources"),
@@ -73,6 +82,15 @@ RUN_OPTIONS = (
     RunOption("dockerc-version", "", "", "the version of the runtime"),
 )
 """In the order of the alphabet, docker's first."""
+
+SUBSTITUTES = {
+    "detach": "start it in the background: setsid -f FILE, or systemd-run",
+    "init-path": "the init is a part of the runtime: --init",
+    "restart": "a supervisor (systemd, runit) restarts programs",
+    "stop-signal": "signals are passed on: kill -s SIGNAL PID",
+    "stop-timeout": "signals are passed on: timeout -k SECONDS TIME FILE",
+}
+"""Options of docker run that have no place here, and what serves in their stead."""
 
 VOLUME_MODES = (
     "rw", "z", "Z", "cached", "delegated", "consistent", "rprivate", "private", "rslave", "slave",
@@ -106,6 +124,8 @@ def split_run_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
 def _long(word: str) -> bool:
     """Whether the next word is the option's value."""
     name, equals, state = word[2:].partition("=")
+    if name in SUBSTITUTES:
+        raise UsageError(f"--{name} is not supported: {SUBSTITUTES[name]}")
     option = next((each for each in RUN_OPTIONS if each.name == name), None)
     if option is None:
         raise _unknown(f"--{name}")
@@ -118,6 +138,8 @@ def _letters(word: str) -> bool:
     """The same for several letters joined, the last perhaps with its value: -it, -itv/a:/b, -eA."""
     for at, letter in enumerate(word[1:], 1):
         option = next((each for each in RUN_OPTIONS if each.short == letter), None)
+        if letter == "d":
+            return _long("--detach")
         if option is None:
             raise _unknown(f"-{letter}")
         if option.value:

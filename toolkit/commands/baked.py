@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
 Env = Annotated[
     list[str] | None,
     typer.Option("--env", "-e", metavar="NAME[=VALUE]", help="Bake in a variable."),
+]
+EnvFile = Annotated[
+    list[Path] | None,
+    typer.Option("--env-file", metavar="FILE", help="Bake in the variables of a file's lines."),
 ]
 Volume = Annotated[
     list[str] | None,
@@ -45,13 +50,16 @@ Args = Annotated[
 
 def options(
     env: Env, volume: Volume, workdir: Workdir, entrypoint: Entrypoint, cmd: Cmd, user: User,
-    label: Label, args: Args,
+    label: Label, args: Args, env_file: EnvFile,
 ) -> BakedOptions:  # fmt: skip
-    """What was given, checked; raises UsageError."""
+    """What was given, checked; raises DockercError."""
     from toolkit.bundle.baked import BakedOptions
+    from toolkit.bundle.env_file import read_env_file
 
+    # docker's rule: what stands on the command line goes before what a file says.
+    of_files = [variable for path in env_file or () for variable in read_env_file(path)]
     return BakedOptions(
-        env=tuple(env or ()),
+        env=(*of_files, *(env or ())),
         volumes=tuple(volume or ()),
         workdir=workdir,
         entrypoint=entrypoint,

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from toolkit.commands import baked
+from toolkit.commands import baked, registry_options
 from toolkit.commands import build_options as options
 from toolkit.errors import UsageError
 from toolkit.files.printable import printable
 
 if TYPE_CHECKING:
     from toolkit.bundle.baked import BakedOptions
+    from toolkit.commands.output import Output
     from toolkit.images.auth.access import Access
     from toolkit.images.source import Platform
+    from toolkit.layers.added import AddedFile
+    from toolkit.services.build import Built
     from toolkit.services.cache import Cache
+    from toolkit.services.context import Recipe
     from toolkit.services.pack_layers import Parameters
 
 
@@ -25,14 +30,23 @@ def build(
     image: options.Image = None,
     old_image: options.OldImage = None,
     output: options.Output = None,
+    force: options.Force = False,
+    file: options.File = None,
+    build_arg: options.BuildArg = None,
+    target: options.Target = None,
+    tag: options.Tag = None,
     arch: options.Arch = None,
+    override_os: options.OverrideOs = None,
     platform: options.PlatformName = None,
     all_platforms: options.AllPlatforms = False,
     creds: options.Creds = None,
+    password_stdin: options.PasswordStdin = False,
+    authfile: registry_options.Authfile = None,
     tls_verify: options.TlsVerify = None,
     cert_dir: options.CertDir = None,
     rootfull: options.Rootfull = False,
     env: baked.Env = None,
+    env_file: baked.EnvFile = None,
     volume: baked.Volume = None,
     workdir: baked.Workdir = None,
     entrypoint: baked.Entrypoint = None,
@@ -40,47 +54,48 @@ def build(
     user: baked.User = None,
     label: baked.Label = None,
     args: baked.Args = None,
+    add_file: options.AddFile = None,
     compression: options.CompressionName = options.Compression.ZSTD,
     level: options.Level = 10,
     block_size: options.BlockSizeName = options.BlockSize.K512,
     no_cache: options.NoCache = False,
     quiet: options.Quiet = False,
+    debug: options.Debug = False,
+    as_json: options.AsJson = False,
+    dry_run: options.DryRun = False,
 ) -> None:
     """Turn a container image into one executable file.
 
     dockerc build docker://python:3.12 -o py
+
+    dockerc build . -o app
     """
-    reference = image or old_image
-    if reference is None or (image and old_image):
+    if image and old_image:
         raise UsageError("name one image: `dockerc build IMAGE --output FILE`")
-    if output is None:
-        raise UsageError("name the file to write: `dockerc build IMAGE --output FILE`")
-
-    from toolkit.images.auth.access import Access, parse_credentials
-    from toolkit.images.platforms import MissingPlatform
-    from toolkit.services.cache import Cache
-    from toolkit.services.pack_layers import Parameters
-
-    stored = compression is options.Compression.NONE
+    recipe = options.recipe(image or old_image, file, build_arg, target, tag)
     wanted = _Wanted(
-        reference,
-        Parameters(block_size.bytes, None if stored else level),
-        baked.options(env, volume, workdir, entrypoint, cmd, user, label, args),
-        Access(parse_credentials(creds) if creds is not None else None, tls_verify, cert_dir),
-        None if no_cache else Cache(),
+        options.reference(image or old_image, recipe),
+        options.parameters(compression, level, block_size),
+        baked.options(env, volume, workdir, entrypoint, cmd, user, label, args, env_file),
+        options.added(add_file),
+        registry_options.access(
+            options.with_password(creds, password_stdin), tls_verify, cert_dir, authfile
+        ),
+        options.cache(no_cache),
         rootfull,
-        quiet,
+        _Report(quiet, debug, as_json),
     )
-    missing: MissingPlatform | None = None
-    made = 0
-    for path, target in _targets(output, arch, platform, all_platforms):
-        try:
-            _build_one(wanted, path, target)
-            made += 1
-        except MissingPlatform as error:
-            missing = error
-    if missing and not made:
-        raise missing
+    targets = options.targets(arch, override_os, platform, all_platforms)
+    _build(wanted, recipe, output, force, targets, dry_run)
+
+
+@dataclass(frozen=True)
+class _Report:
+    """What a user sees of it."""
+
+    quiet: bool
+    debug: bool
+    as_json: bool
 
 
 @dataclass(frozen=True)
@@ -90,19 +105,83 @@ class _Wanted:
     reference: str
     parameters: Parameters
     baked: BakedOptions
+    added: tuple[AddedFile, ...]
     access: Access
     cache: Cache | None
     rootfull: bool
-    quiet: bool
+    report: _Report
 
 
-def _build_one(wanted: _Wanted, path: Path, platform: Platform) -> None:
+def _build(
+    wanted: _Wanted,
+    recipe: Recipe | None,
+    given: Path | None,
+    force: bool,
+    targets: options.Targets,
+    dry_run: bool,
+) -> None:
+    """Build for each platform; raises DockercError."""
+    from toolkit.commands.debug_log import log_to_stderr
+    from toolkit.commands.output import Output, output_name
+    from toolkit.images.platforms import MissingPlatform
+
+    report = wanted.report
+    if report.debug:
+        log_to_stderr()
+    if dry_run and recipe:
+        raise UsageError("--dry-run does not go with a directory, which only an engine understands")
+    output = Output(given or output_name(wanted.reference, recipe), force)
+    if output.is_standard and (targets.all or report.as_json):
+        raise UsageError("standard output takes one executable and nothing else")
+    made: list[dict[str, Any]] = []
+    missing: MissingPlatform | None = None
+    for platform in targets.platforms:
+        place = output.of(platform.architecture) if targets.all else output
+        try:
+            if not dry_run:
+                place.check(wanted.reference)
+            if given is None:
+                print(f"dockerc: no --output, so the file is {place.path}", file=sys.stderr)
+            each = _from_context(wanted, recipe, platform)
+            made.append(_plan(each, place, platform) if dry_run else _make(each, place, platform))
+        except MissingPlatform as error:
+            missing = error
+    if missing and not made:
+        raise missing
+    if report.as_json:
+        print(json.dumps(made if targets.all else made[0], indent=2))
+
+
+def _from_context(wanted: _Wanted, recipe: Recipe | None, platform: Platform) -> _Wanted:
+    """The same for the image that an engine makes of the directory, where one was named."""
+    if recipe is None:
+        return wanted
+    from toolkit.services.context import build_image
+
+    return replace(wanted, reference=build_image(recipe, platform, quiet=wanted.report.quiet))
+
+
+def _plan(wanted: _Wanted, output: Output, platform: Platform) -> dict[str, Any]:
+    """What would be done; nothing is written and no layer is read."""
+    from toolkit.services.build import plan
+
+    planned = plan(wanted.reference, platform, wanted.access, wanted.parameters, wanted.cache)
+    if not wanted.report.as_json:
+        print(f"{output.path}: would be made of {printable(planned.reference)}")
+        print(f"  {planned.digest}, {printable(str(planned.platform))}")
+        for layer in planned.layers:
+            size = "?" if layer.size is None else f"{layer.size / 1e6:.1f}"
+            print(f"  {layer.diff_id}: {size} MB{', cached' if layer.cached else ''}")
+    return {"output": str(output.path), **planned.as_json()}
+
+
+def _make(wanted: _Wanted, output: Output, platform: Platform) -> dict[str, Any]:
     """Build for one platform and say what was made; raises DockercError."""
     from toolkit.commands.progress_display import showing
     from toolkit.services.build import build as build_executable
 
     started = time.monotonic()
-    with showing(wanted.quiet) as progress:
+    with output.writing() as path, showing(wanted.report.quiet) as progress:
         built = build_executable(
             wanted.reference,
             path,
@@ -113,21 +192,27 @@ def _build_one(wanted: _Wanted, path: Path, platform: Platform) -> None:
             parameters=wanted.parameters,
             cache=wanted.cache,
             progress=progress,
+            added=wanted.added,
         )
     for what, count in sorted(built.left_out.items()):
         print(
             f"dockerc: note: left out of the executable: {count} {printable(what)}",
             file=sys.stderr,
         )
-    if not wanted.quiet:
-        source = "" if built.size_in is None else f" from {built.size_in / 1e6:.1f} MB"
-        print(
-            f"{path}: {built.size / 1e6:.1f} MB{source}, {printable(str(built.platform))},"
-            f" {built.digest},"
-            f" {built.cached} of {built.layers} layers cached,"
-            f" {time.monotonic() - started:.1f} s\n{_USAGE[built.args].format(path)}",
-            file=sys.stderr,
-        )
+    if not wanted.report.quiet:
+        _say_what_was_made(output.path, built, time.monotonic() - started)
+    return {"output": str(output.path), **built.as_json()}
+
+
+def _say_what_was_made(path: Path, built: Built, seconds: float) -> None:
+    source = "" if built.size_in is None else f" from {built.size_in / 1e6:.1f} MB"
+    print(
+        f"{path}: {built.size / 1e6:.1f} MB{source}, {printable(str(built.platform))},"
+        f" {built.digest},"
+        f" {built.cached} of {built.layers} layers cached,"
+        f" {seconds:.1f} s\n{_USAGE[built.args].format(path)}",
+        file=sys.stderr,
+    )
 
 
 _USAGE = {
@@ -135,23 +220,3 @@ _USAGE = {
     "docker": "usage: {0} OPTION... ARGUMENT..., options of docker run first",
 }
 """By the rule of its arguments."""
-
-
-def _targets(
-    output: Path, arch: str | None, platform: str | None, all_platforms: bool
-) -> list[tuple[Path, Platform]]:
-    """The files to write, and for what. Raises UsageError when that is said twice."""
-    from toolkit.executable.stub import ARCHITECTURES
-    from toolkit.images.platforms import host_platform, normalised, parse_platform_name
-    from toolkit.images.source import Platform
-
-    if (arch is not None) + (platform is not None) + all_platforms > 1:
-        raise UsageError("name one of --arch, --platform and --all-platforms")
-    if all_platforms:
-        return [
-            (output.with_name(f"{output.name}-{architecture}"), Platform("linux", architecture))
-            for architecture in ARCHITECTURES
-        ]
-    if platform is not None:
-        return [(output, parse_platform_name(platform))]
-    return [(output, normalised(Platform("linux", arch)) if arch else host_platform())]

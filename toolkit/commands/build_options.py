@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from toolkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from toolkit.images.source import Platform
+    from toolkit.layers.added import AddedFile
+    from toolkit.services.cache import Cache
+    from toolkit.services.context import Recipe
+    from toolkit.services.pack_layers import Parameters
+
+_MAX_PASSWORD = 64 << 10
 
 
 class Compression(str, Enum):
@@ -42,20 +55,50 @@ Image = Annotated[
         metavar="IMAGE",
         help="The image: docker://NAME[:TAG|@DIGEST], docker-daemon:NAME[:TAG], "
         "containers-storage:NAME[:TAG], oci:DIR[:TAG|@DIGEST], oci-archive:FILE[:TAG], "
-        "docker-archive:FILE[:NAME:TAG], dir:DIR; a bare name is docker://.",
+        "docker-archive:FILE[:NAME:TAG], dir:DIR; a bare name is docker://. Or a directory with a "
+        "Dockerfile (., ./DIR, /DIR), which docker, podman or buildah builds first.",
     ),
 ]
 OldImage = Annotated[
     str | None, typer.Option("--image", "-i", metavar="IMAGE", help="The same, as option.")
 ]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="The executable to write.")]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="The executable to write, - for standard output; without it, the image's name and "
+        "tag, in the working directory.",
+    ),
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="Overwrite a file that is no executable made by dockerc.")
+]
+File = Annotated[
+    Path | None, typer.Option("--file", "-f", help="The Dockerfile of the directory to build.")
+]
+BuildArg = Annotated[
+    list[str] | None,
+    typer.Option("--build-arg", metavar="NAME[=VALUE]", help="A variable for the Dockerfile."),
+]
+Target = Annotated[
+    str | None, typer.Option("--target", metavar="STAGE", help="The stage of the Dockerfile.")
+]
+Tag = Annotated[
+    str | None,
+    typer.Option("--tag", "-t", metavar="NAME[:TAG]", help="The name that its image gets."),
+]
 Arch = Annotated[
     str | None,
     typer.Option(
         "--arch",
+        "--override-arch",
         help="amd64 or arm64; this machine's when not given.",
         autocompletion=architectures,
     ),
+]
+OverrideOs = Annotated[
+    str | None, typer.Option("--override-os", metavar="OS", help="As skopeo's; linux is all.")
 ]
 PlatformName = Annotated[
     str | None,
@@ -68,6 +111,10 @@ AllPlatforms = Annotated[
 Creds = Annotated[
     str | None,
     typer.Option("--creds", metavar="USER:PASSWORD", help="For the registry, not a stored login."),
+]
+PasswordStdin = Annotated[
+    bool,
+    typer.Option("--password-stdin", help="Read the password of --creds USER from standard input."),
 ]
 TlsVerify = Annotated[
     bool | None,
@@ -87,6 +134,15 @@ Rootfull = Annotated[
     bool,
     typer.Option("--rootfull", help="When started by root, run as root without user namespace."),
 ]
+AddFile = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--add-file",
+        metavar="SRC:DST",
+        help="Put a file or directory into the image, owned by root; with / at the end, DST is the "
+        "directory for it.",
+    ),
+]
 CompressionName = Annotated[
     Compression, typer.Option("--compression", help="How to compress the payload.")
 ]
@@ -99,3 +155,107 @@ NoCache = Annotated[
     bool, typer.Option("--no-cache", help="Neither use nor fill the cache of packed layers.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors and notes.")]
+Debug = Annotated[
+    bool,
+    typer.Option("--debug", "--verbose", help="Tell what is asked of registries and engines."),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print what was made as JSON (docs/building.md).")
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Find the image, say what would be built, and write nothing."),
+]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The platforms to build for; `all` of them into files of their own."""
+
+    platforms: tuple[Platform, ...]
+    all: bool
+
+
+def targets(
+    arch: str | None, override_os: str | None, platform: str | None, all_platforms: bool
+) -> Targets:
+    """Raises UsageError when that is said twice."""
+    from toolkit.executable.stub import ARCHITECTURES
+    from toolkit.images.platforms import host_platform, normalised, parse_platform_name
+    from toolkit.images.source import Platform
+
+    if (arch is not None) + (platform is not None) + all_platforms > 1:
+        raise UsageError("name one of --arch, --platform and --all-platforms")
+    if override_os not in (None, "linux"):
+        raise UsageError(f"executables run images for linux, not for {override_os}")
+    if all_platforms:
+        return Targets(tuple(Platform("linux", each) for each in ARCHITECTURES), True)
+    if platform is not None:
+        return Targets((parse_platform_name(platform),), False)
+    return Targets((normalised(Platform("linux", arch)) if arch else host_platform(),), False)
+
+
+def recipe(
+    image: str | None,
+    file: Path | None,
+    build_arg: list[str] | None,
+    target: str | None,
+    tag: str | None,
+) -> Recipe | None:
+    """The directory to be built by an engine, if `image` is one; raises UsageError."""
+    is_path = image in (".", "..") or (image or "").startswith(("./", "../", "/"))
+    if image is None or not is_path or not Path(image).is_dir():
+        if file or build_arg or target or tag:
+            raise UsageError(
+                "--file, --build-arg, --target and --tag go with a directory: `dockerc build .`"
+            )
+        return None
+    from toolkit.services.context import Recipe
+
+    return Recipe(image, file, tuple(build_arg or ()), target, tag)
+
+
+def reference(image: str | None, recipe: Recipe | None) -> str:
+    """The image's name, checked; for a directory its path. Raises UsageError."""
+    if image is None:
+        raise UsageError("name one image: `dockerc build IMAGE --output FILE`")
+    if recipe is None:
+        from toolkit.images.reference import parse_reference
+
+        parse_reference(image)
+    return image
+
+
+def with_password(creds: str | None, password_stdin: bool) -> str | None:
+    """USER:PASSWORD, the password perhaps from standard input; raises UsageError."""
+    if not password_stdin:
+        return creds
+    if not creds or ":" in creds:
+        raise UsageError("--password-stdin goes with --creds USER, without a password")
+    password = sys.stdin.read(_MAX_PASSWORD).removesuffix("\n").removesuffix("\r")
+    if not password:
+        raise UsageError("there is no password on standard input")
+    return f"{creds}:{password}"
+
+
+def parameters(compression: Compression, level: int, block_size: BlockSize) -> Parameters:
+    """How to compress."""
+    from toolkit.services.pack_layers import Parameters
+
+    return Parameters(block_size.bytes, None if compression is Compression.NONE else level)
+
+
+def added(add_file: list[str] | None) -> tuple[AddedFile, ...]:
+    """The files to add; raises UsageError."""
+    if not add_file:
+        return ()
+    from toolkit.layers.added import parse_added
+
+    return tuple(map(parse_added, add_file))
+
+
+def cache(no_cache: bool) -> Cache | None:
+    """The cache of packed layers, or none."""
+    from toolkit.services.cache import Cache
+
+    return None if no_cache else Cache()

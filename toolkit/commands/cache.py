@@ -9,6 +9,10 @@ from typing import Annotated
 
 import typer
 
+from toolkit.commands.quantity import parse_size, size_text
+from toolkit.errors import UsageError
+from toolkit.files.printable import printable
+
 cache = typer.Typer(help="Show or shrink what builds and runs keep.", no_args_is_help=True)
 
 
@@ -16,14 +20,26 @@ cache = typer.Typer(help="Show or shrink what builds and runs keep.", no_args_is
 def ls(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> None:
-    """List packed layers and the executables of `dockerc run`, the most recently used first."""
-    from toolkit.services.cache import Cache
+    """List packed layers and the executables of `dockerc run`, the most recently used first.
 
-    files = Cache().files()
+    With the names of the images that they are of, as far as those are known.
+    """
+    from toolkit.services.cache import Cache
+    from toolkit.services.image_names import remembered
+
+    kept = Cache()
+    files, known = kept.files(), remembered(kept)
+    names = [sorted({each.reference for each in known if each.owns(file)}) for file in files]
     if as_json:
         rows = [
-            {"kind": file.kind, "name": file.name, "size": file.size, "used": int(file.used)}
-            for file in files
+            {
+                "kind": file.kind,
+                "name": file.name,
+                "size": file.size,
+                "used": int(file.used),
+                "images": images,
+            }
+            for file, images in zip(files, names, strict=True)
         ]
         print(json.dumps(rows, indent=2))
         return
@@ -34,29 +50,49 @@ def ls(
         (
             file.kind,
             file.name,
-            f"{file.size / 1e6:.1f} MB",
+            size_text(file.size),
             time.strftime("%F %T", time.localtime(file.used)),
+            printable(", ".join(images)),
         )
-        for file in files
+        for file, images in zip(files, names, strict=True)
     ]
-    headers = ("kind", "name", "size", "last used")
-    print(tabulate(table, headers=headers, colalign=("left", "left", "right", "left")))
+    headers = ("kind", "name", "size", "last used", "images")
+    print(tabulate(table, headers=headers, colalign=("left", "left", "right", "left", "left")))
 
 
 @cache.command()
 def prune(
     keep: Annotated[
-        int, typer.Option("--keep", min=0, metavar="MB", help="How many megabytes may stay.")
-    ] = 0,
+        str | None,
+        typer.Option("--keep", metavar="SIZE", help="How much may stay: 500MB, 5GB; in megabytes."),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", "-a", help="Remove all of them, which is the default.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List what would go, and remove nothing.")
+    ] = False,
 ) -> None:
     """Remove files, the least recently used first; all of them unless told to keep some.
 
     Programs that run go on.
+
+    dockerc cache prune --keep 5GB
     """
     from toolkit.services.cache import Cache
+    from toolkit.services.image_names import prune as prune_named
 
-    gone = Cache().prune(keep * 1_000_000)
+    if everything and keep is not None:
+        raise UsageError("name one of --all and --keep")
+    kept = Cache()
+    limit = parse_size(keep or "0")
+    if dry_run:
+        gone = kept.beyond(limit)
+        for file in gone:
+            print(f"{file.kind} {file.name} {size_text(file.size)}")
+    else:
+        gone = prune_named(kept, limit)
     counts = Counter(file.kind for file in gone)
     told = [f"{count} {kind}{'s' * (count > 1)}" for kind, count in sorted(counts.items())]
-    size = f", {sum(file.size for file in gone) / 1e6:.1f} MB" if gone else ""
-    print(f"removed {' and '.join(told) or 'nothing'}{size}")
+    size = f", {size_text(sum(file.size for file in gone))}" if gone else ""
+    print(f"{'would remove' if dry_run else 'removed'} {' and '.join(told) or 'nothing'}{size}")

@@ -17,6 +17,7 @@ def edit(
         Path, typer.Argument(metavar="NEW", help="The executable to write; may be APP itself.")
     ],
     env: baked.Env = None,
+    env_file: baked.EnvFile = None,
     volume: baked.Volume = None,
     workdir: baked.Workdir = None,
     entrypoint: baked.Entrypoint = None,
@@ -32,7 +33,7 @@ def edit(
     from toolkit.bundle.baked import BakedOptions
     from toolkit.services.edit import edit as edit_executable
 
-    options = baked.options(env, volume, workdir, entrypoint, cmd, user, label, args)
+    options = baked.options(env, volume, workdir, entrypoint, cmd, user, label, args, env_file)
     if options == BakedOptions():
         raise UsageError("say what to change, for example --env NAME=VALUE")
     edit_executable(app, new, options)

@@ -46,7 +46,7 @@ def inspect(
 ) -> None:
     """Show what an executable is made of, and where its space goes; or what an image is.
 
-    Of an image no layer is read.
+    Of an image no layer is read, unless an engine holds it, which gives it whole.
 
     dockerc inspect py
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
+
+from toolkit.errors import UsageError
 
 _UNITS = ("kB", "MB", "GB", "TB")
 
@@ -34,3 +37,15 @@ def short_size(size: int) -> str:
             return f"{math.ceil(whole)}{unit}"
         power += 1
     return str(size)
+
+
+def parse_size(text: str) -> int:
+    """Bytes, as docker writes them: 500MB, 5 GB, 4.1kB; a number alone is of megabytes.
+
+    Raises UsageError.
+    """
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)\s*([kKMGT]?B)?", text)
+    if match is None:
+        raise UsageError(f"'{text}' is no size: write 500MB or 5GB")
+    unit = (match[2] or "MB").replace("K", "k")
+    return round(float(match[1]) * 1000.0 ** ("B", *_UNITS).index(unit))

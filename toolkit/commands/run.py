@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from toolkit.commands import build_options as options
+from toolkit.commands import registry_options as registry
 from toolkit.commands.run_words import RunCommand
 from toolkit.errors import DockercError, UsageError
+from toolkit.services.pull import Pull
 
 SETTINGS = {
     "cls": RunCommand,
@@ -31,8 +33,18 @@ def run(
         ),
     ],
     quiet: options.Quiet = False,
+    pull: Annotated[
+        Pull, typer.Option("--pull", help="When to ask the registry, and not the cache alone.")
+    ] = Pull.MISSING,
+    creds: registry.Creds = None,
+    authfile: registry.Authfile = None,
+    tls_verify: registry.TlsVerify = None,
+    cert_dir: registry.CertDir = None,
 ) -> None:
     """Build an image into the cache, unless it is there, and run it.
+
+    A registry is asked for what the cache does not have under this name; with --pull always each
+    time, unless the name has a digest.
 
     dockerc run -e A=1 docker://python:3.12 python -c 'print(1)'
     """
@@ -46,7 +58,8 @@ def run(
         raise UsageError("name an image: `dockerc run [OPTIONS] IMAGE [ARGS]`")
     reference, *arguments = rest
     with showing(quiet) as progress:
-        app = app_of(reference, host_platform(), progress)
+        access = registry.access(creds, tls_verify, cert_dir, authfile)
+        app = app_of(reference, host_platform(), progress, access, pull)
     try:
         os.execv(app, [str(app), *before, "--", *arguments])
     except OSError as error:

@@ -30,7 +30,8 @@ _SCHEMA1_TYPES = frozenset(
 # Non-distributable and foreign layers are layers too; whether the source holds them shows on
 # opening. What compresses them is told by their first bytes: media types are often wrong.
 _LAYER_TYPE = re.compile(
-    r"application/vnd\.oci\.image\.layer\.(?:nondistributable\.)?v1\.tar(?:\+gzip|\+zstd)?"
+    r"application/vnd\.oci\.image\.layer\.(?:nondistributable\.)?v1\.tar"
+    r"(?:\+gzip|\+zstd|\+bzip2|\+xz)?"
     r"|application/vnd\.docker\.image\.rootfs\.(?:foreign\.)?diff\.tar(?:\.gzip|\.zstd|\+zstd)?"
 )
 

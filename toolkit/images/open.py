@@ -5,15 +5,23 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 
 from toolkit.images.auth.access import DEFAULT_ACCESS, Access
+from toolkit.images.local_path import refuse_path
 from toolkit.images.reference import (
     ArchiveReference,
     DaemonReference,
     DirectoryReference,
     LayoutReference,
+    Reference,
     RegistryReference,
     parse_reference,
 )
 from toolkit.images.source import Image, Platform
+
+
+def named_image(text: str) -> Reference:
+    """What a user named; raises UsageError for what is no image's name, and says what it is."""
+    refuse_path(text)
+    return parse_reference(text)
 
 
 def open_image(
@@ -24,7 +32,7 @@ def open_image(
     Raises UsageError when the name is malformed; on entering, DockercError when the image cannot
     be had. The image is usable until the context ends.
     """
-    reference = parse_reference(text)
+    reference = named_image(text)
     # Each transport is imported when used: `requests` alone takes 60 ms.
     if isinstance(reference, RegistryReference):
         from toolkit.images.transports.registry.image import open_registry_image

@@ -20,14 +20,15 @@ def merge(packs: Sequence[Pack]) -> Inode:
     root = new_directory()
     for number, pack in enumerate(packs):
         with about(f"layer {number + 1}/{len(packs)}"):
-            _apply_pack(root, pack)
+            apply_pack(root, pack)
     return root
 
 
 _WHITEOUTS = (EntryKind.WHITEOUT, EntryKind.OPAQUE)
 
 
-def _apply_pack(root: Inode, pack: Pack) -> None:
+def apply_pack(root: Inode, pack: Pack) -> None:
+    """One pack over what is there; raises DockercError as above."""
     # Whiteouts hide what lies below, never what their own layer has brought so far; only a layer
     # that has some need remember that.
     brought: set[tuple[Inode, bytes]] | None = None

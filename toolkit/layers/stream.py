@@ -21,6 +21,10 @@ _CHUNK = 1 << 20
 _CHUNKS_AHEAD = 8
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_BZIP2_MAGIC = b"BZh"
+_XZ_MAGIC = b"\xfd7zXZ\x00"
+_XZ_MEMORY = 128 << 20
+"""Bytes; xz -9 needs 65 MiB. One layer at a time has them, as with zstd's window."""
 _SKIPPABLE_MAGIC = b"\x2a\x4d\x18"
 """Bytes 1-3 of a zstd skippable frame (RFC 8878 3.1.2), which may come first."""
 _ZSTD_WINDOW = 16 << 20
@@ -174,6 +178,8 @@ def _decompressed(file: BinaryIO) -> Iterator[bytes]:
         return _gunzip(start, file)
     if start[:4] == _ZSTD_MAGIC or (start[1:4] == _SKIPPABLE_MAGIC and start[0] & 0xF0 == 0x50):
         return _unzstd(start, file)
+    if start[:3] == _BZIP2_MAGIC or start[:6] == _XZ_MAGIC:
+        return _unpack_slowly(start, file)
     return _plain(start, file)
 
 
@@ -207,6 +213,35 @@ def _gunzip(data: bytes, file: BinaryIO) -> Iterator[bytes]:
         raise DamagedError(f"a gzip layer is damaged: {problem}") from None
     while file.read(_COMPRESSED_CHUNK):
         pass  # to the end, where the blob checks its digest
+
+
+def _unpack_slowly(data: bytes, file: BinaryIO) -> Iterator[bytes]:
+    """bzip2 and xz, which docker and podman take: streams one after the other."""
+    import bz2
+    import lzma
+
+    is_xz = data[:6] == _XZ_MAGIC
+    kind = "xz" if is_xz else "bzip2"
+    try:
+        with _large_window if is_xz else contextlib.nullcontext():
+            while data:
+                member: Any = (
+                    lzma.LZMADecompressor(memlimit=_XZ_MEMORY) if is_xz else bz2.BZ2Decompressor()
+                )
+                while not member.eof:
+                    if member.needs_input and not data:
+                        data = file.read(_COMPRESSED_CHUNK)
+                        if not data:
+                            raise DamagedError(f"a layer of {kind} is cut short")
+                    chunk = member.decompress(data, _CHUNK)
+                    data = b""
+                    if chunk:
+                        yield chunk
+                # Zeros may pad a stream of xz (the .xz file format, 2.2).
+                data = member.unused_data.lstrip(b"\0")
+                data = data or file.read(_COMPRESSED_CHUNK).lstrip(b"\0")
+    except (OSError, lzma.LZMAError) as problem:
+        raise DamagedError(f"a layer of {kind} is damaged: {problem}") from None
 
 
 def _zlib() -> Any:

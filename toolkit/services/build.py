@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from toolkit.bundle.annotations import ARGS, LAYERS
 from toolkit.bundle.baked import BakedOptions
@@ -19,19 +20,24 @@ from toolkit.executable.stub import read_stub, stub_machine
 from toolkit.files.atomic import check_writable
 from toolkit.images.auth.access import DEFAULT_ACCESS, Access
 from toolkit.images.open import open_image
-from toolkit.images.source import Image, Platform
+from toolkit.images.source import Image, Layer, Platform
 from toolkit.layers.content import read_file
 from toolkit.layers.data_map import DataMap
-from toolkit.layers.merge import merge
+from toolkit.layers.merge import apply_pack, merge
 from toolkit.layers.notes import folded
+from toolkit.layers.pack import Pack
 from toolkit.services.cache import Cache
-from toolkit.services.layer_history import layer_history
-from toolkit.services.pack_layers import Packing, Parameters
+from toolkit.services.image_names import prune, remember
+from toolkit.services.layer_history import created_by, layer_history
+from toolkit.services.pack_layers import Packing, Parameters, has_pack
 from toolkit.services.progress import Progress
 from toolkit.squashfs.structs import InodeType
 from toolkit.squashfs.tree import Inode, new_directory, walk
 from toolkit.squashfs.write.image import write_squashfs
 from toolkit.version import __version__
+
+if TYPE_CHECKING:
+    from toolkit.layers.added import AddedFile
 
 _MAX_TIME = 0xFFFFFFFF
 
@@ -54,6 +60,46 @@ class Built:
     left_out: Counter[str]
     """What the executable cannot hold, by kind."""
 
+    def as_json(self) -> dict[str, Any]:
+        """For programs (docs/building.md)."""
+        return {**asdict(self), "platform": str(self.platform), "left_out": dict(self.left_out)}
+
+
+@dataclass(frozen=True)
+class PlannedLayer:
+    """A layer, and whether its pack is in the cache."""
+
+    diff_id: str
+    size: int | None
+    cached: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a build would begin with."""
+
+    reference: str
+    digest: str
+    platform: Platform
+    layers: tuple[PlannedLayer, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs (docs/building.md)."""
+        return {**asdict(self), "platform": str(self.platform)}
+
+
+def plan(
+    reference: str, platform: Platform, access: Access, parameters: Parameters, cache: Cache | None
+) -> Plan:
+    """Find the image and what is cached of it; raises DockercError as `build` would."""
+    stub_machine(platform.architecture)
+    with open_image(reference, platform, access) as image:
+        layers = tuple(
+            PlannedLayer(layer.diff_id, layer.size, has_pack(cache, parameters, layer))
+            for layer in image.layers
+        )
+        return Plan(image.reference, image.digest, image.platform, layers)
+
 
 def build(
     reference: str,
@@ -66,6 +112,7 @@ def build(
     cache: Cache | None,
     progress: Progress,
     access: Access = DEFAULT_ACCESS,
+    added: Sequence[AddedFile] = (),
 ) -> Built:
     """Build the executable `output` from the image; raises DockercError when it cannot be done."""
     stub_machine(platform.architecture)
@@ -79,6 +126,7 @@ def build(
             parameters=parameters,
             cache=cache,
             progress=progress,
+            added=added,
         )
 
 
@@ -91,6 +139,7 @@ def build_opened(
     parameters: Parameters,
     cache: Cache | None,
     progress: Progress,
+    added: Sequence[AddedFile] = (),
 ) -> Built:
     """The same, from an image that is open already."""
     stub = read_stub(stub_machine(image.platform.architecture))
@@ -98,6 +147,9 @@ def build_opened(
         with about(image.reference):
             packs = packing.pack_layers(image, progress)
             tree = merge(packs)
+        layers, history = image.layers, image.config
+        if added:
+            packs, layers, history = _with_added(packing, packs, tree, image, added)
         config = runtime_config(
             image.config,
             reference=image.reference,
@@ -107,7 +159,7 @@ def build_opened(
             baked=baked,
             read_file=lambda path: read_file(tree, packs, path),
         )
-        config["annotations"][LAYERS] = layer_history(tree, image.layers, image.config)
+        config["annotations"][LAYERS] = layer_history(tree, layers, history)
         pack, content = packing.pack_bytes(config_bytes(config), len(packs))
         root = new_directory()
         assert root.children is not None
@@ -131,7 +183,8 @@ def build_opened(
 
         write_executable(output, stub, write_payload)
         if cache:
-            cache.prune()
+            remember(cache, image)
+            prune(cache)
         return Built(
             image.reference,
             image.digest,
@@ -139,10 +192,22 @@ def build_opened(
             output.stat().st_size,
             _size_in(image),
             config["annotations"][ARGS],
-            len(packs),
+            len(image.layers),
             packing.cached,
             folded(sum((pack.left_out for pack in packs), Counter[str]())),
         )
+
+
+def _with_added(
+    packing: Packing, packs: list[Pack], tree: Inode, image: Image, added: Sequence[AddedFile]
+) -> tuple[list[Pack], tuple[Layer, ...], Mapping[str, Any]]:
+    """Packs, layers and config of the image with one more layer, which `tree` gets as well."""
+    pack, layer = packing.pack_added(added, tree, len(packs))
+    with about("--add-file"):
+        apply_pack(tree, pack)
+    made = [*created_by(image.config, len(image.layers)), "dockerc build --add-file"]
+    history = [{"created_by": text} for text in made]
+    return [*packs, pack], (*image.layers, layer), {**image.config, "history": history}
 
 
 def _size_in(image: Image) -> int | None:

@@ -15,6 +15,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 from toolkit.files.location import open_location
@@ -50,6 +51,8 @@ class Cache:
     def __init__(self, directory: Path | None = None) -> None:
         directory = directory or _default_directory()
         self.packs, self.apps = directory / "packs", directory / "apps"
+        self.names = directory / "names"
+        """See `image_names`."""
 
     def pack(self, name: str) -> Path:
         """Where the pack of this name is, or would be."""
@@ -89,18 +92,21 @@ class Cache:
         found = [*_files(self.packs), *_files(self.apps)]
         return sorted(found, key=lambda file: file.used, reverse=True)
 
+    def beyond(self, max_size: int) -> list[Cached]:
+        """The least recently used files beyond `max_size` bytes."""
+        files = self.files()
+        totals = accumulate(file.size for file in files)
+        return [file for file, total in zip(files, totals, strict=True) if total > max_size]
+
     def prune(self, max_size: int = MAX_SIZE) -> list[Cached]:
         """Remove the least recently used beyond `max_size` bytes, and what killed builds left.
 
         Returns the files that went.
         """
-        gone, total = [], 0
-        for file in self.files():
-            total += file.size
-            if total > max_size:
-                self.forget(file.path)
-                gone.append(file)
-        for directory in (self.packs, self.apps):
+        gone = self.beyond(max_size)
+        for file in gone:
+            self.forget(file.path)
+        for directory in (self.packs, self.apps, self.names):
             sweep(directory)
         return gone
 

@@ -31,25 +31,29 @@ def layer_history(root: Inode, layers: Sequence[Layer], image: Mapping[str, Any]
             seen.add(inode)  # hard links are one file
             files[inode.content.pack] += 1
             sizes[inode.content.pack] += inode.content.size
-    made = _created_by(image)
+    made = created_by(image, len(layers))
     shares = [
         {
             "diff_id": layer.diff_id,
             "size": layer.size,
             "files": files[number],
             "bytes": sizes[number],
-            "created_by": made[number] if len(made) == len(layers) else "",
+            "created_by": made[number],
         }
         for number, layer in enumerate(layers)
     ]
     return json.dumps(shares, ensure_ascii=False, separators=(",", ":"))
 
 
-def _created_by(image: Mapping[str, Any]) -> list[str]:
-    """OCI image-spec config.md: `history` has an entry for each layer, and for steps without."""
+def created_by(image: Mapping[str, Any], count: int) -> list[str]:
+    """What made each of so many layers; empty where the image's history does not fit them.
+
+    OCI image-spec config.md: `history` has an entry for each layer, and for steps without.
+    """
     history = image.get("history")
-    return [
+    made = [
         str(entry.get("created_by", ""))[:_MAX_CREATED_BY]
         for entry in (history if isinstance(history, list) else [])
         if isinstance(entry, dict) and not entry.get("empty_layer")
     ]
+    return made if len(made) == count else [""] * count

@@ -11,6 +11,7 @@ from toolkit.errors import about
 from toolkit.images.source import Image
 from toolkit.layers.merge import merge
 from toolkit.services.cache import Cache
+from toolkit.services.image_names import prune, remember
 from toolkit.services.pack_layers import Packing, Parameters
 from toolkit.services.progress import Progress
 from toolkit.squashfs.read.inodes import Node
@@ -59,7 +60,8 @@ def image_tree(image: Image, cache: Cache | None, progress: Progress) -> ImageTr
     ):
         tree = ImageTree(merge(packing.pack_layers(image, progress)))
     if cache:
-        cache.prune()
+        remember(cache, image)
+        prune(cache)
     return tree
 
 

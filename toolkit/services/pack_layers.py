@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,9 +22,10 @@ from toolkit.limits import MAX_BLOCKS
 from toolkit.services.cache import Cache
 from toolkit.services.progress import Progress
 from toolkit.squashfs.compress import Compressor
-from toolkit.squashfs.tree import Content
+from toolkit.squashfs.tree import Content, Inode
 
 if TYPE_CHECKING:
+    from toolkit.layers.added import AddedFile
     from toolkit.layers.stream import LayerStream
 
 _LAYERS_AT_ONCE = 4
@@ -86,13 +88,37 @@ class Packing:
         """A pack of one file of our own, never cached."""
         return pack_file(data, number, self._scratch_file(), self._compressor, self._block_size)
 
+    def pack_added(
+        self, files: Sequence[AddedFile], tree: Inode, number: int
+    ) -> tuple[Pack, Layer]:
+        """A pack of files of this machine, never cached, and what it is as a layer of an image
+        whose files are `tree`."""
+        from toolkit.layers.added import write_layer
+        from toolkit.layers.packer import Packer
+        from toolkit.layers.stream import LayerStream
+
+        tar = self._scratch_file()
+        write_layer(files, tree, tar)
+        size = tar.seek(0, io.SEEK_END)
+        tar.seek(0)
+        digest = hashlib.sha256()
+        while piece := tar.read(1 << 20):
+            digest.update(piece)
+        tar.seek(0)
+        layer = Layer(f"sha256:{digest.hexdigest()}", size)
+        packer = Packer(
+            number, self._scratch_file(), self._compressor, self._block_size, budget=self._budget
+        )
+        with LayerStream(tar, layer.diff_id) as stream, about("--add-file"):
+            return packer.read(stream), layer
+
     @property
     def _block_size(self) -> int:
         return self._parameters.block_size
 
     def _pack_layer(self, image: Image, number: int, layer: Layer, progress: Progress) -> Pack:
         what = f"layer {number + 1}/{len(image.layers)}"
-        name = self._name(layer)
+        name = _pack_name(self._parameters, layer)
         with about(what):
             if pack := self._find(name, number):
                 progress.note(f"{what}: cached")
@@ -189,12 +215,20 @@ class Packing:
             ) from None
         return cast(BinaryIO, self._stack.enter_context(file))
 
-    def _name(self, layer: Layer) -> str:
-        import zstandard
 
-        version, level = zstandard.ZSTD_VERSION, self._parameters.level
-        packed = "none" if level is None else f"zstd{'.'.join(map(str, version))}-{level}"
-        return f"{layer.diff_id.replace(':', '-')}-{self._block_size >> 10}k-{packed}"
+def has_pack(cache: Cache | None, parameters: Parameters, layer: Layer) -> bool:
+    """Whether a layer would not have to be read."""
+    if cache is None or not cache.packs.is_dir():  # asking would make it
+        return False
+    return cache.has(cache.pack(_pack_name(parameters, layer)))
+
+
+def _pack_name(parameters: Parameters, layer: Layer) -> str:
+    import zstandard
+
+    version, level = zstandard.ZSTD_VERSION, parameters.level
+    packed = "none" if level is None else f"zstd{'.'.join(map(str, version))}-{level}"
+    return f"{layer.diff_id.replace(':', '-')}-{parameters.block_size >> 10}k-{packed}"
 
 
 def _within_bounds(packs: list[Pack]) -> list[Pack]:

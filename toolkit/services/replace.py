@@ -38,6 +38,8 @@ def replace_stub(
     the user should be told. Raises DockercError when the parts of the
     executable are for different architectures and none was given.
     """
+    if runtime and new.exists() and runtime.exists() and new.samefile(runtime):
+        raise RefusedError(f"{new} is the runtime itself; give another name")
     with open_executable(path) as executable:
         witnesses = dict(_witnesses(executable))
         warnings = []

@@ -8,18 +8,24 @@ from __future__ import annotations
 from pathlib import Path
 
 from toolkit.bundle.baked import BakedOptions
-from toolkit.errors import DockercError
-from toolkit.images.open import open_image
+from toolkit.errors import AbsentError, DockercError
+from toolkit.images.auth.access import Access
+from toolkit.images.auth.registries_conf import load_registries_conf
+from toolkit.images.open import named_image, open_image
+from toolkit.images.reference import RegistryReference
 from toolkit.images.source import Platform
-from toolkit.services.build import build_opened
 from toolkit.services.cache import Cache, own_directory
-from toolkit.services.pack_layers import Parameters
+from toolkit.services.image_names import recall, remember
 from toolkit.services.progress import Progress
-from toolkit.version import __version__
+from toolkit.services.pull import Pull
 
 
-def app_of(reference: str, platform: Platform, progress: Progress) -> Path:
-    """The executable of the image as it is now, built if need be; raises DockercError."""
+def app_of(text: str, platform: Platform, progress: Progress, access: Access, pull: Pull) -> Path:
+    """The executable of an image, built if need be; raises DockercError.
+
+    Of a registry's image the cached one will do, but for `Pull.ALWAYS`; a digest never leads to
+    another image. Whatever is on this machine is looked at each time.
+    """
     cache = Cache()
     try:
         own_directory(cache.apps)
@@ -27,10 +33,23 @@ def app_of(reference: str, platform: Platform, progress: Progress) -> Path:
         raise DockercError(
             f"cannot use the cache {cache.apps}: {error.strerror}; name another by XDG_CACHE_HOME"
         ) from None
-    with open_image(reference, platform) as image:
-        name = f"{image.digest.replace(':', '-')}-{image.platform.architecture}-{__version__}"
-        app = cache.app(name)
+    reference = named_image(text)
+    if isinstance(reference, RegistryReference):
+        may_be_old = pull is not Pull.ALWAYS or reference.digest
+        if may_be_old and (app := _cached(cache, reference, platform)):
+            return app
+        if pull is Pull.NEVER:
+            raise AbsentError(
+                f"{reference} is not in the cache, and --pull never forbids to ask its registry;"
+                " `dockerc images` lists what is"
+            )
+    with open_image(text, platform, access) as image:
+        app = cache.app(remember(cache, image).app)
         if not cache.has(app):
+            # Most of the time it is there, and these take longer to import than all else.
+            from toolkit.services.build import build_opened
+            from toolkit.services.pack_layers import Parameters
+
             # From what is open: asked again, a registry may give another image for this name.
             build_opened(
                 image,
@@ -42,3 +61,12 @@ def app_of(reference: str, platform: Platform, progress: Progress) -> Path:
                 progress=progress,
             )
     return app
+
+
+def _cached(cache: Cache, reference: RegistryReference, platform: Platform) -> Path | None:
+    """The executable that was last built for the name, whichever registry a short one is of."""
+    for name in load_registries_conf().long_names(reference):
+        named = recall(cache, str(name), platform.architecture)
+        if named and cache.has(app := cache.app(named.app)):
+            return app
+    return None

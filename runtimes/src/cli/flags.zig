@@ -1,4 +1,5 @@
 //! The names of the runtime's options: `docker run`'s, and a few of its own.
+const std = @import("std");
 
 pub const Flag = enum {
     add_host,
@@ -7,22 +8,30 @@ pub const Flag = enum {
     cpus,
     device,
     dns,
+    dns_option,
+    dns_search,
     entrypoint,
     env,
     env_file,
+    env_host,
     gpus,
+    group_add,
     hostname,
     init,
     memory,
     mount,
     network,
+    no_hosts,
     overlay,
     pids_limit,
     privileged,
     privileged_files,
     publish,
     read_only,
+    read_only_tmpfs,
     security_opt,
+    shm_size,
+    sysctl,
     tmpfs,
     ulimit,
     user,
@@ -53,10 +62,15 @@ pub const table = [_]Known{
     .{ .name = "cpus", .flag = .cpus },
     .{ .name = "device", .flag = .device },
     .{ .name = "dns", .flag = .dns },
+    .{ .name = "dns-option", .flag = .dns_option },
+    .{ .name = "dns-search", .flag = .dns_search },
     .{ .name = "entrypoint", .flag = .entrypoint },
     .{ .name = "env", .short = 'e', .flag = .env },
     .{ .name = "env-file", .flag = .env_file },
+    .{ .name = "env-host", .flag = .env_host, .value = false },
+    .{ .name = "expose", .flag = .nothing },
     .{ .name = "gpus", .flag = .gpus },
+    .{ .name = "group-add", .flag = .group_add },
     .{ .name = "hostname", .short = 'h', .flag = .hostname },
     .{ .name = "init", .flag = .init, .value = false },
     .{ .name = "interactive", .short = 'i', .flag = .nothing, .value = false },
@@ -66,14 +80,18 @@ pub const table = [_]Known{
     .{ .name = "name", .flag = .nothing },
     .{ .name = "net", .flag = .network },
     .{ .name = "network", .flag = .network },
+    .{ .name = "no-hosts", .flag = .no_hosts, .value = false },
     .{ .name = "overlay", .flag = .overlay },
     .{ .name = "pids-limit", .flag = .pids_limit },
     .{ .name = "privileged", .flag = .privileged, .value = false },
     .{ .name = "publish", .short = 'p', .flag = .publish },
     .{ .name = "pull", .flag = .nothing },
     .{ .name = "read-only", .flag = .read_only, .value = false },
+    .{ .name = "read-only-tmpfs", .flag = .read_only_tmpfs, .value = false },
     .{ .name = "rm", .flag = .nothing, .value = false },
     .{ .name = "security-opt", .flag = .security_opt },
+    .{ .name = "shm-size", .flag = .shm_size },
+    .{ .name = "sysctl", .flag = .sysctl },
     .{ .name = "tmpfs", .flag = .tmpfs },
     .{ .name = "tty", .short = 't', .flag = .nothing, .value = false },
     .{ .name = "ulimit", .flag = .ulimit },
@@ -88,3 +106,17 @@ pub const table = [_]Known{
     .{ .name = "dockerc-privileged-files", .flag = .privileged_files, .value = false },
     .{ .name = "dockerc-version", .flag = .version, .value = false },
 };
+
+/// Options of docker run that have no place here, and what serves in their stead.
+pub const substitutes = [_]struct { name: []const u8, instead: []const u8 }{
+    .{ .name = "detach", .instead = "start it in the background: setsid -f FILE, or systemd-run" },
+    .{ .name = "init-path", .instead = "the init is a part of the runtime: --init" },
+    .{ .name = "restart", .instead = "a supervisor (systemd, runit) restarts programs" },
+    .{ .name = "stop-signal", .instead = "signals are passed on: kill -s SIGNAL PID" },
+    .{ .name = "stop-timeout", .instead = "signals are passed on: timeout -k SECONDS TIME FILE" },
+};
+
+pub fn substituteOf(name: []const u8) ?[]const u8 {
+    for (&substitutes) |each| if (std.mem.eql(u8, each.name, name)) return each.instead;
+    return null;
+}

@@ -47,7 +47,9 @@ pub const Options = struct {
 /// Why parsing failed; `word` is the wrong argument.
 pub const Problem = struct {
     word: []const u8 = "",
-    kind: enum { none, unknown, value_missing, not_a_switch } = .none,
+    kind: enum { none, unknown, substituted, value_missing, not_a_switch } = .none,
+    /// What to do in its stead.
+    instead: []const u8 = "",
 };
 
 /// Whose the words of the command line are: the annotation dev.dockerc.args.
@@ -172,6 +174,10 @@ const Parser = struct {
                 return self.fail(word, .not_a_switch);
             return self.add(.{ .flag = known.flag, .value = state });
         };
+        if (flags.substituteOf(name)) |instead| {
+            self.problem.instead = instead;
+            return self.fail(word, .substituted);
+        }
         return self.fail(word, .unknown);
     }
 
@@ -180,7 +186,10 @@ const Parser = struct {
         for (word[1..], 1..) |letter, i| {
             const known = for (&flags.table) |*known| {
                 if (known.short == letter) break known;
-            } else return self.fail(word, .unknown);
+            } else {
+                if (letter == 'd') return self.long("--detach");
+                return self.fail(word, .unknown);
+            };
             if (known.value) {
                 const rest = word[i + 1 ..];
                 const joined = if (rest.len > 0 and rest[0] == '=') rest[1..] else rest;
@@ -202,7 +211,8 @@ const Parser = struct {
     }
 
     fn fail(self: *Parser, word: []const u8, kind: @FieldType(Problem, "kind")) error{Usage} {
-        self.problem.* = .{ .word = word, .kind = kind };
+        self.problem.word = word;
+        self.problem.kind = kind;
         return error.Usage;
     }
 };

@@ -27,13 +27,20 @@ pub fn apply(
 ) !HostAccess {
     var host_access: HostAccess = .{};
     const process = &spec.process;
-    if (options.last(.user)) |wanted| try setUser(arena, process, wanted, image);
+    // As in docker, an empty one is the image's.
+    if (options.last(.user)) |wanted| if (wanted.len > 0)
+        try setUser(arena, process, wanted, image);
     if (options.last(.workdir)) |path| {
         if (path.len == 0 or path[0] != '/')
             log.die("--workdir {s}: write an absolute path", .{path});
         process.cwd = path;
     }
+    for (try options.all(arena, .group_add)) |given| try addGroup(arena, process, given, image);
     if (options.has(.read_only)) spec.root.readonly = true;
+    if (options.has(.read_only_tmpfs))
+        for ([_][]const u8{ "/run", "/tmp", "/var/tmp" }) |path|
+            try tmpfs(arena, spec, path);
+    if (options.last(.shm_size)) |given| try setShmSize(arena, spec, given);
     if (options.last(.hostname)) |name| {
         if (name.len == 0 or name.len > 64)
             log.die("--hostname {s}: a name has 1 to 64 letters", .{name});
@@ -80,6 +87,32 @@ fn setUser(
     };
 }
 
+fn addGroup(
+    arena: std.mem.Allocator,
+    process: *config.Process,
+    given: []const u8,
+    image: users.Image,
+) !void {
+    const gid = image.groupOf(given) orelse
+        log.die("no group {s} in the image's /etc/group", .{given});
+    process.user.additionalGids = try std.mem.concat(arena, u32, &.{
+        process.user.additionalGids,
+        &.{gid},
+    });
+}
+
+fn setShmSize(arena: std.mem.Allocator, spec: *config.Spec, given: []const u8) !void {
+    const size = quantity.bytes(given) orelse
+        log.die("--shm-size {s}: write a number of bytes, with k, m or g behind it", .{given});
+    const all = try arena.dupe(config.Mount, spec.mounts);
+    for (all) |*mount| if (std.mem.eql(u8, mount.destination, "/dev/shm")) {
+        // The last of two counts.
+        const option = try text.alloc(arena, "size={d}", .{size});
+        mount.options = try std.mem.concat(arena, []const u8, &.{ mount.options, &.{option} });
+    };
+    spec.mounts = all;
+}
+
 fn addNamespace(arena: std.mem.Allocator, spec: *config.Spec, kind: []const u8) !void {
     if (spec.linux.hasNamespace(kind)) return;
     spec.linux.namespaces = try std.mem.concat(arena, config.Namespace, &.{
@@ -98,13 +131,36 @@ fn network(arena: std.mem.Allocator, spec: *config.Spec, options: *const Options
     const none = if (options.last(.network)) |name| std.mem.eql(u8, name, "none") else false;
     if (options.last(.network)) |name| if (!none and !std.mem.eql(u8, name, "host"))
         log.die("--network {s}: only host (the machine's network) and none are supported", .{name});
-    if (none) try addNamespace(arena, spec, "network");
+    if (none) {
+        try addNamespace(arena, spec, "network");
+        try ownSysfs(arena, spec);
+    }
     if (options.last(.publish)) |port| {
         if (none)
             log.die("--publish {s}: with --network none there is nothing to publish", .{port});
         log.note("--publish {s} is not needed: the network is the machine's, and the app's " ++
             "ports are open on it as they are", .{port});
     }
+}
+
+/// The machine's /sys would show its network devices.
+fn ownSysfs(arena: std.mem.Allocator, spec: *config.Spec) !void {
+    var mounts: std.ArrayList(config.Mount) = .empty;
+    const options = [_][]const u8{ "nosuid", "noexec", "nodev", "ro" };
+    for (spec.mounts) |mount| {
+        if (!std.mem.eql(u8, mount.destination, "/sys") or std.mem.eql(u8, mount.type, "sysfs")) {
+            try mounts.append(arena, mount);
+            continue;
+        }
+        const new: config.Mount = .{ .destination = "/sys", .type = "sysfs", .options = &options };
+        const cgroups: config.Mount = .{
+            .destination = "/sys/fs/cgroup",
+            .type = "cgroup",
+            .options = &options,
+        };
+        try mounts.appendSlice(arena, &.{ new, cgroups });
+    }
+    spec.mounts = mounts.items;
 }
 
 fn tmpfs(arena: std.mem.Allocator, spec: *config.Spec, given: []const u8) !void {

@@ -63,6 +63,12 @@ pub const Image = struct {
         };
     }
 
+    /// By name or number; null if there is none of that name.
+    pub fn groupOf(self: *const Image, wanted: []const u8) ?u32 {
+        return quantity.number(u32, wanted) orelse
+            passwd.findGroup(self.table("/etc/group"), wanted);
+    }
+
     pub fn home(self: *const Image, uid: u32) []const u8 {
         return (passwd.find(self.table("/etc/passwd"), .{ .id = uid }) orelse return "/").home;
     }

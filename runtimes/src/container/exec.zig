@@ -18,6 +18,7 @@ pub fn environment(
     callers: *const Environment,
 ) !Environment {
     var env: Environment = .{};
+    if (options.has(.env_host)) for (callers.words.items) |word| try env.put(arena, word);
     for (spec.process.env) |word| try env.put(arena, word);
     for (options.given) |given| if (given.flag == .env_file) {
         const content = sys.readLarge(

@@ -97,7 +97,12 @@ pub const Mount = struct {
     /// The file system's own options.
     data: []const u8 = "",
     /// What of the machine is bound where the kernel refuses a new one.
-    instead: ?struct { path: [:0]const u8, flags: usize } = null,
+    instead: ?struct {
+        path: [:0]const u8,
+        flags: usize,
+        /// What of it is not for the container.
+        hidden: []const u8 = "",
+    } = null,
 };
 
 /// A file or directory of the machine, with all that is mounted in it.

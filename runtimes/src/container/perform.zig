@@ -99,7 +99,8 @@ pub const Performer = struct {
             const refused = err == error.PERM or err == error.ACCES;
             if (mount.instead) |machines| if (refused or optional) {
                 try namespace.mount(machines.path[1..], path, null, MS.bind | MS.rec, null);
-                return restrict(namespace, path, machines.flags);
+                restrict(namespace, path, machines.flags);
+                return if (machines.hidden.len > 0) self.mask(namespace, machines.hidden);
             };
             if (!optional and self.ids != .host and err == error.ACCES)
                 userns.explainAppArmor();

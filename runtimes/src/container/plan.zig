@@ -178,6 +178,7 @@ const Plan = struct {
 
     /// One that the configuration lists.
     noinline fn addMount(self: *Plan, mount: config.Mount, source: ?Source) !void {
+        const spec = self.given.spec;
         const target = mount.destination;
         if (target.len == 0 or target[0] != '/') refuse(mount, error.INVAL);
         const options = try mount_options.parse(self.arena, mount.options);
@@ -200,7 +201,14 @@ const Plan = struct {
                     // A new sysfs needs a network namespace of our own, and a new proc is refused
                     // if an outer container masks parts of its own.
                     .instead = switch (kind[0]) {
-                        's' => .{ .path = "/sys", .flags = MS.nodev | MS.rdonly },
+                        's' => .{
+                            .path = "/sys",
+                            .flags = MS.nodev | MS.rdonly,
+                            .hidden = if (spec.linux.hasNamespace("network"))
+                                "/sys/class/net"
+                            else
+                                "",
+                        },
                         'p' => .{ .path = "/proc", .flags = MS.nodev },
                         else => null,
                     },

@@ -7,15 +7,13 @@ layout, where layers may be compressed and are named by their digest.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
 import re
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from toolkit.errors import AbsentError, DamagedError, DockercError, RefusedError
 from toolkit.files.json_document import Document, parse_document, parse_json
@@ -24,8 +22,8 @@ from toolkit.images.platforms import MissingPlatform, distance, normalised
 from toolkit.images.reference import ArchiveReference, parse_name
 from toolkit.images.selection import read_diff_ids
 from toolkit.images.source import Image, Layer, Platform
-from toolkit.images.transports.tarball import Tarball, open_tarball
-from toolkit.images.verified import ByteSource, verified
+from toolkit.images.transports.tarball import Tarball, is_packed, open_tarball, unpacked
+from toolkit.images.verified import verified
 from toolkit.limits import MAX_LAYERS
 
 _BLOB_PATH = re.compile(r"blobs/(sha256|sha512)/([0-9a-f]+)")
@@ -49,11 +47,11 @@ class ArchivedImage:
         where = f"layer '{path}' of {self.reference}"
         if match := _BLOB_PATH.fullmatch(path):
             return verified(self.tarball.open(path), f"{match[1]}:{match[2]}", layer.size, where)
-        source: ByteSource = io.BufferedReader(self.tarball.open(path))
-        if _is_gzip(self.tarball, path):
-            source = io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(fileobj=source)))
+        source: Any = io.BufferedReader(self.tarball.open(path))
+        if is_packed(source.peek(8)):
+            source = unpacked(source, where)
             # Whoever reads layers would unpack it once more, a thousand times a thousand.
-            if _is_packed(source, where):
+            if is_packed(source.peek(8)):
                 raise RefusedError(f"{where} is compressed twice; refusing it")
         return verified(source, layer.diff_id, layer.size, where)
 
@@ -61,17 +59,9 @@ class ArchivedImage:
         """A file is there at once."""
 
 
-def _is_packed(source: Any, where: str) -> bool:
-    try:
-        head: bytes = source.peek(4)[:4]
-        return head.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd"))
-    except (OSError, EOFError, zlib.error) as error:
-        raise DamagedError(f"cannot read {where}: {error}") from None
-
-
-def _is_gzip(tarball: Tarball, path: str) -> bool:
+def _is_packed(tarball: Tarball, path: str) -> bool:
     with tarball.open(path) as file:
-        return file.read(2) == b"\x1f\x8b"
+        return is_packed(file.read(8) or b"")
 
 
 @contextmanager
@@ -170,4 +160,4 @@ def _stored_size(tarball: Tarball, path: str) -> int | None:
     size = tarball.size(path)
     if size is None:
         raise AbsentError(f"the docker archive is incomplete: it lacks the layer '{path}'")
-    return size if _BLOB_PATH.fullmatch(path) or not _is_gzip(tarball, path) else None
+    return size if _BLOB_PATH.fullmatch(path) or not _is_packed(tarball, path) else None

@@ -31,6 +31,8 @@ _NAMES_LIMIT = 32 << 20
 _PIECE = 1 << 20
 _XZ_MEMORY = 128 << 20
 """Bytes; xz -9 needs 65 MiB."""
+_ZSTD_WINDOW = 128 << 20
+"""Bytes; what zstd asks for with --long, and decodes unasked."""
 _SPARE_ROOM = 64 << 20
 """Bytes that stay free where an archive is unpacked, for others."""
 _FREE_SIZE = 256 << 20
@@ -245,6 +247,53 @@ def _xz(file: BinaryIO) -> Iterator[bytes]:
         data = decompressor.unused_data.lstrip(b"\0") or file.read(_PIECE).lstrip(b"\0")
 
 
+def _zstd(file: BinaryIO) -> Iterator[bytes]:
+    import zstandard
+
+    decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
+    try:
+        with decompressor.stream_reader(file, read_across_frames=True, closefd=False) as reader:
+            while piece := reader.read(_PIECE):
+                yield piece
+    except zstandard.ZstdError as error:
+        raise EOFError(str(error)) from None
+
+
+class _Unpacked(io.RawIOBase):
+    """A stream of pieces as a file to read from."""
+
+    def __init__(self, pieces: Iterator[bytes], where: str) -> None:
+        self._pieces, self._where = pieces, where
+        self._left = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        target = memoryview(buffer).cast("B")
+        if not self._left:
+            try:
+                self._left = memoryview(next(self._pieces, b""))
+            except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+                raise DamagedError(f"cannot read {self._where}: {error}") from None
+        count = min(len(target), len(self._left))
+        target[:count] = self._left[:count]
+        self._left = self._left[count:]
+        return count
+
+
+def is_packed(head: bytes) -> bool:
+    """Whether a file that begins so is compressed; its first eight bytes are enough."""
+    return any(map(head.startswith, _UNPACKERS))
+
+
+def unpacked(file: io.BufferedReader, where: str) -> io.BufferedReader:
+    """What a file of any kind is when it is decompressed; DockercError while it is read."""
+    head = file.peek(8)
+    unpack = next((u for magic, u in _UNPACKERS.items() if head.startswith(magic)), _plain)
+    return io.BufferedReader(_Unpacked(unpack(cast(BinaryIO, file)), where))
+
+
 def _text(name: bytes) -> str:
     return name.decode("utf-8", "surrogateescape")
 
@@ -253,4 +302,5 @@ _UNPACKERS: dict[bytes, Callable[[BinaryIO], Iterator[bytes]]] = {
     b"\x1f\x8b": _gzip,
     b"BZh": _bzip2,
     b"\xfd7zXZ\x00": _xz,
+    b"\x28\xb5\x2f\xfd": _zstd,
 }

@@ -34,7 +34,7 @@ def write_tree(
     the place of `top`'s own. Returns what could not be kept, by kind. Raises DockercError when the
     disk has no room for it, OSError for what else fails.
     """
-    _check_room(filesystem, top, directory)
+    check_tree_room(filesystem, top, directory)
     writer = _Writer(filesystem, directory, privileged)
     try:
         for path, node in filesystem.walk(top):
@@ -49,7 +49,7 @@ def write_tree(
     return writer.left_out
 
 
-def _check_room(filesystem: Filesystem, top: Node, directory: int) -> None:
+def check_tree_room(filesystem: Filesystem, top: Node, file: int) -> None:
     """Raise DockercError where what is not a hole does not fit: what the writer links counts once,
     and what it writes again counts again."""
     block_size = filesystem.superblock.block_size
@@ -63,7 +63,7 @@ def _check_room(filesystem: Filesystem, top: Node, directory: int) -> None:
             linked.add(node.place)
         needed += sum(block_size for word in filesystem.words(node) if word)
         needed += node.size % block_size
-    check_room("its files", needed, directory)
+    check_room("its files", needed, file)
 
 
 @dataclass(eq=False)

@@ -23,15 +23,18 @@ _XATTR = "SCHILY.xattr."
 _HOLE = bytes(1 << 20)
 
 
-def write_layer(filesystem: Filesystem, top: Node, write: Callable[[bytes], Any]) -> None:
+def write_layer(
+    filesystem: Filesystem, top: Node, write: Callable[[bytes], Any], prefix: bytes = b""
+) -> None:
     """Give the tar of everything in `top` to `write`, piece by piece; sockets are left out.
 
-    The same tree gives the same bytes.
+    `prefix` is the name of `top` in it. The same tree gives the same bytes.
     """
     names: dict[MetadataRef, bytes] = {}
-    for path, node in filesystem.walk(top):
+    for below, node in filesystem.walk(top):
         if node.kind not in _TYPES:
             continue
+        path = prefix + b"/" + below if prefix and below else prefix or below
         first = names.setdefault(node.place, path) if node.nlink > 1 else path
         linked = first is not path and not node.is_directory
         write(_header(filesystem, path, node, first if linked else None))

@@ -1,8 +1,10 @@
-"""A squashfs with one file changed: data blocks stay where they are, the tables are made anew."""
+"""A squashfs with files changed: data blocks stay where they are, the tables are made anew."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import accumulate
 from typing import BinaryIO
 
 from toolkit.errors import AbsentError
@@ -67,27 +69,36 @@ class _ExistingData:
         return self._placements[content.first_block]
 
 
-def rewrite_file(
-    filesystem: Filesystem, source: BinaryIO, offset: int, name: bytes, data: bytes, out: BinaryIO
-) -> Superblock:
-    """Append to `out` the squashfs at `offset` of `source`, its root's file `name` holding `data`.
+Write = Callable[[Inode, Iterable[bytes]], None]
+"""Gives a file of the tree its content, in pieces of the block size but for the last."""
 
-    A former content that was the last of the data is dropped, any other stays as unused bytes.
+
+def rewrite(
+    filesystem: Filesystem,
+    source: BinaryIO,
+    offset: int,
+    change: Callable[[Inode, Write], None],
+    out: BinaryIO,
+    *,
+    dropped: bytes = b"",
+    level: int = METADATA_LEVEL,
+) -> Superblock:
+    """Append to `out` the squashfs at `offset` of `source`, its tree changed by `change`.
+
+    The data of files that are replaced stay as unused bytes, but for the file `dropped` if it was
+    the last; that one has no content until it is given one. `level` is zstd's, for new data.
     Raises DockercError when the squashfs is damaged.
     """
     old = filesystem.superblock
     kept = _ExistingData(filesystem)
-    root, changed = _tree(filesystem, kept, name)
+    root = _tree(filesystem, kept, dropped)
     begin = out.tell()
     copy_range(source, offset, out, kept.end)
     is_zstd = old.compression == COMPRESSION_ZSTD
     # Any reader takes blocks that are stored as they are, whatever the compression.
+    with Compressor(level if is_zstd else None) as compressor:
+        _write_new(kept, root, change, BlockWriter(out, compressor))
     with Compressor(METADATA_LEVEL if is_zstd else None) as compressor:
-        blocks = BlockWriter(out, compressor)
-        for start in range(0, len(data), old.block_size):
-            blocks.add(data[start : start + old.block_size])
-        blocks.flush()
-        changed.content = kept.add(len(data), kept.end, list(blocks.sizes))
         tables, superblock = encode_tables(root, kept, out.tell() - begin, compressor)
     options = FLAG_COMPRESSION_OPTIONS
     superblock = replace(
@@ -104,11 +115,46 @@ def rewrite_file(
     return superblock
 
 
-def _tree(filesystem: Filesystem, kept: _ExistingData, name: bytes) -> tuple[Inode, Inode]:
-    """The tree as the writer wants it, and the file `name` of its root, which has no content."""
+def rewrite_file(
+    filesystem: Filesystem, source: BinaryIO, offset: int, name: bytes, data: bytes, out: BinaryIO
+) -> Superblock:
+    """The same, with `data` for the file `name` of the root; DockercError when there is none."""
+    size = filesystem.superblock.block_size
+
+    def change(root: Inode, write: Write) -> None:
+        file = (root.children or {}).get(name)
+        if file is None or file.kind is not InodeType.FILE:
+            raise AbsentError(f"its squashfs has no file {name.decode()}")
+        write(file, (data[start : start + size] for start in range(0, len(data), size)))
+
+    return rewrite(filesystem, source, offset, change, out, dropped=name)
+
+
+def _write_new(
+    kept: _ExistingData, root: Inode, change: Callable[[Inode, Write], None], blocks: BlockWriter
+) -> None:
+    """Let the tree be changed, and place what is new of it behind the data that is kept."""
+    new: list[tuple[Inode, int, int, int]] = []
+
+    def write(inode: Inode, pieces: Iterable[bytes]) -> None:
+        first, size = len(blocks.sizes), 0
+        for piece in pieces:
+            blocks.add(piece)
+            size += len(piece)
+        new.append((inode, size, first, len(blocks.sizes) - first))
+
+    change(root, write)
+    blocks.flush()
+    words = list(blocks.sizes)
+    starts = list(accumulate((stored_size(word) for word in words), initial=kept.end))
+    for inode, size, first, count in new:
+        inode.content = kept.add(size, starts[first], words[first : first + count])
+
+
+def _tree(filesystem: Filesystem, kept: _ExistingData, dropped: bytes) -> Inode:
+    """The tree as the writer wants it; the file `dropped` of its root has no content."""
     inodes: dict[MetadataRef, Inode] = {}
     directories: dict[bytes, dict[bytes, Inode]] = {}
-    changed: Inode | None = None
     for path, node in filesystem.walk(filesystem.root):
         inode = inodes.get(node.place)
         if inode is None:
@@ -118,13 +164,9 @@ def _tree(filesystem: Filesystem, kept: _ExistingData, name: bytes) -> tuple[Ino
             )  # fmt: skip
             if node.is_directory:
                 inode.children = directories[path] = {}
-            elif path == name and node.kind is InodeType.FILE:
-                changed = inode
-            elif node.is_file:
+            elif node.is_file and path != dropped:
                 inode.content = kept.keep(node)
         if path:
             parent, _, last = path.rpartition(b"/")
             directories[parent][last] = inode
-    if changed is None:
-        raise AbsentError(f"its squashfs has no file {name.decode()}")
-    return inodes[filesystem.root.place], changed
+    return inodes[filesystem.root.place]

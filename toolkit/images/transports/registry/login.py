@@ -69,7 +69,7 @@ class Login:
         else:
             hint = (
                 f"{self._repository} does not exist there or is not public; "
-                f"`dockerc login {self._registry}` stores a login, --creds gives one"
+                f"log in with `dockerc login {self._registry}`, or use --creds"
             )
         trouble = f" ({self._trouble})" if self._trouble else ""
         return RefusedError(

@@ -41,7 +41,7 @@ def _seconds(retry_after: str | None) -> float:
     """`Retry-After` (RFC 9110, 10.2.3) is a number of seconds or a date; anything else is 0."""
     text = (retry_after or "").strip()
     if text.isascii() and text.isdigit():
-        return float(text[:9])
+        return float(text)
     try:
         return email.utils.parsedate_to_datetime(text).timestamp() - time.time()
     except (ValueError, TypeError, OverflowError):

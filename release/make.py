@@ -1,0 +1,112 @@
+"""The tool as one executable that needs no Python, made by itself:
+
+    python release/make.py BASE WHEEL OUTPUT [--arch ARCH] [--python VERSION]
+
+BASE is an image with Python (docker://python:3.13-slim), WHEEL dockerc's own. What the wheel needs
+comes from pip, for the Python of the image and the architecture, so any machine makes both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, BinaryIO
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from toolkit.bundle.config import config_bytes  # noqa: E402
+from toolkit.executable.executable import (  # noqa: E402
+    FooterFields,
+    open_executable,
+    write_executable,
+)
+from toolkit.executable.payload import config_of, filesystem_of  # noqa: E402
+from toolkit.executable.payload_digest import payload_digest  # noqa: E402
+from toolkit.squashfs.write.rewrite import rewrite_file  # noqa: E402
+
+MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+LEAVE_OUT = ("bin", "share", "zstandard/_cffi.*", "**/__pycache__")
+"""Of what pip installs: programs and man pages, and the half of zstandard that is not used."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("base")
+    parser.add_argument("wheel", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--arch", choices=MACHINES, default="amd64")
+    parser.add_argument("--python", default="3.13", help="the image's version")
+    parser.add_argument("--level", default="10", help="of compression")
+    parser.add_argument("--program", default="python3", help="the image's Python")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        content = Path(directory, "dockerc")
+        install(given.wheel, content / "site", given.arch, given.python)
+        for file in ("start.py", "tool.py"):
+            shutil.copyfile(HERE / file, content / file)
+        compile_all(content, given.python)
+        built = Path(directory, "built")
+        command = [sys.executable, "-m", "toolkit", "build", given.base, "--output", built]
+        command += ["--arch", given.arch, "--level", given.level]
+        command += ["--add-file", f"{content}:/dockerc"]
+        command += ["--entrypoint", json.dumps([given.program, "-I", "/dockerc/start.py"])]
+        command += ["--volume", "/:/host", "--volume", ".:/cwd"]
+        subprocess.run(command, check=True, cwd=HERE.parent)
+        allow(built, given.output)
+
+
+def install(wheel: Path, target: Path, arch: str, version: str) -> None:
+    """The wheel and its dependencies, compiled for the image."""
+    machine = MACHINES[arch]
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(target)]
+    command += ["--only-binary", ":all:", "--no-compile", "--python-version", version]
+    for level in ("manylinux2014", "manylinux_2_17", "manylinux_2_28"):
+        command += ["--platform", f"{level}_{machine}"]
+    subprocess.run([*command, str(wheel)], check=True)
+    for pattern in LEAVE_OUT:
+        for path in target.glob(pattern):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def compile_all(content: Path, version: str) -> None:
+    """Once and for all, for what a run writes is gone at its end; only the same Python can."""
+    if version == f"{sys.version_info.major}.{sys.version_info.minor}":
+        command = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode"]
+        command += ["unchecked-hash", "-s", str(content), "-p", "/dockerc", str(content)]
+        subprocess.run(command, check=True)
+
+
+def allow(built: Path, output: Path) -> None:
+    """What a container gets is less than what start.py and `dockerc run` need: mounts, namespaces
+    of their own, and all of /proc (kernel.org, "mount_too_revealing")."""
+
+    def write_payload(file: BinaryIO) -> FooterFields:
+        start = file.tell()
+        words = config_bytes(allowed(config_of(executable)))
+        filesystem, offset = filesystem_of(executable), executable.footer.offset
+        superblock = rewrite_file(filesystem, executable.file, offset, b"config.json", words, file)
+        digest = payload_digest(file, start, superblock.bytes_used)
+        return FooterFields(executable.footer.require_mapped_uids, digest)
+
+    with open_executable(built) as executable:
+        write_executable(output, executable.whole_stub(), write_payload)
+
+
+def allowed(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with these rights, within those of the caller."""
+    process, linux = config["process"], config["linux"]
+    for kind in ("bounding", "effective", "permitted"):
+        process["capabilities"][kind].append("CAP_SYS_ADMIN")
+    linux |= {"maskedPaths": [], "readonlyPaths": []}
+    linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW"}
+    return config
+
+
+if __name__ == "__main__":
+    main()

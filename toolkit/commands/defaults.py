@@ -1,0 +1,94 @@
+"""The user's defaults for `dockerc build`: configuration files, and DOCKERC_… in the environment.
+
+A table of what may be set there, which dockerc-config(5) is made of (docs/man.py). The command
+line goes before the environment, that before the user's file, and that before the machine's.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from toolkit.errors import AbsentError, DamagedError, DockercError, UsageError
+from toolkit.limits import MAX_CONFIG
+
+SYSTEM = Path("/etc/dockerc/config.toml")
+FILE = "DOCKERC_CONFIG"
+"""Names the only file to be read."""
+SETTINGS = {
+    "authfile": (str, "a file of logins, in the place of the stored ones"),
+    "block-size": (str, "of the squashfs: 4K to 1M"),
+    "cert-dir": (str, "a directory of certificates for registries"),
+    "compression": (str, "zstd or none"),
+    "level": (int, "of zstd, 1 to 22"),
+    "no-cache": (bool, "without the cache of packed layers"),
+    "quiet": (bool, "print nothing but errors and notes"),
+    "tls-verify": (bool, "whether a registry's certificate must be right"),
+}
+"""Options of `dockerc build`, the kind of value that each takes, and what it is."""
+_KINDS = {str: "a string", int: "a number", bool: "true or false"}
+
+
+def variable(setting: str) -> str:
+    """The variable of the environment: DOCKERC_BLOCK_SIZE for block-size."""
+    return f"DOCKERC_{setting.upper().replace('-', '_')}"
+
+
+def build_defaults() -> dict[str, Any]:
+    """By the names of the parameters of `build`; raises DockercError for what is malformed."""
+    found: dict[str, Any] = {}
+    for path in _files():
+        found |= _read(path)
+    for setting, (kind, _) in SETTINGS.items():
+        if text := os.environ.get(variable(setting)):
+            if kind is bool and text.lower() not in ("true", "false", "1", "0"):
+                raise UsageError(f"{variable(setting)} is {text!r}; it must be true or false")
+            if kind is int and not text.isdecimal():
+                raise UsageError(f"{variable(setting)} is {text!r}; it must be a number")
+            found[setting] = text
+    return {setting.replace("-", "_"): value for setting, value in found.items()}
+
+
+def _files() -> list[Path]:
+    if chosen := os.environ.get(FILE):
+        if not Path(chosen).exists():
+            raise AbsentError(f"{FILE} names {chosen}, which does not exist")
+        return [Path(chosen)]
+    try:
+        user = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    except RuntimeError:  # nobody's home
+        return [SYSTEM]
+    return [SYSTEM, user / "dockerc" / "config.toml"]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What a file says of `build`; nothing where there is none."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_CONFIG)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise DockercError(f"cannot read {path}: {error.strerror}") from None
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        document = tomllib.loads(data.decode())
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"{path} is not valid TOML: {error}") from None
+    table = document.pop("build", {})
+    if document or not isinstance(table, dict):
+        name = next(iter(document), "build")
+        raise DamagedError(f"{path}: {name} has no meaning there; [build] is the only table")
+    for name, value in table.items():
+        if name not in SETTINGS:
+            known = ", ".join(SETTINGS)
+            raise DamagedError(f"{path}: there is no setting {name}; there are {known}")
+        kind = SETTINGS[name][0]
+        if type(value) is not kind:
+            raise DamagedError(f"{path}: {name} must be {_KINDS[kind]}")
+    return table
