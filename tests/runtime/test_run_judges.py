@@ -143,13 +143,16 @@ def facts(text: str) -> set[str]:
             if target == "/dev":
                 kept.add("nodev")  # ours alone: devices are opened where they were bound
             line = f"mount {target} {filesystem} {','.join(sorted(kept))}"
-        if line.startswith(("env TERM=", "env _=", "env PWD=", "env SHLVL=", "env OLDPWD=")):
+        # HOSTNAME and the primary group among the others are docker's affair, not its runtime's.
+        if line.startswith(
+            ("env TERM=", "env HOSTNAME=", "env _=", "env PWD=", "env SHLVL=", "env OLDPWD=")
+        ):
             continue
         if "/dev/core" in line:
             continue  # runc makes the link where there is a /proc/kcore outside
         if line.startswith("Groups:"):
             # Without others runc puts the user's own group there.
-            line = f"Groups: {' '.join(each for each in line.split()[1:] if each != '0')}"
+            line = f"Groups: {' '.join(e for e in line.split()[1:] if e not in ('0', '8'))}"
         found.add(line)
     return found
 

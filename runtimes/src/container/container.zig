@@ -189,6 +189,7 @@ pub const Container = struct {
             .arena = self.arena,
             .namespace = self.mounts,
             .ids = self.ids,
+            .app_is_caller = self.spec.process.user.uid != 0 or self.spec.process.user.gid != 0,
             .devpts = if (self.terminal) |own| own.devpts else null,
             .workspace = self.workspace,
         };
