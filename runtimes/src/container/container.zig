@@ -212,8 +212,8 @@ pub const Container = struct {
         try own.replaceStreams();
     }
 
-    /// Gives pipes to the app's user, who may open them again (/dev/stdout), as runc does. Files keep
-    /// their owner, and so do pipes that have a name: they are the machine's.
+    /// Gives pipes to the app's user, who may open them again (/dev/stdout), as runc does. Files
+    /// keep their owner, and so do pipes that have a name: they are the machine's.
     fn giveStreams(self: *const Container) void {
         const user = self.spec.process.user;
         if (self.ids == .single) return;
