@@ -130,7 +130,7 @@ def facts(text: str) -> set[str]:
             line = f"ns {name} {'the caller' if outside[name] == link else 'own'}"
         if kind == "mount":
             target, filesystem, options = rest.split()
-            if target in ("/", "/etc/resolv.conf", "/etc/hosts"):
+            if target in ("/", "/etc/resolv.conf", "/etc/hosts", "/etc/hostname"):
                 continue  # the root is the runtime's affair; names are resolved as on the machine
             if target.startswith("/sys/"):
                 # Below the machine's /sys: read-only with us, as it is; they leave them writable.

@@ -94,9 +94,11 @@ pub const Performer = struct {
         optional: bool,
     ) !void {
         const path = try self.mountTarget(mount);
-        defer if (mount.fstype[0] == 't') self.giveToRoot(path);
-        if (std.mem.eql(u8, mount.fstype, "devpts"))
-            if (self.devpts) |mounted| return namespace.attach(mounted, path);
+        const is_devpts = std.mem.eql(u8, mount.fstype, "devpts");
+        defer if (is_devpts)
+            self.giveToRoot("/dev/pts/ptmx")
+        else if (isOneOf(mount.fstype, &.{ "tmpfs", "mqueue" })) self.giveToRoot(path);
+        if (is_devpts) if (self.devpts) |mounted| return namespace.attach(mounted, path);
         self.tryMount(namespace, mount, path, mount.data) catch |err| {
             // The user namespace lacks an id (devpts' group 5), or the kernel an option.
             if (err == error.INVAL) if (try withoutIds(self.arena, mount.data)) |data|
