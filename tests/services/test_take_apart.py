@@ -288,7 +288,7 @@ def test_run_keeps_an_image_under_its_own_digest_only(
     layouts = iter([*given, given[1]])
     monkeypatch.setattr(
         "toolkit.services.run_cache.open_image",
-        lambda _, platform: open_image(f"oci:{next(layouts)}", platform),
+        lambda _, platform, access: open_image(f"oci:{next(layouts)}", platform, access),
     )
     monkeypatch.setattr(
         "toolkit.services.build.open_image",
