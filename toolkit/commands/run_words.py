@@ -82,6 +82,8 @@ def _options(words: list[str], own: Mapping[str, bool]) -> list[str]:
         # It knows no options but the executable's.
         known = [*own, *(f"--{each.name}" for each in RUN_OPTIONS)]
         name = words[0].partition("=")[0]
+        if name in known or not name.startswith("--"):  # it is wrong otherwise
+            raise
         for near in difflib.get_close_matches(name, known, 1):
             raise UsageError(
                 f"unknown option {name} before the image; did you mean {near}?"
