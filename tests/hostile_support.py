@@ -22,6 +22,8 @@ from toolkit.executable.executable import (
 from toolkit.files.location import open_location
 from toolkit.files.removal import remove
 from toolkit.services.compare import compare_trees
+from toolkit.services.copy_in import copy_in
+from toolkit.services.copy_out import copy_as_tar
 from toolkit.services.export.bundle import write_rootfs
 from toolkit.services.inspect import inspection
 from toolkit.services.verify import verify
@@ -100,9 +102,16 @@ def attempt(app: Path, out: Path) -> list[str]:
     def diff() -> None:
         list(compare_trees(executable, executable))
 
+    def copy() -> None:
+        copy_as_tar(executable, "/", lambda _: None, follow=True)
+
+    def put() -> None:
+        copy_in(__file__, app, "/e/here", app.with_name("put"))
+        app.with_name("put").unlink()
+
     try:
         with open_executable(app) as executable:
-            for work in (inspect, look, extract, diff):
+            for work in (inspect, look, extract, diff, copy, put):
                 try:
                     with bounded(work.__name__), reading(str(app)):
                         work()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from layout import directory, entry, file, symlink, tar_of, write_layout
+from layout import directory, entry, file, pax, symlink, tar_of, write_layout
 from support import FIXTURES, TOOL, dockerc, failed, need
 
 FILES = [
@@ -99,6 +99,22 @@ def test_the_tar_is_podman_s(shared: Path) -> None:
             theirs = described(archive)
         assert described(tar(shared / "app", path)) == theirs
     subprocess.run([*podman, "rm", "-f", name], check=True, capture_output=True)
+
+
+def test_attributes_that_no_tar_can_hold(tmp_path: Path) -> None:
+    layer = tar_of(pax("f", {"SCHILY.xattr.user.quaint": "value"}))
+    layout = write_layout(tmp_path / "layout", [layer])
+    app = tmp_path / "app"
+    stored = ["--compression", "none", "--arch", "amd64"]
+    dockerc("build", "-q", f"oci:{layout}", *stored, "-o", app)
+    with tar(app, "/f") as archive:
+        assert archive.getmember("f").pax_headers == {"SCHILY.xattr.user.quaint": "value"}
+    data = app.read_bytes()
+    assert data.count(b"quaint") == 1
+    app.write_bytes(data.replace(b"quaint", b"\xff\xfe\xfd\xfcnt"))
+    for words in (["cp", f"{app}:/f", "-"], ["extract", app, "--oci", tmp_path / "out"]):
+        assert "a name that no tar can hold" in failed(*words)
+    assert not (tmp_path / "out").exists()
 
 
 # Out, to this machine

@@ -22,7 +22,7 @@ def images(
     With an executable, `dockerc run` starts one without asking a registry. Images that share layers
     count them each.
 
-    dockerc images
+    dockerc images --json
     """
     from toolkit.services.cache import Cache
     from toolkit.services.image_names import kept_images

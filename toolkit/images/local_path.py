@@ -31,8 +31,8 @@ def refuse_path(text: str) -> None:
             raise UsageError(f"'{text}' is a directory that skopeo wrote; write dir:{text}")
         if (path / "Dockerfile").is_file() or (path / "Containerfile").is_file():
             raise UsageError(
-                f"'{text}' is what an image is built from, and no image; build it first, as with"
-                " `docker build`"
+                f"'{text}' is what an image is built from, and no image; build it first:"
+                f" `dockerc build {text} -o FILE`"
             )
     elif path.is_file():
         if _is_executable(path):

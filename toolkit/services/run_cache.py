@@ -9,7 +9,7 @@ from pathlib import Path
 
 from toolkit.bundle.baked import BakedOptions
 from toolkit.errors import AbsentError, DockercError
-from toolkit.images.auth.access import Access
+from toolkit.images.auth.access import DEFAULT_ACCESS, Access
 from toolkit.images.auth.registries_conf import load_registries_conf
 from toolkit.images.open import named_image, open_image
 from toolkit.images.reference import RegistryReference
@@ -20,7 +20,13 @@ from toolkit.services.progress import Progress
 from toolkit.services.pull import Pull
 
 
-def app_of(text: str, platform: Platform, progress: Progress, access: Access, pull: Pull) -> Path:
+def app_of(
+    text: str,
+    platform: Platform,
+    progress: Progress,
+    access: Access = DEFAULT_ACCESS,
+    pull: Pull = Pull.MISSING,
+) -> Path:
     """The executable of an image, built if need be; raises DockercError.
 
     Of a registry's image the cached one will do, but for `Pull.ALWAYS`; a digest never leads to

@@ -6,6 +6,8 @@ import tarfile
 from collections.abc import Callable
 from typing import Any
 
+from toolkit.errors import UnsupportedError
+from toolkit.files.printable import show
 from toolkit.squashfs.read.filesystem import Filesystem
 from toolkit.squashfs.read.inodes import Node
 from toolkit.squashfs.structs import InodeType, MetadataRef
@@ -62,9 +64,18 @@ def _header(filesystem: Filesystem, path: bytes, node: Node, link: bytes | None)
         info.size = node.size
     if link is None:
         info.pax_headers = {
-            _XATTR + _text(name): _text(value) for name, value in filesystem.xattrs(node)
+            _XATTR + _name(name): _text(value) for name, value in filesystem.xattrs(node)
         }
     return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+
+
+def _name(data: bytes) -> str:
+    try:
+        return data.decode()
+    except ValueError:
+        raise UnsupportedError(
+            f"an extended attribute of its image has a name that no tar can hold: {show(data)}"
+        ) from None
 
 
 def _text(data: bytes) -> str:
