@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import logging
 import stat
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
@@ -31,9 +30,7 @@ from registry_support import (
     token_closed,
     token_server,
 )
-from support import dockerc, failed
 
-from toolkit.commands.debug_log import Formatter
 from toolkit.errors import DockercError, UsageError
 from toolkit.images.auth.access import Access, Credentials, parse_credentials
 from toolkit.images.auth.credentials import find_credentials
@@ -376,43 +373,3 @@ def test_what_a_server_repeats_is_not_shown(liar: LyingRegistry, reply: Answer) 
     with pytest.raises(DockercError) as caught:
         read_image(f"{liar.address}/app", access=GIVEN)
     assert "secret" not in str(caught.value)
-
-
-def test_build_takes_logins_as_skopeo_does(
-    password_registry: Closed, home: Path, tmp_path: Path
-) -> None:
-    """--authfile, --creds, and --password-stdin with the user alone."""
-    name = f"docker://{password_registry.address}/team/app:1"
-    app = tmp_path / "app"
-    words = ["build", "-q", name, "-o", app, "--cert-dir", password_registry.trusted]
-    assert "denies access" in failed(*words)
-    logins = write(tmp_path / "auth.json", auths={password_registry.address: auth(USER, PASSWORD)})
-    for given, typed in (
-        (["--authfile", logins], ""),
-        (["--creds", f"{USER}:{PASSWORD}"], ""),
-        (["--creds", USER, "--password-stdin"], f"{PASSWORD}\n"),
-    ):
-        dockerc(*words, *given, input=typed)
-        app.unlink()
-    told = failed(*words, "--creds", USER, "--password-stdin", input="wrong one\n")
-    assert f"refuses the login of '{USER}'" in told and "wrong one" not in told
-    told = failed(*words, "--creds", USER, "--password-stdin", input="", status=2)
-    assert "there is no password on standard input" in told
-    for creds in ([], ["--creds", "a:b"]):
-        told = failed(*words, *creds, "--password-stdin", status=2)
-        assert "goes with --creds USER, without a password" in told
-    assert "none, which does not exist" in failed(*words, "--authfile", tmp_path / "none")
-
-
-def test_debug_tells_what_is_asked_without_secrets(
-    password_registry: Closed, home: Path, tmp_path: Path
-) -> None:
-    name = f"docker://{password_registry.address}/team/app:1"
-    words = ["build", "-q", name, "-o", tmp_path / "app", "--cert-dir", password_registry.trusted]
-    told = dockerc(*words, "--creds", f"{USER}:{PASSWORD}", "--debug").stderr
-    assert "dockerc: debug: " in told and '"GET /v2/team/app/manifests/1 HTTP/1.1" 200' in told
-    secret = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-    assert PASSWORD not in told and secret not in told
-    record = logging.LogRecord("x", logging.DEBUG, "", 0, "GET /b?sig=1 x?y\x1b z", (), None)
-    assert "sig" not in Formatter().format(record) and "\x1b" not in Formatter().format(record)
-    assert dockerc(*words, "--creds", f"{USER}:{PASSWORD}").stderr == ""
