@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
@@ -33,6 +33,11 @@ from toolkit.squashfs.write.rewrite import rewrite_file  # noqa: E402
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 LEAVE_OUT = ("bin", "share", "zstandard/_cffi.*", "**/__pycache__")
 """Of what pip installs: programs and man pages, and the half of zstandard that is not used."""
+
+
+OPTIONS = ("--privileged", "--env-host", "--env=PATH", "--env=HOME")
+"""What start.py and `dockerc run` need, all within the rights of the caller: mounts, namespaces of
+their own, all of /proc; and the caller's environment, in these two instead of the image's."""
 
 
 def main() -> None:
@@ -56,9 +61,9 @@ def main() -> None:
         command += ["--arch", given.arch, "--level", given.level]
         command += ["--add-file", f"{content}:/dockerc"]
         command += ["--entrypoint", json.dumps([given.program, "-I", "/dockerc/start.py"])]
-        command += ["--volume", "/:/host", "--volume", ".:/cwd"]
+        command += ["--volume", "/:/host", "--volume", ".:/cwd", "--env", "HOME="]
         subprocess.run(command, check=True, cwd=HERE.parent)
-        allow(built, given.output)
+        bake(built, given.output)
 
 
 def install(wheel: Path, target: Path, arch: str, version: str) -> None:
@@ -82,13 +87,14 @@ def compile_all(content: Path, version: str) -> None:
         subprocess.run(command, check=True)
 
 
-def allow(built: Path, output: Path) -> None:
-    """What a container gets is less than what start.py and `dockerc run` need: mounts, namespaces
-    of their own, and all of /proc (kernel.org, "mount_too_revealing")."""
+def bake(built: Path, output: Path) -> None:
+    """The options that the executable's runs begin with."""
 
     def write_payload(file: BinaryIO) -> FooterFields:
         start = file.tell()
-        words = config_bytes(allowed(config_of(executable)))
+        config = config_of(executable)
+        config["annotations"]["dev.dockerc.run.options"] = json.dumps(OPTIONS)
+        words = config_bytes(config)
         filesystem, offset = filesystem_of(executable), executable.footer.offset
         superblock = rewrite_file(filesystem, executable.file, offset, b"config.json", words, file)
         digest = payload_digest(file, start, superblock.bytes_used)
@@ -96,16 +102,6 @@ def allow(built: Path, output: Path) -> None:
 
     with open_executable(built) as executable:
         write_executable(output, executable.whole_stub(), write_payload)
-
-
-def allowed(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration with these rights, within those of the caller."""
-    process, linux = config["process"], config["linux"]
-    for kind in ("bounding", "effective", "permitted"):
-        process["capabilities"][kind].append("CAP_SYS_ADMIN")
-    linux |= {"maskedPaths": [], "readonlyPaths": []}
-    linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW"}
-    return config
 
 
 if __name__ == "__main__":
