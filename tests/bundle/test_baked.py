@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from layout import directory, tar_of, write_layout
-from support import FIXTURES, Runner, dockerc, failed, need
+from support import FIXTURES, Runner, dockerc, failed, need, with_config
 
 from toolkit.bundle.baked import BakedOptions
 from toolkit.bundle.edit import edited_config
@@ -184,3 +184,36 @@ def test_an_entrypoint_of_nothing_is_none(tmp_path: Path) -> None:
     told = config_of(tmp_path / "app")
     assert told["process"]["args"] == ["/bin/tool", "a"]
     assert told["annotations"]["dev.dockerc.entrypoint"] == "[]"
+
+
+def test_any_option_of_a_run(run: Runner, shared: Path) -> None:
+    app = shared / "app"
+    baked = ["--read-only", "--tmpfs", "/scratch", "--hostname=box", "--init"]
+    dockerc("build", HELLO, "-o", app, "--entrypoint", "/bin/hello", "--cmd", "env", *baked)
+    assert dockerc("inspect", "-f", "{{json .Image.BakedOptions}}", app).stdout == (
+        '["--read-only", "--tmpfs=/scratch", "--hostname=box", "--init"]\n'
+    )
+    assert "HOSTNAME=box" in run(app).stdout.splitlines()
+    mounts = run(app, "cat", "/proc/mounts").stdout.splitlines()
+    assert [line for line in mounts if line.split()[1] == "/scratch"]
+    root = next(line for line in mounts if line.split()[1] == "/")
+    assert root.split()[3].startswith("ro,")
+    # The caller's go after them.
+    assert "HOSTNAME=mine" in run(app, "--hostname", "mine", "--").stdout.splitlines()
+    loose = run(app, "--read-only=false", "--", "cat", "/proc/mounts").stdout.splitlines()
+    assert next(line for line in loose if line.split()[1] == "/").split()[3].startswith("rw,")
+
+    dockerc("edit", app, shared / "new", "--hostname", "other")
+    assert "HOSTNAME=other" in run(shared / "new").stdout.splitlines()
+    assert "no such option: --publish" in failed(
+        "build", HELLO, "-o", app, "--publish", "1", status=2
+    )
+
+
+def test_a_payload_whose_baked_options_are_wrong(run: Runner, shared: Path, hello: Path) -> None:
+    for value, sentence in (("{", "not a list"), ('["--frob"]', "unknown option --frob")):
+        config = config_of(hello)
+        config["annotations"]["dev.dockerc.run.options"] = value
+        with_config(hello, config, shared / "app")
+        done = run(shared / "app")
+        assert done.returncode == 125 and sentence in done.stderr

@@ -172,8 +172,9 @@ def test_the_image_of_dockerc_run(words: str, options: str, rest: str) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ("-d IMG", "unknown option -d"),
-        ("--detach IMG", "unknown option --detach"),
+        ("-d IMG", "--detach is not supported: start it in the background"),
+        ("--stop-timeout 5 IMG", "--stop-timeout is not supported: signals are passed on"),
+        ("-x IMG", "unknown option -x"),
         ("--volme /a:/b IMG", "did you mean --volume?"),
         ("-ix IMG", "unknown option -x"),
         ("--rm=1 IMG", "--rm=1: write --rm alone"),

@@ -23,12 +23,8 @@ from registry_support import (
     IDENTITY,
     PASSWORD,
     USER,
-    Authority,
     Closed,
     TokenServer,
-    password_closed,
-    token_closed,
-    token_server,
 )
 
 from toolkit.errors import DockercError, UsageError
@@ -193,28 +189,6 @@ def test_credentials_of_the_command_line() -> None:
 
 
 # A real registry with TLS, passwords and tokens
-
-
-@pytest.fixture(scope="module")
-def password_registry(
-    tmp_path_factory: pytest.TempPathFactory, authority: Authority
-) -> Iterator[Closed]:
-    with password_closed(tmp_path_factory.mktemp("passwords"), authority) as closed:
-        yield closed
-
-
-@pytest.fixture(scope="module")
-def tokens(authority: Authority) -> Iterator[TokenServer]:
-    with token_server(authority) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def token_registry(
-    tmp_path_factory: pytest.TempPathFactory, authority: Authority, tokens: TokenServer
-) -> Iterator[Closed]:
-    with token_closed(tmp_path_factory.mktemp("tokens"), authority, tokens) as closed:
-        yield closed
 
 
 def test_password(password_registry: Closed, home: Path) -> None:

@@ -17,8 +17,10 @@ from support import FIXTURES, TOOL, Runner, dockerc, failed
 from toolkit.commands.progress_display import Silent
 from toolkit.executable.executable import open_executable
 from toolkit.executable.payload import find_in_image
+from toolkit.images.auth.access import DEFAULT_ACCESS
 from toolkit.images.open import open_image
 from toolkit.images.source import Platform
+from toolkit.services.pull import Pull
 from toolkit.services.run_cache import app_of
 
 HELLO = f"oci:{FIXTURES}/hello"
@@ -288,11 +290,13 @@ def test_run_keeps_an_image_under_its_own_digest_only(
     layouts = iter([*given, given[1]])
     monkeypatch.setattr(
         "toolkit.services.run_cache.open_image",
-        lambda _, platform: open_image(f"oci:{next(layouts)}", platform),
+        lambda _, platform, access: open_image(f"oci:{next(layouts)}", platform, access),
     )
     monkeypatch.setattr(
         "toolkit.services.build.open_image",
         lambda _, platform, access: open_image(f"oci:{next(layouts)}", platform, access),
     )
-    app = app_of("docker://evil", Platform("linux", "amd64"), Silent())
+    app = app_of(
+        "docker://evil", Platform("linux", "amd64"), Silent(), DEFAULT_ACCESS, Pull.MISSING
+    )
     assert dockerc("ls", app).stdout == "good\n"

@@ -53,6 +53,7 @@ def own_annotations(
     version: str,
     rootfull: bool,
     args: str,
+    run_options: Sequence[str] = (),
 ) -> dict[str, str]:
     """Lists are strings that hold a JSON array. Volumes and `rootfull` stand only where set."""
     annotations = {
@@ -67,6 +68,8 @@ def own_annotations(
         annotations["volumes"] = _array(volumes)
     if baked_volumes:
         annotations["run.volumes"] = _array(baked_volumes)
+    if run_options:
+        annotations["run.options"] = _array(run_options)
     if rootfull:
         annotations["rootfull"] = "true"
     return {_OWN + name: value for name, value in annotations.items()}

@@ -37,8 +37,11 @@ class BakedOptions:
     args: str | None = None
     """Whose the words of the command line are: one of ARGS_RULES; None: see default_args_rule."""
 
+    run: tuple[str, ...] = ()
+    """Other options of a run, `--name` or `--name=value`: those of run_options.BAKED."""
+
     def __post_init__(self) -> None:
-        for text in (*_texts(self.over({})), *self.volumes):
+        for text in (*_texts(self.over({})), *self.volumes, *self.run):
             _check_text(text)
         for volume in self.volumes:
             check_volume(volume)

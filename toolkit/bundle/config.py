@@ -73,6 +73,7 @@ def runtime_config(
         version=version,
         rootfull=rootfull,
         args=baked.args or default_args_rule(entrypoint),
+        run_options=baked.run,
     )
     return {
         "ociVersion": _OCI_VERSION,

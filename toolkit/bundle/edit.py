@@ -13,7 +13,7 @@ from toolkit.errors import DamagedError, DockercError
 from toolkit.files.json_document import Document, parse_json
 
 _ENTRYPOINT, _CMD = "dev.dockerc.entrypoint", "dev.dockerc.cmd"
-_VOLUMES = "dev.dockerc.run.volumes"
+_VOLUMES, _OPTIONS = "dev.dockerc.run.volumes", "dev.dockerc.run.options"
 
 
 def edited_config(
@@ -56,6 +56,8 @@ def edited_config(
         annotations[ARGS] = baked.args
     if baked.volumes:
         annotations[_VOLUMES] = _array([*_words(annotations, _VOLUMES), *baked.volumes])
+    if baked.run:
+        annotations[_OPTIONS] = _array([*_words(annotations, _OPTIONS), *baked.run])
     # Ours steer the runtime; a label must not.
     labels = {k: v for k, v in new.get("Labels", {}).items() if not k.startswith("dev.dockerc.")}
     annotations |= labels

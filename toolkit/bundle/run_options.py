@@ -83,6 +83,18 @@ RUN_OPTIONS = (
 )
 """In the order of the alphabet, docker's first."""
 
+_HELD_BY_CONFIG = ("entrypoint", "env", "env-file", "user", "volume", "workdir")
+_OF_A_RUN = ("net", "publish")
+"""`net` is `network`, and nothing comes of the other."""
+BAKED = tuple(
+    option
+    for option in RUN_OPTIONS
+    if not option.ignored
+    and not option.name.startswith("dockerc-")
+    and option.name not in (*_HELD_BY_CONFIG, *_OF_A_RUN)
+)
+"""Those that a build keeps as they are written, for the runtime to read before the caller's."""
+
 SUBSTITUTES = {
     "detach": "start it in the background: setsid -f FILE, or systemd-run",
     "init-path": "the init is a part of the runtime: --init",

@@ -50,7 +50,7 @@ Args = Annotated[
 
 def options(
     env: Env, volume: Volume, workdir: Workdir, entrypoint: Entrypoint, cmd: Cmd, user: User,
-    label: Label, args: Args, env_file: EnvFile,
+    label: Label, args: Args, env_file: EnvFile, run: tuple[str, ...],
 ) -> BakedOptions:  # fmt: skip
     """What was given, checked; raises DockercError."""
     from toolkit.bundle.baked import BakedOptions
@@ -67,4 +67,5 @@ def options(
         user=user,
         labels=tuple(label or ()),
         args=args,
+        run=run,
     )

@@ -43,5 +43,7 @@ def _parameter(option: RunOption) -> TyperOption:
         hidden=True,
         expose_value=False,
         callback=lambda context, _, value: note(context, value),
-        **({"multiple": True} if option.value else {"is_flag": True, "default": False}),
+        is_flag=not option.value,
+        multiple=bool(option.value),
+        default=None if option.value else False,
     )

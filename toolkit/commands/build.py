@@ -9,8 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from toolkit.commands import baked, registry_options
 from toolkit.commands import build_options as options
+from toolkit.commands.baked_run import BakingCommand, baked_words
 from toolkit.errors import UsageError
 from toolkit.files.printable import printable
 
@@ -26,7 +29,11 @@ if TYPE_CHECKING:
     from toolkit.services.pack_layers import Parameters
 
 
+SETTINGS = {"cls": BakingCommand}
+
+
 def build(
+    context: typer.Context,
     image: options.Image = None,
     old_image: options.OldImage = None,
     output: options.Output = None,
@@ -69,14 +76,19 @@ def build(
     dockerc build docker://python:3.12 -o py
 
     dockerc build . -o app
+
+    The other options of docker run (dockerc-run(1)) are taken by their long names, and baked in.
     """
     if image and old_image:
         raise UsageError("name one image: `dockerc build IMAGE --output FILE`")
     recipe = options.recipe(image or old_image, file, build_arg, target, tag)
+    given = baked.options(
+        env, volume, workdir, entrypoint, cmd, user, label, args, env_file, baked_words(context)
+    )
     wanted = _Wanted(
         options.reference(image or old_image, recipe),
         options.parameters(compression, level, block_size),
-        baked.options(env, volume, workdir, entrypoint, cmd, user, label, args, env_file),
+        given,
         options.added(add_file),
         registry_options.access(
             options.with_password(creds, password_stdin), tls_verify, cert_dir, authfile

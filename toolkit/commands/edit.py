@@ -8,10 +8,14 @@ from typing import Annotated
 import typer
 
 from toolkit.commands import baked
+from toolkit.commands.baked_run import BakingCommand, baked_words
 from toolkit.errors import UsageError
+
+SETTINGS = {"cls": BakingCommand}
 
 
 def edit(
+    context: typer.Context,
     app: Annotated[Path, typer.Argument(metavar="APP", help="An executable made by dockerc.")],
     new: Annotated[
         Path, typer.Argument(metavar="NEW", help="The executable to write; may be APP itself.")
@@ -29,11 +33,15 @@ def edit(
     """Change what is baked into an executable; its data is copied as it is.
 
     dockerc edit py new_py --env GREETING=hi --cmd 'python3 -q'
+
+    The other options of docker run (dockerc-run(1)) are taken by their long names, as by build.
     """
     from toolkit.bundle.baked import BakedOptions
     from toolkit.services.edit import edit as edit_executable
 
-    options = baked.options(env, volume, workdir, entrypoint, cmd, user, label, args, env_file)
+    options = baked.options(
+        env, volume, workdir, entrypoint, cmd, user, label, args, env_file, baked_words(context)
+    )
     if options == BakedOptions():
         raise UsageError("say what to change, for example --env NAME=VALUE")
     edit_executable(app, new, options)

@@ -78,10 +78,12 @@ def own_first(words: list[str], own: Mapping[str, bool]) -> list[str]:
 def _options(words: list[str], own: Mapping[str, bool]) -> list[str]:
     try:
         return split_run_words(words)[0]
-    except UsageError:
+    except UsageError as error:
         # It knows no options but the executable's.
         known = [*own, *(f"--{each.name}" for each in RUN_OPTIONS)]
         name = words[0].partition("=")[0]
+        if not str(error).startswith("unknown option"):
+            raise
         for near in difflib.get_close_matches(name, known, 1):
             raise UsageError(
                 f"unknown option {name} before the image; did you mean {near}?"

@@ -106,6 +106,7 @@ def _image(config: dict[str, Any]) -> dict[str, Any]:
         },
         "volumes": _array(annotations.get(f"{_OWN}volumes")),
         "baked_volumes": _array(annotations.get(f"{_OWN}run.volumes")),
+        "baked_options": _array(annotations.get(f"{_OWN}run.options")),
         "rootfull": annotations.get(f"{_OWN}rootfull") == "true",
         "built_by": annotations.get(f"{_OWN}version"),
     }

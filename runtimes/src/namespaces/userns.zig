@@ -118,8 +118,8 @@ pub const Entered = struct {
         // Most images run as well with one: nothing for a log file or a pipeline.
         if (caller.missing.len > 0 and sys.isTerminal(2)) log.note(
             "this image uses several user ids, and {s}; all of them are yours now (give " ++
-                "yourself a range: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 " ++
-                "$USER; DOCKERC_LOG=quiet hides notes)",
+                "yourself a range: sudo usermod --add-subuids 100000-165535 " ++
+                "--add-subgids 100000-165535 $USER; DOCKERC_LOG=quiet hides notes)",
             .{caller.missing},
         );
         const wanted = &self.wanted;
