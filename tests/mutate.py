@@ -11,8 +11,10 @@ changed, or for all when the toolkit has. Tests marked `slow` take no part. A mu
 tests that run its line, up to a minute of them; one in a constant of a module has those of the
 lines that name it. Works on a copy of the tree, so that one may go on editing.
 
-Not drawn, because no test could or should tell them: the sentences of errors (what is raised),
-annotations, and PERFORMANCE below.
+Not drawn, because no test could or should tell them: the sentences of errors, annotations, what
+asks for Python's version, and the constants of PERFORMANCE in tests/mutations.py, which decide how
+fast something is and nothing else. All else is, so that some that are drawn are as good as what
+they change.
 """
 
 from __future__ import annotations
@@ -222,10 +224,9 @@ def _lines_by_name(tree: Path) -> dict[str, set[tuple[str, int]]]:
     for file in (tree / "toolkit").rglob("*.py"):
         place = str(file.relative_to(tree / "toolkit"))
         for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Name):
-                found[node.id].add((place, node.lineno))
-            elif isinstance(node, ast.Attribute):
-                found[node.attr].add((place, node.lineno))
+            if isinstance(node, (ast.Name, ast.Attribute)):
+                name = node.id if isinstance(node, ast.Name) else node.attr
+                found[name].add((place, node.lineno))
     return found
 
 
@@ -259,6 +260,8 @@ def main() -> int:
                 else:
                     _, what = mutated(texts[file], number, choice)
                     print(f"{file}:{line}: {what}", flush=True)
+                if tried.total() % 20 == 0:
+                    print(f"{found.total()} of {tried.total()}", file=sys.stderr, flush=True)
     for room, count in sorted(tried.items()):
         print(f"{room}: {found[room]} of {count}")
     print(f"{found.total()} of {tried.total()} mutants were found")

@@ -45,7 +45,7 @@ def changes(node: ast.AST) -> Iterator[ast.AST]:
         yield new.operand
     elif isinstance(new, ast.Expr) and isinstance(new.value, ast.Call):
         yield ast.Pass()
-    elif isinstance(new, ast.If):
+    elif isinstance(new, ast.If) and _is_drawn(new, "test"):
         new.test = ast.UnaryOp(ast.Not(), new.test)
         yield new
 
@@ -59,6 +59,12 @@ def _is_text(node: ast.BinOp) -> bool:
     ) or isinstance(node.op, ast.BitOr)
 
 
+def _names(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Name, ast.Attribute)):
+            yield node.id if isinstance(node, ast.Name) else node.attr
+
+
 def _is_error(node: ast.AST) -> bool:
     """Whether it makes an error, of which nothing is said here but its sentence."""
     name = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
@@ -70,7 +76,7 @@ def _is_drawn(node: ast.AST, name: str) -> bool:
     if name in ("annotation", "returns") or isinstance(node, ast.Raise) or _is_error(node):
         return False
     if isinstance(node, ast.If) and name == "test":
-        return not (isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING")
+        return not {"TYPE_CHECKING", "version_info"} & set(_names(node.test))
     targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
     return not any(isinstance(each, ast.Name) and each.id in PERFORMANCE for each in targets)
 

@@ -214,6 +214,7 @@ const Start = struct {
                 .spec = spec,
                 .options = self.options,
                 .machine = &self.machine,
+                .sysctls = plan.host_access.sysctls,
                 .can_mount = self.entered.mounts != null,
                 .ids = self.entered.ids,
             }),

@@ -102,6 +102,8 @@ def test_parts() -> None:
         ("oci:", "names no path"),
         ("oci:dir@sha256:12", "not a digest"),
         ("docker-archive:", "names no file"),
+        ("docker-archive::a:1", "names no file"),
+        ("oci::a", "names no path"),
         ("docker-archive:x.tar:A:1", "lower-case"),
         (f"docker-archive:x.tar:a@{SHA}", "asks for a digest"),
     ],

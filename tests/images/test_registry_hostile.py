@@ -248,6 +248,7 @@ def stalled(liar: LyingRegistry, layout: Layout) -> Iterator[Callable[[], None]]
     over.set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_layer_that_stalls_can_be_interrupted(
     liar: LyingRegistry, stalled: Callable[[], None], tmp_path: Path, number: signal.Signals
@@ -263,6 +264,7 @@ def test_a_layer_that_stalls_can_be_interrupted(
     assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
 
 
+@pytest.mark.slow
 def test_a_manifest_that_stalls_can_be_interrupted(liar: LyingRegistry, tmp_path: Path) -> None:
     asked = threading.Event()
 

@@ -116,6 +116,7 @@ class Script:
         ])  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("home")
 def test_registries(liar: LyingRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (wire, connections):

@@ -88,3 +88,18 @@ def test_a_file_is_read_back_out_of_its_pack() -> None:
             assert read_file(tree, packs, f"/{name}") == data, name
         assert read_file(tree, packs, "link/passwd") == contents["etc/passwd"]
         assert read_file(tree, packs, "etc") is None and read_file(tree, packs, "none") is None
+
+
+def test_a_file_in_the_first_fragment_or_of_it_all_is_read_back() -> None:
+    for contents in (
+        {"a": b"small"},
+        {"a": noise(BLOCK, 1)},
+        {"a": noise(BLOCK + 5, 2), "b": b"x"},
+    ):
+        layer = tar_of(*(file(name, data) for name, data in contents.items()))
+        with Compressor(1) as compressor, tempfile.TemporaryFile() as scratch:
+            packer = Packer(0, scratch, compressor, BLOCK)  # type: ignore[arg-type]
+            packs = [packer.read(Whole(layer))]  # type: ignore[arg-type]
+            tree = merge(packs)
+            for name, data in contents.items():
+                assert read_file(tree, packs, name) == data

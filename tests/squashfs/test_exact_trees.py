@@ -19,9 +19,11 @@ from toolkit.squashfs.read import filesystem as module
 from toolkit.squashfs.read.census import Census
 from toolkit.squashfs.read.filesystem import Filesystem
 from toolkit.squashfs.read.inodes import Node, block_count
+from toolkit.squashfs.read.space_usage import space_of
 from toolkit.squashfs.structs import (
     DATA_UNCOMPRESSED,
     NO_FRAGMENT,
+    NO_XATTR,
     InodeType,
     MetadataRef,
     Superblock,
@@ -209,8 +211,24 @@ def test_listing_one_level_and_all() -> None:
 def test_kinds_and_modes(kind: int, mode: int, expected: bool) -> None:
     body = struct.pack("<I", 1) + struct.pack("<I", 0xFFFFFFFF) * (kind > 7)
     entry = (kind - 1) % 7 + 1 if 0 < kind < 15 else 6
-    node = Forged(kind, body, mode=mode, entry_kind=entry)
-    assert is_read(forged_directory((b"a", node))) is expected
+    tree = forged_directory((b"a", Forged(kind, body, mode=mode, entry_kind=entry)))
+    assert is_read(tree) is expected
+    if expected:
+        assert space_of(filesystem(tree)).total.files == len(["config.json", "a"])
+
+
+def test_what_a_kind_does_not_have() -> None:
+    fifo = Forged(6, struct.pack("<I", 3))
+    found = filesystem(forged_directory((b"a", fifo)))
+    node = found.find(b"rootfs/a")
+    assert node and (node.nlink, node.number) == (3, fifo.number)
+    bare = Node(node.place, node.kind, node.mode, 0, 0, 0, node.number, 3)
+    assert node == bare
+    assert (bare.size, bare.start, bare.blocks, bare.device) == (0, 0, 0, (0, 0))
+    assert (bare.xattr, bare.fragment, bare.target) == (NO_XATTR, NO_FRAGMENT, b"")
+    assert bare.words == bare.listing == MetadataRef(0, 0) and bare.fragment_offset == 0
+    assert Node(node.place, node.kind, 0, 0, 0, 0, 1).nlink == 1
+    assert found.xattrs(node) == ()
 
 
 @pytest.mark.parametrize("kind", [4, 5, 11, 12])

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from layout import entry, file, hard_link, noise, tar_of
@@ -148,6 +149,7 @@ def described(node: Node) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @as_root
 @settings(
     max_examples=int(os.environ.get("DOCKERC_TEST_TREES", "150")),
