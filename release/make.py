@@ -15,20 +15,12 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import BinaryIO
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from toolkit.bundle.config import config_bytes  # noqa: E402
-from toolkit.executable.executable import (  # noqa: E402
-    FooterFields,
-    open_executable,
-    write_executable,
-)
-from toolkit.executable.payload import config_of, filesystem_of  # noqa: E402
-from toolkit.executable.payload_digest import payload_digest  # noqa: E402
-from toolkit.squashfs.write.rewrite import rewrite_file  # noqa: E402
+from toolkit.bundle.baked import BakedOptions  # noqa: E402
+from toolkit.services.edit import edit  # noqa: E402
 
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 LEAVE_OUT = ("bin", "share", "zstandard/_cffi.*", "**/__pycache__")
@@ -63,7 +55,8 @@ def main() -> None:
         command += ["--entrypoint", json.dumps([given.program, "-I", "/dockerc/start.py"])]
         command += ["--volume", "/:/host", "--volume", ".:/cwd", "--env", "HOME="]
         subprocess.run(command, check=True, cwd=HERE.parent)
-        bake(built, given.output)
+        # Not as options of `build`, where `--env NAME` is the builder's variable.
+        edit(built, given.output, BakedOptions(run=OPTIONS))
 
 
 def install(wheel: Path, target: Path, arch: str, version: str) -> None:
@@ -85,23 +78,6 @@ def compile_all(content: Path, version: str) -> None:
         command = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode"]
         command += ["unchecked-hash", "-s", str(content), "-p", "/dockerc", str(content)]
         subprocess.run(command, check=True)
-
-
-def bake(built: Path, output: Path) -> None:
-    """The options that the executable's runs begin with."""
-
-    def write_payload(file: BinaryIO) -> FooterFields:
-        start = file.tell()
-        config = config_of(executable)
-        config["annotations"]["dev.dockerc.run.options"] = json.dumps(OPTIONS)
-        words = config_bytes(config)
-        filesystem, offset = filesystem_of(executable), executable.footer.offset
-        superblock = rewrite_file(filesystem, executable.file, offset, b"config.json", words, file)
-        digest = payload_digest(file, start, superblock.bytes_used)
-        return FooterFields(executable.footer.require_mapped_uids, digest)
-
-    with open_executable(built) as executable:
-        write_executable(output, executable.whole_stub(), write_payload)
 
 
 if __name__ == "__main__":
