@@ -64,7 +64,7 @@ def re_running(images: Path, place: Path) -> Path:
         file("evil", EVIL.encode(), mode=0o755),
     )
     layout = on_top(images / "debian", place / "re-running-layout", layer, {})
-    dockerc("build", f"oci:{layout}", "-o", place / "re-running")
+    dockerc("build", f"oci:{layout}", "-o", place / "re-running", "--args", "docker")
     return place / "re-running"
 
 

@@ -172,7 +172,7 @@ def test_no_pipe_of_the_image_holds_up_a_start_in_a_docker_container(
     pipes = [entry(name, tarfile.FIFOTYPE) for name in ("etc/resolv.conf", "etc/hosts", "dev/null")]
     layer = tar_of(file("bin/hello", hello_program(), mode=0o755), *pipes)
     layout = write_layout(shared / "layout", [layer], {"Entrypoint": ["/bin/hello"]})
-    dockerc("build", f"oci:{layout}", "-o", shared / "app")
+    dockerc("build", f"oci:{layout}", "-o", shared / "app", "--args", "docker")
     done = Runner(as_root=True)(*LIKE_DOCKER, shared / "app", "cat", "/etc/hosts", env=environment)
     assert (done.returncode, done.stdout) == (0, Path("/etc/hosts").read_text()), done.stderr
 
@@ -187,7 +187,7 @@ def test_no_link_of_the_image_leads_writes_to_the_machine_in_a_docker_container(
     links = [symlink(name, str(victim)) for name in (".dockerc.hosts", "hosts", "etc/hosts")]
     layer = tar_of(file("bin/hello", hello_program(), mode=0o755), *links)
     layout = write_layout(shared / "layout", [layer], {"Entrypoint": ["/bin/hello"]})
-    dockerc("build", f"oci:{layout}", "-o", shared / "app")
+    dockerc("build", f"oci:{layout}", "-o", shared / "app", "--args", "docker")
     words = ("--add-host", "a:1.2.3.4", "--", "env")
     Runner(as_root=True)(*LIKE_DOCKER, shared / "app", *words, env=environment)
     assert victim.read_text() == "the machine's\n"

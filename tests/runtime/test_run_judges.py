@@ -130,7 +130,7 @@ def facts(text: str) -> set[str]:
             line = f"ns {name} {'the caller' if outside[name] == link else 'own'}"
         if kind == "mount":
             target, filesystem, options = rest.split()
-            if target in ("/", "/etc/resolv.conf", "/etc/hosts"):
+            if target in ("/", "/etc/resolv.conf", "/etc/hosts", "/etc/hostname"):
                 continue  # the root is the runtime's affair; names are resolved as on the machine
             if target.startswith("/sys/"):
                 # Below the machine's /sys: read-only with us, as it is; they leave them writable.
@@ -143,13 +143,16 @@ def facts(text: str) -> set[str]:
             if target == "/dev":
                 kept.add("nodev")  # ours alone: devices are opened where they were bound
             line = f"mount {target} {filesystem} {','.join(sorted(kept))}"
-        if line.startswith(("env TERM=", "env _=", "env PWD=", "env SHLVL=", "env OLDPWD=")):
+        # HOSTNAME and the primary group among the others are docker's affair, not its runtime's.
+        if line.startswith(
+            ("env TERM=", "env HOSTNAME=", "env _=", "env PWD=", "env SHLVL=", "env OLDPWD=")
+        ):
             continue
         if "/dev/core" in line:
             continue  # runc makes the link where there is a /proc/kcore outside
         if line.startswith("Groups:"):
             # Without others runc puts the user's own group there.
-            line = f"Groups: {' '.join(each for each in line.split()[1:] if each != '0')}"
+            line = f"Groups: {' '.join(e for e in line.split()[1:] if e not in ('0', '8'))}"
         found.add(line)
     return found
 

@@ -119,7 +119,7 @@ def privileged(shared: Path) -> Path:
         directory("tmp", mode=0o1777),
     )
     layout = write_layout(shared / "layout", [layer], {"Entrypoint": ["/bin/hello"]})
-    dockerc("build", f"oci:{layout}", "-o", shared / "app")
+    dockerc("build", f"oci:{layout}", "-o", shared / "app", "--args", "docker")
     return shared / "app"
 
 
@@ -193,7 +193,7 @@ def test_another_payload_is_not_taken_for_one_that_was_unpacked(run: Runner, sha
             directory("bin"), file("bin/hello", hello_program(), mode=0o755), file("x", content)
         )
         layout = write_layout(shared / name, [layer], {"Entrypoint": ["/bin/hello"]})
-        dockerc("build", f"oci:{layout}", "-o", shared / f"{name}.app")
+        dockerc("build", f"oci:{layout}", "-o", shared / f"{name}.app", "--args", "docker")
         apps.append((shared / f"{name}.app", content))
     config = json.loads(dockerc("inspect", "--config", apps[0][0]).stdout)
     assert config["annotations"]["dev.dockerc.digest"]

@@ -110,7 +110,7 @@ def test_a_user_of_the_image_gets_what_is_the_caller_s(
 ) -> None:
     need("newuidmap")
     line = f"{deb_of_daemon} sh -c 'echo x >> /dev/stderr; echo y >> /dev/stdout; id -un'"
-    script = f"cd {callers_volume}; {line} 2>&1 | cat; {line} > file 2>&1; cat file"
+    script = f"cd {callers_volume}; {line} 2>&1 | cat; {line} >> file 2>&1; cat file"
     done = run_as_user("sh", "-c", script)
     assert done.stdout.split() == ["x", "y", "daemon"] * 2
     # What is not the user's stays out of reach.

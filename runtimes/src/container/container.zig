@@ -189,6 +189,7 @@ pub const Container = struct {
             .arena = self.arena,
             .namespace = self.mounts,
             .ids = self.ids,
+            .app_is_caller = self.spec.process.user.uid != 0 or self.spec.process.user.gid != 0,
             .devpts = if (self.terminal) |own| own.devpts else null,
             .workspace = self.workspace,
         };
@@ -211,8 +212,8 @@ pub const Container = struct {
         try own.replaceStreams();
     }
 
-    /// Gives pipes to the app's user, who may open them again (/dev/stdout), as runc does. Files keep
-    /// their owner, and so do pipes that have a name: they are the machine's.
+    /// Gives pipes to the app's user, who may open them again (/dev/stdout), as runc does. Files
+    /// keep their owner, and so do pipes that have a name: they are the machine's.
     fn giveStreams(self: *const Container) void {
         const user = self.spec.process.user;
         if (self.ids == .single) return;

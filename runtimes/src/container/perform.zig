@@ -18,6 +18,8 @@ pub const Performer = struct {
     /// Null where nothing can be mounted; the plan has no mounts then.
     namespace: ?MountNamespace,
     ids: userns.Ids,
+    /// In a range, whether the app's user is another than root.
+    app_is_caller: bool,
     /// An instance that has the app's terminal.
     devpts: ?sys.fd_t,
     /// A directory of the run, for files that are bound.
@@ -76,8 +78,9 @@ pub const Performer = struct {
             .device => |*device| try self.makeDevice(device),
             .link => |*link| {
                 const path = try self.newPath(link.path);
-                sys.do(.symlinkat, .{ link.to.ptr, sys.at_fdcwd, path.ptr }) catch |err|
-                    if (err != error.EXIST) return err;
+                if (sys.do(.symlinkat, .{ link.to.ptr, sys.at_fdcwd, path.ptr })) |_|
+                    self.giveToRoot(path)
+                else |err| if (err != error.EXIST) return err;
             },
             .write => |*write| try self.writeFile(try self.replace(write.path), write),
             else => return error.PERM,
@@ -91,8 +94,11 @@ pub const Performer = struct {
         optional: bool,
     ) !void {
         const path = try self.mountTarget(mount);
-        if (std.mem.eql(u8, mount.fstype, "devpts"))
-            if (self.devpts) |mounted| return namespace.attach(mounted, path);
+        const is_devpts = std.mem.eql(u8, mount.fstype, "devpts");
+        defer if (is_devpts)
+            self.giveToRoot("/dev/pts/ptmx")
+        else if (isOneOf(mount.fstype, &.{ "tmpfs", "mqueue" })) self.giveToRoot(path);
+        if (is_devpts) if (self.devpts) |mounted| return namespace.attach(mounted, path);
         self.tryMount(namespace, mount, path, mount.data) catch |err| {
             // The user namespace lacks an id (devpts' group 5), or the kernel an option.
             if (err == error.INVAL) if (try withoutIds(self.arena, mount.data)) |data|
@@ -160,6 +166,16 @@ pub const Performer = struct {
         const path = try self.freeTarget(write.path, .file);
         var buf: [32:0]u8 = undefined;
         try namespace.mount(sys.fdPath(&buf, fd) + 1, path, null, MS.bind, null);
+        self.giveToRoot(path);
+    }
+
+    /// What we make belongs to the app's user, who is the caller outside; as in docker's containers
+    /// it is root's, where there is a root.
+    noinline fn giveToRoot(self: *const Performer, path: [*:0]const u8) void {
+        if (self.ids != .range or !self.app_is_caller) return;
+        const no_follow = 0x100;
+        sys.do(.fchownat, .{ sys.at_fdcwd, path, 0, 0, no_follow }) catch |err|
+            log.debug("{s} stays the app's: {s}", .{ std.mem.span(path), errno.text(err) });
     }
 
     fn writeFile(_: *const Performer, fd: sys.fd_t, write: *const operations.Write) !void {

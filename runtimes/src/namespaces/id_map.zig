@@ -93,6 +93,9 @@ pub const Mapper = struct {
         own: Pair,
         missing: *[]const u8,
     ) ?Mapper {
+        // The kernel's "no id": `settle` says so.
+        const none = std.math.maxInt(u32);
+        if (app.uid == none or app.gid == none) return null;
         const uid = own.uid;
         const user = userName(uid);
         const uids = subordinate("/etc/subuid", user, uid) orelse {
