@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -25,8 +26,6 @@ from toolkit.services.edit import edit  # noqa: E402
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 LEAVE_OUT = ("bin", "share", "zstandard/_cffi.*", "**/__pycache__")
 """Of what pip installs: programs and man pages, and the half of zstandard that is not used."""
-
-
 OPTIONS = ("--privileged", "--env-host", "--env=PATH", "--env=HOME")
 """What start.py and `dockerc run` need, all within the rights of the caller: mounts, namespaces of
 their own, all of /proc; and the caller's environment, in these two instead of the image's."""
@@ -54,7 +53,8 @@ def main() -> None:
         command += ["--add-file", f"{content}:/dockerc"]
         command += ["--entrypoint", json.dumps([given.program, "-I", "/dockerc/start.py"])]
         command += ["--volume", "/:/host", "--volume", ".:/cwd", "--env", "HOME="]
-        subprocess.run(command, check=True, cwd=HERE.parent)
+        environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
+        subprocess.run(command, check=True, env=environment)
         # Not as options of `build`, where `--env NAME` is the builder's variable.
         edit(built, given.output, BakedOptions(run=OPTIONS))
 
