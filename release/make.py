@@ -10,29 +10,25 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, BinaryIO
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from toolkit.bundle.config import config_bytes  # noqa: E402
-from toolkit.executable.executable import (  # noqa: E402
-    FooterFields,
-    open_executable,
-    write_executable,
-)
-from toolkit.executable.payload import config_of, filesystem_of  # noqa: E402
-from toolkit.executable.payload_digest import payload_digest  # noqa: E402
-from toolkit.squashfs.write.rewrite import rewrite_file  # noqa: E402
+from toolkit.bundle.baked import BakedOptions  # noqa: E402
+from toolkit.services.edit import edit  # noqa: E402
 
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 LEAVE_OUT = ("bin", "share", "zstandard/_cffi.*", "**/__pycache__")
 """Of what pip installs: programs and man pages, and the half of zstandard that is not used."""
+OPTIONS = ("--privileged", "--env-host", "--env=PATH", "--env=HOME")
+"""What start.py and `dockerc run` need, all within the rights of the caller: mounts, namespaces of
+their own, all of /proc; and the caller's environment, in these two instead of the image's."""
 
 
 def main() -> None:
@@ -56,9 +52,11 @@ def main() -> None:
         command += ["--arch", given.arch, "--level", given.level]
         command += ["--add-file", f"{content}:/dockerc"]
         command += ["--entrypoint", json.dumps([given.program, "-I", "/dockerc/start.py"])]
-        command += ["--volume", "/:/host", "--volume", ".:/cwd"]
-        subprocess.run(command, check=True, cwd=HERE.parent)
-        allow(built, given.output)
+        command += ["--volume", "/:/host", "--volume", ".:/cwd", "--env", "HOME="]
+        environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
+        subprocess.run(command, check=True, env=environment)
+        # Not as options of `build`, where `--env NAME` is the builder's variable.
+        edit(built, given.output, BakedOptions(run=OPTIONS))
 
 
 def install(wheel: Path, target: Path, arch: str, version: str) -> None:
@@ -80,32 +78,6 @@ def compile_all(content: Path, version: str) -> None:
         command = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode"]
         command += ["unchecked-hash", "-s", str(content), "-p", "/dockerc", str(content)]
         subprocess.run(command, check=True)
-
-
-def allow(built: Path, output: Path) -> None:
-    """What a container gets is less than what start.py and `dockerc run` need: mounts, namespaces
-    of their own, and all of /proc (kernel.org, "mount_too_revealing")."""
-
-    def write_payload(file: BinaryIO) -> FooterFields:
-        start = file.tell()
-        words = config_bytes(allowed(config_of(executable)))
-        filesystem, offset = filesystem_of(executable), executable.footer.offset
-        superblock = rewrite_file(filesystem, executable.file, offset, b"config.json", words, file)
-        digest = payload_digest(file, start, superblock.bytes_used)
-        return FooterFields(executable.footer.require_mapped_uids, digest)
-
-    with open_executable(built) as executable:
-        write_executable(output, executable.whole_stub(), write_payload)
-
-
-def allowed(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration with these rights, within those of the caller."""
-    process, linux = config["process"], config["linux"]
-    for kind in ("bounding", "effective", "permitted"):
-        process["capabilities"][kind].append("CAP_SYS_ADMIN")
-    linux |= {"maskedPaths": [], "readonlyPaths": []}
-    linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW"}
-    return config
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ fixtures=$(realpath "$(dirname "$0")/../fixtures")
 place=$(mktemp -d /var/tmp/dockerc-smoke-XXXXXX)
 trap 'rm -rf "$place"' EXIT
 cd "$place"
+mkdir home
+export HOME=$place/home XDG_CACHE_HOME=$place/home/cache
 cp -r "$fixtures/hello" layout
 chmod -R u+w layout
 
@@ -20,8 +22,13 @@ chmod -R u+w layout
 status=0
 "$tool" run oci:layout exit 7 || status=$?
 [ $status = 7 ]
+# The caller's environment: the place of its cache, a setting, a home or none.
+[ -d home/cache/dockerc ]
+DOCKERC_BLOCK_SIZE=16K "$tool" build -q oci:layout -o same
+"$tool" inspect --format '{{.Squashfs.BlockSize}}' same | grep -x 16384
+env -u HOME "$tool" build -q oci:layout -o same
 status=0
 "$tool" build oci:none -o none 2>message || status=$?
 [ $status = 1 ] && grep -q "^dockerc: " message && [ ! -e none ]
-[ "$(ls)" = "$(printf 'app\nlayout\nmessage\nsame')" ]
+[ "$(ls)" = "$(printf 'app\nhome\nlayout\nmessage\nsame')" ]
 echo "smoke test passed"

@@ -52,7 +52,8 @@ def main() -> None:
     Path(PYTHON).chmod(0o755)
     become_root()
     os.chdir(directory)
-    os.execve(words[0], [*words, "-S", root + TOOL, *sys.argv[1:]], caller_environment(root))
+    words += ["-I", "-S", root + TOOL, *sys.argv[1:]]
+    os.execve(words[0], words, caller_environment(root))
 
 
 def wait_for(child: int) -> int:
@@ -122,13 +123,15 @@ def check(result: int) -> None:
 
 
 def caller_environment(root: str) -> dict[str, str]:
-    """What the runtime hands on, with the caller's home and the machine's authorities."""
+    """The caller's (release/make.py), with the machine's authorities, and HOME in any case."""
     environment = {**os.environ, "DOCKERC_IMAGE": root, "PWD": str(Path.cwd())}
-    uid = int(Path("/proc/self/uid_map").read_text().split()[1])
-    try:
-        environment["HOME"] = pwd.getpwuid(uid).pw_dir
-    except KeyError:
-        environment["HOME"] = "/"
+    environment.pop("LD_PRELOAD", None)  # libraries of the machine are none for this Python
+    if not environment.get("HOME"):
+        uid = int(Path("/proc/self/uid_map").read_text().split()[1])
+        try:
+            environment["HOME"] = pwd.getpwuid(uid).pw_dir
+        except KeyError:
+            environment["HOME"] = "/"
     if found := next((path for path in AUTHORITIES if Path(path).exists()), None):
         environment.setdefault("SSL_CERT_FILE", found)
     return environment

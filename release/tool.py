@@ -10,7 +10,7 @@ from pathlib import Path
 image = os.environ.pop("DOCKERC_IMAGE")
 # Programs that are started do not get the image.
 fcntl.fcntl(int(Path(image).name), fcntl.F_SETFD, fcntl.FD_CLOEXEC)
-sys.path[0] = f"{image}/dockerc/site"
+sys.path.insert(0, f"{image}/dockerc/site")
 sys.executable = f"{image}/dockerc/python"
 sys.argv[0] = "dockerc"
 

@@ -68,6 +68,22 @@ def test_what_is_malformed(tmp_path: Path, text: str, told: str) -> None:
     assert dockerc("build", "--help", env=environment).returncode == 0
 
 
+def test_the_home_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As sudo and setpriv leave it: nothing is read there, and nothing is wrong."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can be another user")
+    file = tmp_path / "dockerc" / "config.toml"
+    file.parent.mkdir(0o700)
+    file.write_text("[build\n")
+    monkeypatch.delenv("DOCKERC_CONFIG")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    os.seteuid(12345)
+    try:
+        assert defaults.build_defaults() == {}
+    finally:
+        os.seteuid(0)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "told", "status"),
     [

@@ -137,3 +137,11 @@ def test_an_executable_is_nothing_for_a_terminal(tmp_path: Path) -> None:
     command = f"{' '.join(TOOL[:2])} '{TOOL[2]}' build -q {HELLO} -o -"
     done = subprocess.run(["script", "-qec", command, "/dev/null"], capture_output=True, text=True)
     assert done.returncode == 1 and "nothing for a terminal" in done.stdout
+
+
+def test_skopeos_words_for_a_platform(tmp_path: Path) -> None:
+    words = ["build", "-q", HELLO, "-o", tmp_path / "app"]
+    dockerc(*words, "--override-arch", "arm64", "--override-os", "linux")
+    assert dockerc("inspect", "-f", "{{.Image.Architecture}}", tmp_path / "app").stdout == "arm64\n"
+    told = failed(*words, "--override-os", "windows", status=2)
+    assert "executables run images for linux, not for windows" in told

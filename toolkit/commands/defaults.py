@@ -71,6 +71,8 @@ def _read(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
+        if isinstance(error, PermissionError) and not os.environ.get(FILE):
+            return {}  # HOME may be another user's, whose files are no business of this build
         raise DockercError(f"cannot read {path}: {error.strerror}") from None
     if sys.version_info >= (3, 11):
         import tomllib
