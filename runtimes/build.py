@@ -44,6 +44,8 @@ def libzstd(arch: str, zstd: Path, work: Path, cache: Path, *more: str) -> Path:
         "-fdata-sections",
         "-fno-sanitize=all",
         "-fno-stack-protector",
+        "-fno-unwind-tables",
+        "-fno-asynchronous-unwind-tables",
     ]
     # No assembly; no error texts; no variant for windows larger than any squashfs block.
     defines = [

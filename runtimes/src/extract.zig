@@ -6,6 +6,7 @@ const errno = @import("base/errno.zig");
 const ownership = @import("base/ownership.zig");
 const remove = @import("base/remove.zig");
 const sys = @import("base/syscalls.zig");
+const Owners = @import("namespaces/owners.zig").Owners;
 const Reader = @import("squashfs/reader.zig").Reader;
 const Unpacking = @import("rootfs/unpack.zig").Unpacking;
 
@@ -26,7 +27,7 @@ pub fn run(arena: std.mem.Allocator, reader: *Reader, path: []const u8, privileg
         .arena = arena,
         .reader = reader,
         .into = into,
-        .owners = sys.raw(.geteuid, .{}) == 0,
+        .owners = if (sys.raw(.geteuid, .{}) == 0) &Owners.all else null,
         .privileged = privileged,
     };
     unpacking.run("") catch |err| {

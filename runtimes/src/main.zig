@@ -182,6 +182,7 @@ test {
     _ = @import("fuse/prefetch/directory_prefetch.zig");
     _ = @import("fuse/request_test.zig");
     _ = @import("namespaces/id_map.zig");
+    _ = @import("namespaces/owners.zig");
     _ = @import("namespaces/userns.zig");
     _ = @import("payload/footer.zig");
     _ = @import("process/caller.zig");

@@ -26,6 +26,7 @@ const Container = @import("container/container.zig").Container;
 const Environment = @import("cli/environment.zig").Environment;
 const Leftovers = @import("process/leftovers.zig").Leftovers;
 const Options = @import("cli/options.zig").Options;
+const Owners = @import("namespaces/owners.zig").Owners;
 const Process = @import("process/own_process.zig").Process;
 const Quiesce = @import("process/quiesce.zig").Quiesce;
 const Reader = @import("squashfs/reader.zig").Reader;
@@ -214,6 +215,7 @@ const Start = struct {
                 .spec = spec,
                 .options = self.options,
                 .machine = &self.machine,
+                .sysctls = plan.host_access.sysctls,
                 .can_mount = self.entered.mounts != null,
                 .ids = self.entered.ids,
             }),
@@ -248,6 +250,8 @@ const Start = struct {
 
     fn makeRoot(self: *Start, tmpfs_allowed: bool) !rootfs.Kind {
         const user = self.plan.spec.process.user;
+        const owners = try self.arena.create(Owners);
+        owners.* = try .find(self.arena, self.ids, user.uid, user.gid);
         const overlay = self.options.last(.overlay);
         var root: rootfs.Rootfs = .{
             .arena = self.arena,
@@ -259,8 +263,7 @@ const Start = struct {
             .path = self.plan.root,
             .ids = self.ids,
             .mounts = self.entered.mounts,
-            .uid = user.uid,
-            .gid = user.gid,
+            .owners = owners,
             .caller = self.caller.uid,
             .kept = if (overlay) |path|
                 try upper_dir.openKept(self.arena, path, self.plan.spec.annotation(image_digest))

@@ -37,6 +37,12 @@ def test_what_is_unknown_is_named(run: Runner, deb: Path) -> None:
         assert word in refused(run, deb, word, "true")
 
 
+def test_a_sentence_that_is_cut_ends_its_line(run: Runner, deb: Path) -> None:
+    sentence = refused(run, deb, "--x\n" + "y" * 5000, "true")
+    assert sentence.startswith("dockerc: unknown option --x?yy") and sentence.endswith("yy\n")
+    assert len(sentence) == 4096
+
+
 def test_environment_files(run: Runner, deb: Path, shared: Path) -> None:
     (shared / "env").write_text("# comment\nA=from file\n\nB=b\nCALLER\nC=c\n")
     environment = {"PATH": os.environ["PATH"], "CALLER": "called"}

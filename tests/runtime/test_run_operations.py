@@ -33,7 +33,7 @@ def test_every_mount_of_the_container_is_an_operation(run: Runner, deb: Path, sh
     targets = {next(filter(None, match.groups())) for match in matches}
     mounted = {line.split()[4] for line in done.stdout.splitlines()}
     written = {line.split()[1].rstrip(",") for line in lines if line.startswith("write ")}
-    assert written == {"/etc/hosts"}
+    assert "/etc/hosts" in written
     # /sys comes with what the machine has mounted in it.
     own = {path for path in mounted if not path.startswith("/sys/")}
     assert own - {"/"} <= targets | written

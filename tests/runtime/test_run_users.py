@@ -118,6 +118,25 @@ def test_a_user_of_the_image_gets_what_is_the_caller_s(
     assert done.returncode == 1 and done.stderr.count("Permission denied") == 3
 
 
+def test_root_gives_pipes_to_the_user_of_the_image(deb_of_daemon: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root's pipes are root's")
+    script = "echo x > /dev/stdout; echo y > /dev/stderr; cat /dev/stdin"
+    as_root = Runner(as_root=True)
+    done = as_root("sh", "-c", f"echo z | {deb_of_daemon} sh -c '{script}'")
+    assert (done.stdout, done.stderr) == ("x\nz\n", "y\n")
+
+
+def test_root_s_files_stay_root_s(deb_of_daemon: Path, shared: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root's files are root's")
+    os.mkfifo(shared / "fifo", 0o600)
+    script = f"cat <{shared}/fifo & {deb_of_daemon} id -un >{shared}/log 2>{shared}/fifo; wait"
+    assert Runner(as_root=True)("sh", "-c", script).returncode == 0
+    assert (shared / "log").read_text() == "daemon\n"
+    assert [(shared / name).stat().st_uid for name in ("log", "fifo")] == [0, 0]
+
+
 def test_kept_files_have_the_same_owners_whoever_the_user_is(
     run_as_user: Runner, deb: Path, callers_volume: Path
 ) -> None:

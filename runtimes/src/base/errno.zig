@@ -105,13 +105,16 @@ pub fn textOf(number: u8) []const u8 {
     return "no";
 }
 
-/// Once, and not in every kind of call: its jump table takes a kilobyte.
-pub noinline fn of(code: linux.E) Error {
-    for (names) |n| if (n.errno == code) return n.err;
+/// Of a system call's result, the negative errno. Once, and not in every kind of call: its jump
+/// table takes a kilobyte.
+pub noinline fn of(result: usize) Error {
+    const number = 0 -% result;
+    for (names) |n| if (@backingInt(n.errno) == number) return n.err;
     return error.Unexpected;
 }
 
 test "errors have texts" {
     try std.testing.expectEqualStrings("permission denied", text(error.ACCES));
-    try std.testing.expectError(error.BADF, @as(Error!void, of(.BADF)));
+    const result = 0 -% @as(usize, @backingInt(linux.E.BADF));
+    try std.testing.expectError(error.BADF, @as(Error!void, of(result)));
 }

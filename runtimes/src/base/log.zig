@@ -29,23 +29,28 @@ fn now() i64 {
     return @intCast(ts.sec * 1_000_000 + @divTrunc(ts.nsec, 1000));
 }
 
-noinline fn print(format: []const u8, words: []const text.Word) void {
+/// One line. What all lines share is put in front here, and not at every call.
+noinline fn print(timed: bool, format: []const u8, words: []const text.Word) void {
     var buf: [4096]u8 = undefined;
+    const prefix = if (timed)
+        text.print(&buf, "dockerc: [{d} us] ", .{now() - started})
+    else
+        text.print(&buf, "dockerc: ", .{});
     // A sentence too long for the buffer is cut, not lost.
-    const line = text.printWords(&buf, format, words);
+    const line = text.printWords(buf[prefix.len .. buf.len - 1], format, words);
     // It may contain text of the payload, which must not control the terminal.
-    for (line[0..line.len -| 1]) |*byte| {
+    for (line) |*byte| {
         if (byte.* < ' ' or byte.* == 0x7f) byte.* = '?';
     }
-    _ = sys.raw(.write, .{ 2, line.ptr, line.len });
+    const len = prefix.len + line.len;
+    buf[len] = '\n';
+    _ = sys.raw(.write, .{ 2, &buf, len + 1 });
 }
 
 pub fn debug(comptime format: []const u8, args: anytype) void {
     if (debugging) {
         @branchHint(.cold);
-        const t = now() - started;
-        const line = "dockerc: [{d} us] " ++ format ++ "\n";
-        print(line, &text.words(line, .{t} ++ args));
+        print(true, format, &text.words(format, args));
     }
 }
 
@@ -55,17 +60,20 @@ pub fn note(comptime format: []const u8, args: anytype) void {
 }
 
 pub fn say(comptime format: []const u8, args: anytype) void {
-    const line = "dockerc: " ++ format ++ "\n";
-    print(line, &text.words(line, args));
+    print(false, format, &text.words(format, args));
 }
 
 pub fn die(comptime format: []const u8, args: anytype) noreturn {
     @branchHint(.cold);
-    dieWith(failed, format, args);
+    end(failed, format, &text.words(format, args));
 }
 
 pub fn dieWith(status: u8, comptime format: []const u8, args: anytype) noreturn {
     @branchHint(.cold);
-    say(format, args);
+    end(status, format, &text.words(format, args));
+}
+
+noinline fn end(status: u8, format: []const u8, words: []const text.Word) noreturn {
+    print(false, format, words);
     sys.exit(status);
 }

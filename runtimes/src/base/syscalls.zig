@@ -52,9 +52,9 @@ pub fn raw(comptime nr: SYS, args: anytype) usize {
 
 pub fn call(comptime nr: SYS, args: anytype) Error!usize {
     const rc = raw(nr, args);
-    const code = linux.errno(rc);
-    if (code == .SUCCESS) return rc;
-    return errno.of(code);
+    // The last page of addresses are errors, negated (syscall(2)).
+    if (rc <= std.math.maxInt(usize) - 4095) return rc;
+    return errno.of(rc);
 }
 
 /// For calls whose result is of no interest.

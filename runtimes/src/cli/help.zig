@@ -26,8 +26,11 @@ const program =
 
 /// `name` is how this file was called.
 pub fn text(arena: std.mem.Allocator, name: []const u8, rule: Rule) ![]const u8 {
-    return switch (rule) {
-        .docker => base.alloc(arena, docker ++ options, .{name}),
-        .program => base.alloc(arena, program ++ options, .{ name, name }),
-    };
+    return std.mem.concat(arena, u8, &.{
+        switch (rule) {
+            .docker => try base.alloc(arena, docker, .{name}),
+            .program => try base.alloc(arena, program, .{ name, name }),
+        },
+        options,
+    });
 }

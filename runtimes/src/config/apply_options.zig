@@ -6,10 +6,12 @@ const config = @import("spec.zig");
 const capabilities = @import("../base/capabilities.zig");
 const log = @import("../base/log.zig");
 const errno = @import("../base/errno.zig");
+const etc_files = @import("etc_files.zig");
 const quantity = @import("../cli/quantity.zig");
 const sys = @import("../base/syscalls.zig");
 const text = @import("../base/text.zig");
 const rlimits = @import("rlimits.zig");
+const sysctls = @import("sysctls.zig");
 const users = @import("users.zig");
 const Options = @import("../cli/options.zig").Options;
 
@@ -17,6 +19,7 @@ const Options = @import("../cli/options.zig").Options;
 pub const HostAccess = struct {
     /// No system call filter.
     unconfined: bool = false,
+    sysctls: []const sysctls.Sysctl = &.{},
 };
 
 pub fn apply(
@@ -47,6 +50,7 @@ pub fn apply(
         spec.hostname = name;
         try addNamespace(arena, spec, "uts");
     }
+    try etc_files.replaceBinds(arena, spec);
     try network(arena, spec, options);
     for (try options.all(arena, .tmpfs)) |given| try tmpfs(arena, spec, given);
     for (try options.all(arena, .ulimit)) |given| try limit(arena, process, given);
@@ -57,6 +61,7 @@ pub fn apply(
     try setCapabilities(arena, process, options);
     for (try options.all(arena, .security_opt)) |given|
         try security(arena, spec, &host_access, given);
+    host_access.sysctls = try sysctls.given(arena, spec, options);
     try cdi.apply(arena, spec, options);
     return host_access;
 }

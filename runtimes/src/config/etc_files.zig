@@ -1,5 +1,5 @@
-//! /etc/hosts, /etc/resolv.conf and /etc/hostname: the machine's, like the network, unless options
-//! change them.
+//! /etc/hosts, /etc/resolv.conf and /etc/hostname: copies of the machine's, like the network, with
+//! what options add. As docker's they can be written: entry points append to them.
 const std = @import("std");
 const config = @import("spec.zig");
 const log = @import("../base/log.zig");
@@ -10,6 +10,8 @@ const Source = @import("source.zig").Source;
 
 /// Lists that block advertisers have several megabytes.
 const table_max = 64 << 20;
+/// A larger one is not copied, but shown as it is.
+const copy_max = 64 << 10;
 
 /// A file that the container gets.
 pub const File = struct {
@@ -19,22 +21,30 @@ pub const File = struct {
 
 /// The machine's, where it has them.
 pub const Machines = struct {
-    resolv_conf: ?Source = null,
-    hosts: ?Source = null,
-    /// What /etc/hosts says, if more is to be added to it.
-    table: []const u8 = "127.0.0.1\tlocalhost\n",
+    resolv_conf: ?[]const u8 = null,
+    hosts: ?[]const u8 = null,
+    hostname: ?[]const u8 = null,
+    /// One that is too large to be copied, where nothing is added to it.
+    large_hosts: ?Source = null,
 };
 
 pub fn open(options: *const Options) Machines {
     var machines: Machines = .{
-        .resolv_conf = Source.open("/etc/resolv.conf") catch null,
-        .hosts = Source.open("/etc/hosts") catch null,
+        .resolv_conf = sys.readLarge(sys.at_fdcwd, "/etc/resolv.conf", copy_max) catch null,
+        .hostname = sys.readLarge(sys.at_fdcwd, "/etc/hostname", copy_max) catch null,
     };
-    if (options.last(.add_host) == null and options.last(.hostname) == null) return machines;
-    if (sys.readLarge(sys.at_fdcwd, "/etc/hosts", table_max)) |table| {
-        machines.table = table;
-    } else |err| if (err == error.FBIG)
-        log.die("/etc/hosts is larger than {d} bytes", .{table_max});
+    machines.hosts = sys.readLarge(sys.at_fdcwd, "/etc/hosts", copy_max) catch |err| blk: {
+        if (err != error.FBIG) break :blk null;
+        if (options.last(.add_host) == null and options.last(.hostname) == null) {
+            machines.large_hosts = Source.open("/etc/hosts") catch null;
+            break :blk null;
+        }
+        break :blk sys.readLarge(sys.at_fdcwd, "/etc/hosts", table_max) catch |error_of_all|
+            if (error_of_all == error.FBIG)
+                log.die("/etc/hosts is larger than {d} bytes", .{table_max})
+            else
+                null;
+    };
     return machines;
 }
 
@@ -44,39 +54,83 @@ pub fn list(
     options: *const Options,
     machines: Machines,
 ) ![3]?File {
-    const servers = try options.all(arena, .dns);
     const hosts = try options.all(arena, .add_host);
     const hostname = options.last(.hostname);
+    const changed = hosts.len > 0 or hostname != null;
+    const table = if (changed)
+        try hostLines(arena, machines.hosts orelse "127.0.0.1\tlocalhost\n", hosts, hostname)
+    else
+        machines.hosts;
+    const name = if (hostname) |given|
+        try text.alloc(arena, "{s}\n", .{given})
+    else
+        machines.hostname;
     return .{
-        if (servers.len > 0)
-            made("/etc/resolv.conf", try resolverLines(arena, servers))
+        made(spec, "/etc/resolv.conf", try resolverLines(arena, options, machines.resolv_conf)),
+        if (options.has(.no_hosts))
+            null
+        else if (machines.large_hosts) |source|
+            .{ .path = "/etc/hosts", .content = .{ .machine = source } }
         else
-            shown(spec, "/etc/resolv.conf", machines.resolv_conf),
-        if (hosts.len > 0 or hostname != null)
-            made("/etc/hosts", try hostLines(arena, machines.table, hosts, hostname))
-        else
-            shown(spec, "/etc/hosts", machines.hosts),
-        if (hostname) |name|
-            made("/etc/hostname", try text.alloc(arena, "{s}\n", .{name}))
-        else
-            null,
+            made(spec, "/etc/hosts", table),
+        made(spec, "/etc/hostname", name),
     };
 }
 
-fn made(path: []const u8, content: []const u8) File {
-    return .{ .path = path, .content = .{ .text = content } };
+/// Leaves out config.json's binds of the machine's files, which the copies stand for.
+pub fn replaceBinds(arena: std.mem.Allocator, spec: *config.Spec) !void {
+    var mounts: std.ArrayList(config.Mount) = .empty;
+    for (spec.mounts) |mount| {
+        const copied = text.isOneOf(mount.destination, &.{ "/etc/hosts", "/etc/resolv.conf" });
+        if (!copied or !std.mem.eql(u8, mount.source, mount.destination))
+            try mounts.append(arena, mount);
+    }
+    spec.mounts = mounts.items;
 }
 
-/// The machine's, unless config.json mounts something there.
-fn shown(spec: *const config.Spec, path: []const u8, source: ?Source) ?File {
+/// Unless config.json mounts another file there.
+fn made(spec: *const config.Spec, path: []const u8, content: ?[]const u8) ?File {
     for (spec.mounts) |mount| if (std.mem.eql(u8, mount.destination, path)) return null;
-    return .{ .path = path, .content = .{ .machine = source orelse return null } };
+    return .{ .path = path, .content = .{ .text = content orelse return null } };
 }
 
-fn resolverLines(arena: std.mem.Allocator, servers: []const []const u8) ![]const u8 {
-    var out: []const u8 = "";
-    for (servers) |server| out = try text.alloc(arena, "{s}nameserver {s}\n", .{ out, server });
-    return out;
+/// resolv.conf(5): the machine's lines, but for those of a kind that options give.
+fn resolverLines(
+    arena: std.mem.Allocator,
+    options: *const Options,
+    machines: ?[]const u8,
+) !?[]const u8 {
+    const kinds = [_]struct { word: []const u8, given: []const []const u8 }{
+        .{ .word = "nameserver", .given = try options.all(arena, .dns) },
+        .{ .word = "search", .given = try options.all(arena, .dns_search) },
+        .{ .word = "options", .given = try options.all(arena, .dns_option) },
+    };
+    if (kinds[0].given.len + kinds[1].given.len + kinds[2].given.len == 0) return machines;
+    var out: std.ArrayList(u8) = .empty;
+    // Other servers know other domains: of the machine's nothing is kept then (docker's rule).
+    const kept = if (kinds[0].given.len > 0) "" else machines orelse "";
+    var lines = std.mem.tokenizeScalar(u8, kept, '\n');
+    while (lines.next()) |line| {
+        for (kinds) |kind| {
+            if (kind.given.len > 0 and std.mem.startsWith(u8, line, kind.word)) break;
+        } else {
+            try out.appendSlice(arena, line);
+            try out.append(arena, '\n');
+        }
+    }
+    for (kinds[0].given) |server| {
+        try out.appendSlice(arena, try text.alloc(arena, "nameserver {s}\n", .{server}));
+    }
+    // One line has them all.
+    for (kinds[1..]) |kind| if (kind.given.len > 0) {
+        try out.appendSlice(arena, kind.word);
+        for (kind.given) |word| {
+            try out.append(arena, ' ');
+            try out.appendSlice(arena, word);
+        }
+        try out.append(arena, '\n');
+    };
+    return out.items;
 }
 
 fn hostLines(

@@ -211,6 +211,23 @@ pub const Container = struct {
         try own.replaceStreams();
     }
 
+    /// Gives pipes to the app's user, who may open them again (/dev/stdout), as runc does. Files keep
+    /// their owner, and so do pipes that have a name: they are the machine's.
+    fn giveStreams(self: *const Container) void {
+        const user = self.spec.process.user;
+        if (self.ids == .single) return;
+        for ([_]sys.fd_t{ 0, 1, 2 }) |fd| {
+            const st = sys.stat(fd, "") catch continue;
+            if (st.mode & 0o170000 != 0o010000 or st.uid == user.uid) continue;
+            // struct statfs has 120 bytes, and begins with the file system's magic number.
+            var about: [15]u64 = undefined;
+            const pipefs = 0x5049_5045;
+            sys.do(.fstatfs, .{ fd, &about }) catch continue;
+            if (about[0] == pipefs) sys.do(.fchown, .{ fd, user.uid, -1 }) catch |err|
+                log.debug("stream {d}: {s}", .{ fd, errno.text(err) });
+        }
+    }
+
     /// Refuses directories of the machine as standard streams, and replaces the machine's /dev/null
     /// by the container's: root's app could change the mode of the machine's.
     fn checkStreams(_: *const Container) !void {
@@ -244,6 +261,7 @@ pub const Container = struct {
         try signals.restore(&self.signal_mask);
 
         if (self.terminal) |own| try self.takeTerminal(own);
+        self.giveStreams();
         try self.checkStreams();
         try self.closeDescriptors();
         if (!self.late) try exec.prepareLauncher();

@@ -3,6 +3,7 @@
 const std = @import("std");
 const mount_options = @import("../config/mount_options.zig");
 const text = @import("../base/text.zig");
+const Sysctl = @import("../config/sysctls.zig").Sysctl;
 const Source = @import("../config/source.zig").Source;
 
 pub const Operation = struct {
@@ -24,6 +25,7 @@ pub const Operation = struct {
         /// Hides what is there.
         mask: []const u8,
         read_only: []const u8,
+        sysctl: Sysctl,
         /// The root, with other flags of mount(2).
         remount: usize,
     };
@@ -77,6 +79,7 @@ pub const Operation = struct {
             },
             .mask => |path| .{ "mask ", path, "", "", "" },
             .read_only => |path| .{ "make ", path, " read-only", "", "" },
+            .sysctl => |sysctl| .{ "set ", sysctl.path, " to ", sysctl.value, "" },
             .remount => |flags| .{
                 "remount /",
                 try mount_options.describe(arena, flags, ""),

@@ -55,6 +55,7 @@ pub const Performer = struct {
             .show => |path| try self.show(namespace, path),
             .write => |*write| try self.bindNew(namespace, write),
             .mask => |path| try self.mask(namespace, path),
+            .sysctl => |sysctl| try sys.writeFile(sys.at_fdcwd, sysctl.path, sysctl.value),
             .read_only => |path| try self.protect(namespace, path),
             .remount => |flags| try namespace.mount(
                 null,

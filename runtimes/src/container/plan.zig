@@ -14,6 +14,7 @@ const MS = @import("../base/syscalls.zig").MS;
 const Operation = @import("operation.zig").Operation;
 const Options = @import("../cli/options.zig").Options;
 const Source = @import("../config/source.zig").Source;
+const Sysctl = @import("../config/sysctls.zig").Sysctl;
 const Volume = @import("../config/source.zig").Volume;
 const isOneOf = @import("../base/text.zig").isOneOf;
 
@@ -21,6 +22,7 @@ pub const Given = struct {
     spec: *const config.Spec,
     options: *const Options,
     machine: *const Machine,
+    sysctls: []const Sysctl = &.{},
     /// Whether the start has a mount namespace.
     can_mount: bool,
     /// Null: some of a user namespace of ours.
@@ -88,6 +90,7 @@ const Plan = struct {
         for (machine.devices) |path| try self.add(.{ .what = .{ .show = path }, .optional = true });
         try self.addEtcFiles();
         try self.addGiven();
+        for (self.given.sysctls) |sysctl| try self.add(.{ .what = .{ .sysctl = sysctl } });
         for (spec.linux.readonlyPaths) |path| try self.add(.{ .what = .{ .read_only = path } });
         for (spec.linux.maskedPaths) |path| try self.add(.{ .what = .{ .mask = path } });
     }

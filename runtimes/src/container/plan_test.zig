@@ -96,7 +96,7 @@ test "what config.json lists" {
         ,
         .machine = .{
             .sources = &.{ null, null, null, null, directory("/sys"), null, null, null },
-            .etc = .{ .hosts = file("/etc/hosts"), .resolv_conf = file("/etc/resolv.conf") },
+            .etc = .{ .hosts = "::1 localhost\n", .resolv_conf = "nameserver ::1\n" },
         },
     },
         \\mount proc on /proc
@@ -108,8 +108,8 @@ test "what config.json lists" {
         \\? mount cgroup2 on /sys/fs/cgroup (nosuid,nodev)
         \\
     ++ devices ++
-        \\? bind /etc/resolv.conf on /etc/resolv.conf (ro)
-        \\? bind /etc/hosts on /etc/hosts (ro)
+        \\? write /etc/resolv.conf, 15 bytes
+        \\? write /etc/hosts, 14 bytes
         \\make /proc/sys read-only
         \\mask /proc/keys
         \\? make directory /data
@@ -147,9 +147,8 @@ test "volumes, tmpfs and devices by name are made in the order of their depth" {
 
 test "options that change files of /etc" {
     const etc: @FieldType(Machine, "etc") = .{
-        .hosts = file("/etc/hosts"),
-        .resolv_conf = file("/etc/resolv.conf"),
-        .table = "::1 localhost\n",
+        .hosts = "::1 localhost\n",
+        .resolv_conf = "nameserver ::1\nsearch a\noptions edns0\n",
     };
     try expectPlan(.{
         .options = &.{
@@ -174,7 +173,7 @@ test "options that change files of /etc" {
         \\bind /run/hosts on /etc/hosts
         \\
     ++ devices ++
-        \\? bind /etc/resolv.conf on /etc/resolv.conf (ro)
+        \\? write /etc/resolv.conf, 38 bytes
         \\make directory / of 0:0
     );
 }
@@ -220,7 +219,7 @@ test "where nothing can be mounted, files are made in the root" {
         },
         .machine = .{
             .sources = &.{ null, file("/etc/resolv.conf") },
-            .etc = .{ .resolv_conf = file("/etc/resolv.conf") },
+            .etc = .{ .resolv_conf = "nameserver ::1\n" },
         },
         .can_mount = false,
         .ids = .none,

@@ -15,6 +15,7 @@ const Prefetcher = @import("prefetch/prefetcher.zig").Prefetcher;
 const Channel = @import("channel.zig").Channel;
 const Decoder = @import("../base/zstd.zig").Decoder;
 const Inode = squashfs.inode.Inode;
+const Owners = @import("../namespaces/owners.zig").Owners;
 const ReaddirCache = @import("readdir_cache.zig").ReaddirCache;
 const node_id = @import("node_id.zig");
 const read_max = @import("channel.zig").read_max;
@@ -25,14 +26,10 @@ const page = 4096;
 /// A kind of directory entries.
 const directory = @backingInt(squashfs.inode.Kind.directory);
 
-/// The owner of all files where only one id is mapped: overlayfs cannot copy up a file whose owner
-/// is not mapped.
-pub const Owner = struct { uid: u32, gid: u32 };
-
 pub const RequestHandler = struct {
     channel: Channel,
     reader: *squashfs.Reader,
-    owner: ?Owner,
+    owners: *const Owners,
     readdir_cache: *ReaddirCache,
     prefetcher: *Prefetcher,
     decoder: Decoder,
@@ -152,8 +149,8 @@ pub const RequestHandler = struct {
             .ctime = inode.mtime,
             .mode = inode.mode(),
             .nlink = inode.nlink,
-            .uid = if (self.owner) |owner| owner.uid else inode.uid,
-            .gid = if (self.owner) |owner| owner.gid else inode.gid,
+            .uid = self.owners.uids.present(inode.uid),
+            .gid = self.owners.gids.present(inode.gid),
             .rdev = inode.rdev,
             .block_size = page,
         };

@@ -10,7 +10,7 @@ const blocks = @import("../squashfs/blocks.zig");
 const CpuPolicy = @import("../process/cpu_policy.zig").CpuPolicy;
 const Prefetcher = @import("prefetch/prefetcher.zig").Prefetcher;
 const RequestHandler = @import("requests.zig").RequestHandler;
-const Owner = @import("requests.zig").Owner;
+const Owners = @import("../namespaces/owners.zig").Owners;
 const Reader = @import("../squashfs/reader.zig").Reader;
 const Channel = @import("channel.zig").Channel;
 const ReaddirCache = @import("readdir_cache.zig").ReaddirCache;
@@ -20,7 +20,7 @@ const thread = @import("../base/thread.zig");
 pub const Server = struct {
     arena: std.mem.Allocator,
     reader: *Reader,
-    owner: ?Owner,
+    owners: *const Owners,
     device: sys.fd_t = -1,
     /// Of the mount.
     root: sys.fd_t = -1,
@@ -79,7 +79,7 @@ pub const Server = struct {
         return .{
             .channel = try Channel.init(device),
             .reader = self.reader,
-            .owner = self.owner,
+            .owners = self.owners,
             .readdir_cache = &self.readdir_cache,
             .prefetcher = &self.prefetcher,
             .decoder = try self.reader.newDecoder(),

@@ -27,30 +27,56 @@ pub fn writeSingle(
     }));
 }
 
-/// The ids of the user namespace that we were started in.
-pub fn outer() ?Map {
-    // The kernel takes 340 lines at most (user_namespaces(7)).
-    var buf: [340 * 33 + 1]u8 = undefined;
-    return Map.parse(sys.readFile(sys.at_fdcwd, "/proc/self/uid_map", &buf) catch return null);
-}
+/// `count` ids from `inner` on, in the namespace, are those from `outer` on.
+const Extent = struct { inner: u32, outer: u32, count: u32 };
 
+/// The ids that exist in a user namespace.
 pub const Map = struct {
-    /// The ids of all ranges.
-    count: u64,
-
-    fn parse(lines: []const u8) ?Map {
-        var count: u64 = 0;
-        var words = std.mem.tokenizeAny(u8, lines, " \n");
-        var i: usize = 0;
-        while (words.next()) |word| : (i += 1) {
-            if (i % 3 == 2) count += quantity.number(u32, word) orelse return null;
-        }
-        return .{ .count = count };
-    }
+    extents: []const Extent,
 
     /// As in the machine's own namespace (user_namespaces(7)).
+    pub const all: Map = .{
+        .extents = &.{.{ .inner = 0, .outer = 0, .count = std.math.maxInt(u32) }},
+    };
+
+    /// Of the namespace that we are in: `path` is one of uid_map and gid_map.
+    pub noinline fn ofSelf(
+        arena: std.mem.Allocator,
+        path: [*:0]const u8,
+    ) error{OutOfMemory}!?Map {
+        // The kernel takes 340 lines at most (user_namespaces(7)).
+        var buf: [340 * 33 + 1]u8 = undefined;
+        const lines = sys.readFile(sys.at_fdcwd, path, &buf) catch return null;
+        return parse(arena, lines);
+    }
+
+    /// Lines of the first id inside, the first id outside, and their number.
+    pub fn parse(arena: std.mem.Allocator, lines: []const u8) error{OutOfMemory}!?Map {
+        const all_lines = try arena.alloc(Extent, std.mem.count(u8, lines, "\n"));
+        var words = std.mem.tokenizeAny(u8, lines, " \n");
+        for (all_lines) |*extent| {
+            var numbers: [3]u32 = undefined;
+            for (&numbers) |*number|
+                number.* = quantity.number(u32, words.next() orelse return null) orelse return null;
+            extent.* = .{ .inner = numbers[0], .outer = numbers[1], .count = numbers[2] };
+        }
+        return .{ .extents = all_lines };
+    }
+
+    pub noinline fn count(self: Map) u64 {
+        var sum: u64 = 0;
+        for (self.extents) |extent| sum += extent.count;
+        return sum;
+    }
+
+    pub noinline fn has(self: Map, id: u32) bool {
+        for (self.extents) |extent| if (id >= extent.inner and id - extent.inner < extent.count)
+            return true;
+        return false;
+    }
+
     pub fn isAll(self: Map) bool {
-        return self.count == std.math.maxInt(u32);
+        return self.count() == all.extents[0].count;
     }
 };
 
@@ -142,11 +168,6 @@ pub const Mapper = struct {
 
 pub const Pair = struct { uid: u32, gid: u32 };
 
-const Range = struct { start: u32, count: u32 };
-
-/// `count` ids from `inner` on, in the namespace, are those from `outer` on.
-const Extent = struct { inner: u32, outer: u32, count: u32 };
-
 /// The app's id is the caller's, so that what the app writes to a volume is the caller's; the
 /// others, 0 among them, are the range's in their order. One beyond the range exists, too.
 fn extents(app: u32, own: u32, range: Range) [3]Extent {
@@ -157,6 +178,8 @@ fn extents(app: u32, own: u32, range: Range) [3]Extent {
         .{ .inner = app +| 1, .outer = range.start + below, .count = range.count - below },
     };
 }
+
+const Range = struct { start: u32, count: u32 };
 
 /// The largest range that /etc/subuid or /etc/subgid gives to the user (subuid(5)).
 fn subordinate(path: [*:0]const u8, user: ?[]const u8, uid: u32) ?Range {
@@ -186,8 +209,12 @@ fn userName(uid: u32) ?[]const u8 {
 }
 
 test "maps of ids" {
-    try std.testing.expect(Map.parse("         0          0 4294967295\n").?.isAll());
-    try std.testing.expectEqual(65537, Map.parse("0 1001 1\n1 100000 65536\n").?.count);
+    var arena: std.heap.ArenaAllocator = .init(std.testing.allocator);
+    defer arena.deinit();
+    const host = try Map.parse(arena.allocator(), "         0          0 4294967295\n");
+    try std.testing.expect(host.?.isAll());
+    const range = try Map.parse(arena.allocator(), "0 1001 1\n1 100000 65536\n");
+    try std.testing.expectEqual(65537, range.?.count());
 }
 
 test "the app's id is the caller's" {

@@ -142,9 +142,12 @@ pub fn enter(
         (if (wanted.uts) CLONE.newuts else 0) |
         (if (wanted.network) CLONE.newnet else 0);
     var entered: Entered = .{ .wanted = wanted, .caller = caller };
-    const outer = if (caller.uid == 0) id_map.outer() else null;
+    const outer = if (caller.uid == 0)
+        id_map.Map.ofSelf(arena, "/proc/self/uid_map") catch null
+    else
+        null;
     // An outer namespace with one id cannot give the image's user another.
-    const usable = if (outer) |map| map.isAll() or map.count > 1 or wanted.uid == 0 else false;
+    const usable = if (outer) |map| map.isAll() or map.count() > 1 or wanted.uid == 0 else false;
     if (usable) {
         if (MountNamespace.unshare(flags)) |mounts| {
             mounts.makePrivate() catch |err|
@@ -153,7 +156,7 @@ pub fn enter(
             entered.mounts = mounts;
             entered.ids = if (outer.?.isAll())
                 .host
-            else if (outer.?.count > 1) .outer else .single;
+            else if (outer.?.count() > 1) .outer else .single;
             return entered;
         } else |err| log.debug("root without a mount namespace: {s}", .{errno.text(err)});
     }

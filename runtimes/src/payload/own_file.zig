@@ -27,9 +27,10 @@ pub fn findPayload(self: sys.fd_t) footer.Payload {
         log.die("cannot read my own file: {s}", .{errno.text(err)});
     var compressor: []const u8 = "";
     return footer.find(File{ .fd = self }, size, &compressor) catch |err| switch (err) {
-        error.NoPayload => log.die("this is a runtime without a payload: dockerc build puts " ++
-            "the two together", .{}),
-        error.Truncated => log.die("this file is incomplete: its payload is cut off", .{}),
+        error.NoPayload => log.die("this file has no payload: it is incomplete or stripped " ++
+            "(compare its size and checksum with the original's), or a runtime alone", .{}),
+        error.Truncated => log.die("this file is incomplete: its payload is cut off " ++
+            "(compare its size and checksum with the original's)", .{}),
         error.Compressor => log.die("this runtime reads payloads compressed with zstd, and " ++
             "this one is compressed with {s}", .{compressor}),
         error.Corrupt => log.die("the payload is damaged: its superblock is not valid", .{}),

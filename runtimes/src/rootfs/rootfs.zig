@@ -15,7 +15,7 @@ const workspace = @import("workspace.zig");
 const unpack_cache = @import("unpack_cache.zig");
 const upper_dir = @import("upper_dir.zig");
 const Quiesce = @import("../process/quiesce.zig").Quiesce;
-const Owner = @import("../fuse/requests.zig").Owner;
+const Owners = @import("../namespaces/owners.zig").Owners;
 const Server = @import("../fuse/server.zig").Server;
 const Leftovers = @import("../process/leftovers.zig").Leftovers;
 const RunDir = @import("../base/run_dir.zig").RunDir;
@@ -39,8 +39,7 @@ pub const Rootfs = struct {
     ids: userns.Ids,
     /// Null where nothing can be mounted.
     mounts: ?MountNamespace,
-    uid: u32,
-    gid: u32,
+    owners: *const Owners,
     /// The caller's, outside of all namespaces of ours.
     caller: u32,
     tmpfs_allowed: bool,
@@ -106,12 +105,11 @@ pub const Rootfs = struct {
 
     fn mountPayload(self: *Rootfs, namespace: MountNamespace) !void {
         if (self.forced("unpack")) return error.NOSYS;
-        const owner: Owner = .{ .uid = self.uid, .gid = self.gid };
         const serving = try self.arena.create(Server);
         serving.* = .{
             .arena = self.arena,
             .reader = self.reader,
-            .owner = if (self.ids == .single) owner else null,
+            .owners = self.owners,
             .cpus = self.cpus,
             .quiesce = self.quiesce,
         };
@@ -122,19 +120,13 @@ pub const Rootfs = struct {
         self.cpus.useAll();
         try workspace.leave(namespace);
         var store = try unpack_cache.Cache.open(self.arena, self.callers, self.caller);
-        const key = try unpack_cache.keyOf(self.arena, self.reader, try self.owners());
-        const tree = store.shared(self.reader, self.topName(), self.ids != .single, key) catch |err|
+        const kind = try self.owners.kind(self.arena, self.ids);
+        const key = try unpack_cache.keyOf(self.arena, self.reader, kind);
+        const tree = store.shared(self.reader, self.topName(), self.settable(), key) catch |err|
             cannotUnpack(err);
         try workspace.make(namespace);
         try namespace.bindFd(tree.fd, "lower");
         log.debug("payload unpacked in the cache", .{});
-    }
-
-    /// Whose the files of an unpacked payload are: that depends on how the ids are mapped.
-    fn owners(self: *const Rootfs) ![]const u8 {
-        const kind = @tagName(self.ids);
-        if (self.ids != .range or self.uid == 0 and self.gid == 0) return kind;
-        return text.alloc(self.arena, "{s}-{d}-{d}", .{ kind, self.uid, self.gid });
     }
 
     fn copy(self: *Rootfs) !RunDir {
@@ -142,10 +134,15 @@ pub const Rootfs = struct {
         if (self.own) |tree| tree.discard();
         var store = try unpack_cache.Cache.open(self.arena, self.callers, self.caller);
         store.sweep();
-        self.own = store.private(self.reader, self.topName(), self.ids != .single) catch |err|
+        self.own = store.private(self.reader, self.topName(), self.settable()) catch |err|
             cannotUnpack(err);
         log.debug("payload unpacked for this run", .{});
         return self.own.?;
+    }
+
+    /// Where one id is mapped, files are that one's anyway.
+    fn settable(self: *const Rootfs) ?*const Owners {
+        return if (self.ids == .single) null else self.owners;
     }
 
     fn cannotUnpack(err: anyerror) noreturn {
@@ -251,8 +248,13 @@ pub const Rootfs = struct {
         const root = try squashfs_path.lookup(self.reader, decoder, self.path) orelse
             log.die("the payload holds no {s}", .{self.path});
         const upper = "changes/upper";
-        if (self.ids != .single)
-            try sys.do(.fchownat, .{ sys.at_fdcwd, upper, root.uid, root.gid, 0 });
+        if (self.settable()) |owners| try sys.do(.fchownat, .{
+            sys.at_fdcwd,
+            upper,
+            owners.uids.present(root.uid),
+            owners.gids.present(root.gid),
+            0,
+        });
         try sys.do(.fchmodat, .{ sys.at_fdcwd, upper, root.permissions });
         const time: std.os.linux.timespec = .{ .sec = root.mtime, .nsec = 0 };
         try sys.do(

@@ -13,6 +13,7 @@ const directory = @import("../squashfs/directory.zig");
 const extents = @import("../squashfs/extents.zig");
 const inode = @import("../squashfs/inode.zig");
 const xattr = @import("../squashfs/xattr.zig");
+const Owners = @import("../namespaces/owners.zig").Owners;
 const Reader = @import("../squashfs/reader.zig").Reader;
 const timespec = std.os.linux.timespec;
 
@@ -81,8 +82,8 @@ pub const Unpacking = struct {
     reader: *Reader,
     /// Where to: an empty directory.
     into: sys.fd_t,
-    /// Whether owners are kept, for which privilege is needed.
-    owners: bool,
+    /// Null if owners are not kept, for which privilege is needed.
+    owners: ?*const Owners,
     /// Whether device nodes, set-id bits and the kernel's attributes are kept.
     privileged: bool = true,
     /// How many of these were not.
@@ -230,8 +231,13 @@ pub const Unpacking = struct {
                     return log.debug("no {s}: {s}", .{ item.path, errno.text(err) });
             },
         }
-        if (self.owners)
-            try sys.do(.fchownat, .{ dir, name.ptr, file.uid, file.gid, at_symlink_nofollow });
+        if (self.owners) |owners| try sys.do(.fchownat, .{
+            dir,
+            name.ptr,
+            owners.uids.present(file.uid),
+            owners.gids.present(file.gid),
+            at_symlink_nofollow,
+        });
         const times = timesOf(&file);
         try sys.do(.utimensat, .{ dir, name.ptr, &times, at_symlink_nofollow });
     }
@@ -271,7 +277,10 @@ pub const Unpacking = struct {
         item: Item,
         file: *const inode.Inode,
     ) !void {
-        if (self.owners) try sys.do(.fchown, .{ fd, file.uid, file.gid });
+        if (self.owners) |owners| try sys.do(
+            .fchown,
+            .{ fd, owners.uids.present(file.uid), owners.gids.present(file.gid) },
+        );
         if (file.xattr != inode.none) try self.attributes(decoder, fd, item, file);
         var permissions = file.permissions;
         if (!self.privileged and permissions & set_id != 0) {

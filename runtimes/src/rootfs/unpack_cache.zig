@@ -13,6 +13,7 @@ const remove = @import("../base/remove.zig");
 const run_dir = @import("../base/run_dir.zig");
 const text = @import("../base/text.zig");
 const RunDir = run_dir.RunDir;
+const Owners = @import("../namespaces/owners.zig").Owners;
 const Environment = @import("../cli/environment.zig").Environment;
 const Reader = @import("../squashfs/reader.zig").Reader;
 const Unpacking = @import("unpack.zig").Unpacking;
@@ -107,7 +108,7 @@ pub const Cache = struct {
         self: *Cache,
         reader: *Reader,
         name: []const u8,
-        owners: bool,
+        owners: ?*const Owners,
         key: []const u8,
     ) !RunDir {
         const path = try self.arena.dupeSentinel(u8, key, 0);
@@ -139,7 +140,12 @@ pub const Cache = struct {
     }
 
     /// A directory of this run alone: empty, or with the payload's `name` in it.
-    pub fn private(self: *Cache, reader: *Reader, name: []const u8, owners: bool) !RunDir {
+    pub fn private(
+        self: *Cache,
+        reader: *Reader,
+        name: []const u8,
+        owners: ?*const Owners,
+    ) !RunDir {
         const tree = try self.empty();
         errdefer tree.discard();
         var unpacking: Unpacking = .{

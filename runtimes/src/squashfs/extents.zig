@@ -173,7 +173,7 @@ pub noinline fn read(
 }
 
 /// The whole of a small file.
-pub fn readAlloc(
+pub noinline fn readAlloc(
     reader: *Reader,
     decoder: Decoder,
     allocator: std.mem.Allocator,

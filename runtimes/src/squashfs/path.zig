@@ -86,7 +86,7 @@ pub fn findFrom(
 
 /// What is at a path from the root of the image, through no symbolic link; null when there is
 /// nothing.
-pub fn lookup(reader: *const Reader, decoder: Decoder, path: []const u8) !?inode.Inode {
+pub noinline fn lookup(reader: *const Reader, decoder: Decoder, path: []const u8) !?inode.Inode {
     var here = try inode.read(reader, decoder, reader.superblock.root_inode);
     if (here.kind != .directory) return error.Corrupt;
     var names = std.mem.tokenizeScalar(u8, path, '/');

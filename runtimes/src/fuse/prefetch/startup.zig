@@ -108,9 +108,9 @@ const Run = struct {
     }
 
     fn needs(self: *Run, elf: *const squashfs.elf.Elf) anyerror!void {
-        for (0..elf.dynamic_len / 16) |i| {
+        for (elf.dynamic[0..elf.dynamic_count]) |entry| {
             var buf: [256]u8 = undefined;
-            const name = try elf.needed(self.reader, self.decoder, i, &buf) orelse continue;
+            const name = try elf.needed(self.reader, self.decoder, entry, &buf) orelse continue;
             const found = try self.find(self.libraries, name) orelse continue;
             const file = &found.inode;
             if (self.isSeen(file.reference)) continue;
