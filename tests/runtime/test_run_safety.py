@@ -35,7 +35,7 @@ def built(place: Path, *entries: object, name: str = "app", **config: object) ->
     layout = write_layout(
         place / f"{name}-layout", [layer], {"Entrypoint": ["/bin/hello"], **config}
     )
-    dockerc("build", f"oci:{layout}", "-o", place / name)
+    dockerc("build", f"oci:{layout}", "-o", place / name, "--args", "docker")
     return place / name
 
 
