@@ -18,7 +18,7 @@ def app(shared: Path) -> Path:
         directory("bin"), directory("proc"), file("bin/hello", hello_program(), mode=0o755), *links
     )
     layout = write_layout(shared / "layout", [layer], {"Entrypoint": ["/bin/hello"]})
-    dockerc("build", f"oci:{layout}", "-o", shared / "app")
+    dockerc("build", f"oci:{layout}", "-o", shared / "app", "--args", "docker")
     return shared / "app"
 
 
@@ -43,7 +43,7 @@ def test_the_init_process_holds_nothing_of_the_machine(deb: Path, run: Runner) -
 
 def test_words_of_the_payload_cannot_steer_the_terminal(run: Runner, shared: Path) -> None:
     layout = write_layout(shared / "l", [tar_of(file("a"))], {"Cmd": ["/\x1b]0;owned\x07\x1b[2J"]})
-    dockerc("build", f"oci:{layout}", "-o", shared / "app")
+    dockerc("build", f"oci:{layout}", "-o", shared / "app", "--args", "docker")
     done = run(shared / "app")
     assert done.returncode == 127
     assert "\x1b" not in done.stderr and "\x07" not in done.stderr and "owned" in done.stderr

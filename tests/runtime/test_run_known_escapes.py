@@ -22,7 +22,7 @@ def build(shared: Path, *entries: Any, config: dict[str, Any] | None = None) -> 
     layout = write_layout(
         shared / "layout", [layer], {"Entrypoint": ["/bin/hello"], **(config or {})}
     )
-    dockerc("build", f"oci:{layout}", "-o", shared / "app")
+    dockerc("build", f"oci:{layout}", "-o", shared / "app", "--args", "docker")
     return shared / "app"
 
 

@@ -44,7 +44,7 @@ def test_ids_of_the_image_are_digits_too(run: Runner, deb: Path, shared: Path) -
         file("etc/group", b"oddest:x:1_0:\n"),
     )
     layout = write_layout(shared / "layout", [layer], {"Entrypoint": ["/x"]})
-    dockerc("build", f"oci:{layout}", "-o", shared / "app")
+    dockerc("build", f"oci:{layout}", "-o", shared / "app", "--args", "docker")
     for user in ("odd", "plus", "0:oddest"):
         assert "in the image's /etc/" in refused(run, shared / "app", "-u", user)
     assert "in the image's /etc/" not in run(shared / "app", "-u", "sound").stderr
