@@ -275,3 +275,19 @@ def test_what_is_shown_of_a_name() -> None:
     assert show(b"\xff\x1b[0m\n") == "\\xff\\x1b[0m\\n"
     assert printable("é\t\x7f") == "é\\t\\x7f"
     assert printable_lines("a\tb\nc\x1b") == "a       b\nc\\x1b"
+
+
+def test_a_file_without_a_name_is_given_up_where_there_is_no_proc(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could never be given one; the file is written under a name for a while, as elsewhere."""
+    exists = Path.exists
+    monkeypatch.setattr(
+        Path, "exists", lambda path: not str(path).startswith("/proc/self/fd/") and exists(path)
+    )
+    before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    with atomic_file(tmp_path / "new", 0o644) as file:
+        assert list(tmp_path.iterdir()) != []
+        file.write(b"data")
+    assert set(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+    assert (tmp_path / "new").read_bytes() == b"data"

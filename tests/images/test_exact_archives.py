@@ -17,6 +17,7 @@ import pytest
 from false_server import serving_socket
 from images_support import answer
 from layout import entry, file, hard_link, symlink, tar_of
+from registry_support import Authority
 
 from toolkit.errors import AbsentError, DamagedError, DockercError, RefusedError, UsageError
 from toolkit.images.auth.access import Credentials
@@ -210,6 +211,18 @@ def test_engines_by_ssh(url: str, words: list[str]) -> None:
     connection = docker_engine._connection(EngineAddress(url, None))
     command = ["ssh", "-T", "-o", "ConnectTimeout=30", *words, "system", "dial-stdio"]
     assert connection._command == command  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("missing", ["ca.pem", "cert.pem", "key.pem"])
+def test_certificates_for_an_engine(tmp_path: Path, authority: Authority, missing: str) -> None:
+    certificate, key = authority.issue("client", "rsa")
+    made = {"ca.pem": authority.certificate, "cert.pem": certificate, "key.pem": key}
+    for name, source in made.items():
+        (tmp_path / name).write_bytes(Path(source).read_bytes())
+    assert docker_engine._connection(EngineAddress("tcp://h", tmp_path)).port == 2376
+    (tmp_path / missing).unlink()
+    with pytest.raises(DockercError, match="cannot use ca"):
+        docker_engine._connection(EngineAddress("tcp://h", tmp_path))
 
 
 def test_an_engine_s_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from images_support import Layout, LyingRegistry, answer
+from images_support import Layout, LyingRegistry, answer, read_image
 
 from toolkit.errors import DockercError
 from toolkit.images.auth.access import Access
@@ -287,3 +287,9 @@ def test_what_may_pass(
     assert sentence in str(failure)
     assert isinstance(failure, connections.Interrupted) is may_pass
     client.close()
+
+
+def test_as_many_tags_are_asked_for_as_tell_that_there_are_more(liar: LyingRegistry) -> None:
+    with pytest.raises(DockercError):
+        read_image(f"{liar.address}/app:v9")
+    assert "/v2/app/tags/list?n=21" in [path for path, _ in liar.requests]

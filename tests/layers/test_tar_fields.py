@@ -10,9 +10,10 @@ import struct
 import pytest
 from test_exact_limits import END
 from test_exact_limits import header as plain_header
-from test_tar import read
+from test_tar import Bytes, read
 
 from toolkit.errors import DockercError
+from toolkit.layers.sparse import Segment, old_gnu_map
 
 EDGES = {
     "name": (0, b"n" * 100), "mode": (100, b"76543217"), "uid": (108, b"17654321"),
@@ -167,3 +168,13 @@ def test_old_tars_have_directories_by_a_slash() -> None:
         changed = changed[:148] + b"%06o\0 " % sum(changed) + changed[156:]
         ((item, _),) = read(changed + END)
         assert (item.type, item.name) == (kind, name)
+
+
+def test_the_maps_of_gnu_s_sparse_files() -> None:
+    """Four pairs of twelve digits in the header, the file's size, and 21 pairs in each block."""
+    pairs = [(0o100000000007 + n, 0o200000000005 + n) for n in range(4 + 21)]
+    digits = [b"%012o%012o" % pair for pair in pairs]
+    header = bytes(386) + b"".join(digits[:4]) + b"\1"
+    block = b"".join(digits[4:]) + bytes(8)
+    found = old_gnu_map(header, Bytes(block), lambda field: int(field, 8))
+    assert found == [Segment(*pair) for pair in pairs]
