@@ -22,6 +22,8 @@ const standard_input = @import("process/standard_input.zig");
 const userns = @import("namespaces/userns.zig");
 const programs = @import("config/program.zig");
 const volumes = @import("config/volumes.zig");
+const MountNamespace = @import("namespaces/mount_namespace.zig").MountNamespace;
+const Source = @import("config/source.zig").Source;
 const Container = @import("container/container.zig").Container;
 const Environment = @import("cli/environment.zig").Environment;
 const Leftovers = @import("process/leftovers.zig").Leftovers;
@@ -193,12 +195,28 @@ const Start = struct {
         self.proc = sys.openat(sys.at_fdcwd, "/proc", flags, 0) catch |err|
             log.die("/proc cannot be used: {s}", .{errno.text(err)});
         const mounts = self.entered.mounts;
+        if (mounts) |own| self.detachSources(own);
         self.input = try standard_input.guard(mounts, self.caller.uid);
         self.terminal = .find();
         if (self.terminal) |*terminal| terminal.makeOwn(mounts) catch |err| {
             log.debug("no terminal of its own: {s}", .{errno.text(err)});
             self.terminal = null;
         };
+    }
+
+    /// Directories as they are now: the workspace may be mounted over one of them, or in it.
+    fn detachSources(self: *Start, namespace: MountNamespace) void {
+        for (self.machine.volumes) |*volume| detach(namespace, &volume.source);
+        for (self.machine.sources) |*source| if (source.*) |*given| detach(namespace, given);
+    }
+
+    noinline fn detach(namespace: MountNamespace, source: *Source) void {
+        if (!source.directory) return;
+        const tree = namespace.detachedTree(source.fd) catch |err|
+            return log.debug("{s} is bound as it is then: {s}", .{ source.name, errno.text(err) });
+        sys.close(source.fd);
+        source.fd = tree;
+        source.detached = true;
     }
 
     fn describeContainer(self: *Start) !void {

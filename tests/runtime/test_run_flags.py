@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -240,6 +241,14 @@ def test_what_cannot_be_is_named(run: Runner, deb: Path, shared: Path) -> None:
     config = json.loads(dockerc("inspect", "--config", deb).stdout)
     config["hostname"] = "x" * 65
     assert "hostname" in refused(run, with_config(deb, config, shared / "named"), "true")
+
+
+def test_volumes_that_the_workspace_is_mounted_over(run: Runner, deb: Path) -> None:
+    with tempfile.NamedTemporaryFile(dir="/tmp", prefix="callers-") as mine:
+        script = f"ls /w/{mine.name[5:]} && ! test -e /w/lower"
+        assert said(run, deb, "-v", ".:/w", "sh", "-c", script, cwd="/tmp")
+        assert said(run, deb, "-v", "/tmp:/w:ro", "sh", "-c", script)
+        assert said(run, deb, "-v", "/:/w:ro", "sh", "-c", f"ls /w{mine.name} /w/etc/passwd")
 
 
 def test_a_volume_from_a_directory_that_was_removed(run: Runner, deb: Path, shared: Path) -> None:

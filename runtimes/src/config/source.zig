@@ -9,6 +9,8 @@ pub const Source = struct {
     directory: bool,
     /// As it was opened.
     name: []const u8,
+    /// The descriptor is a mount of its own, of the directory as it was then.
+    detached: bool = false,
 
     pub fn open(path: [*:0]const u8) sys.Error!Source {
         const fd = try sys.openat(sys.at_fdcwd, path, .{ .PATH = true, .CLOEXEC = true }, 0);

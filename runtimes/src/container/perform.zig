@@ -133,12 +133,14 @@ pub const Performer = struct {
         bind: *const operations.Bind,
     ) !void {
         var buf: [32:0]u8 = undefined;
-        const source = switch (bind.source) {
-            .opened => |source| source.machinePath(&buf),
-            .path => |path| path[1..].ptr,
-        };
         const path = try self.freeTarget(bind.target, if (bind.directory) .directory else .file);
-        try namespace.mount(source, path, null, MS.bind | MS.rec, null);
+        const source = switch (bind.source) {
+            .opened => |source| if (source.detached) null else source.machinePath(&buf),
+            .path => |path_there| path_there[1..].ptr,
+        };
+        if (source) |from| {
+            try namespace.mount(from, path, null, MS.bind | MS.rec, null);
+        } else try namespace.attach(bind.source.opened.fd, path);
         if (bind.flags != 0) restrict(namespace, path, bind.flags);
     }
 

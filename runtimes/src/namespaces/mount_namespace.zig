@@ -77,14 +77,22 @@ pub const MountNamespace = struct {
             try self.mount(null, target, null, again | restrictions & ~@as(usize, MS.rdonly), null);
     }
 
-    /// A detached, restricted mount of an open file or directory (open_tree(2)).
-    pub fn detached(_: MountNamespace, fd: sys.fd_t, flags: usize) sys.Error!sys.fd_t {
+    /// A detached mount of an open directory with all that is mounted in it (open_tree(2)).
+    pub fn detachedTree(_: MountNamespace, fd: sys.fd_t) sys.Error!sys.fd_t {
+        const at_recursive = 0x8000;
+        return openTree(fd, at_recursive);
+    }
+
+    fn openTree(fd: sys.fd_t, how: u32) sys.Error!sys.fd_t {
         const clone = 1;
         const cloexec: u32 = @bitCast(sys.O{ .CLOEXEC = true });
-        const tree: sys.fd_t = @intCast(try sys.call(
-            .open_tree,
-            .{ fd, "", clone | cloexec | at_empty_path },
-        ));
+        const flags = how | clone | cloexec | at_empty_path;
+        return @intCast(try sys.call(.open_tree, .{ fd, "", flags }));
+    }
+
+    /// A detached, restricted mount of an open file or directory.
+    pub fn detached(_: MountNamespace, fd: sys.fd_t, flags: usize) sys.Error!sys.fd_t {
+        const tree = try openTree(fd, 0);
         errdefer sys.close(tree);
         try setAttributes(tree, "", at_empty_path, flags);
         return tree;
