@@ -29,12 +29,11 @@ def shell(
         list[str] | None,
         typer.Argument(
             metavar="[OPTIONS] [-- ARGS]",
-            help="Options as of the executable itself (-e, -v, -u, …); what stands behind -- is "
-            "the shell's.",
+            help="Options of docker run (-e, -v, -u, …); what follows -- goes to the shell.",
         ),
     ] = None,
 ) -> None:
-    """Start the shell of an executable's image, bash or else sh, in place of its program.
+    """Start the shell of an executable's image, bash or sh, instead of its program.
 
     dockerc shell py
 
