@@ -1,7 +1,7 @@
-//! Standard output or error that is a file, where the app runs as another user of the machine (for
-//! root's callers): the app could not open it again by /dev/stdout, as images of servers do, and the
-//! file is the caller's, so its owner must not change. The app writes to a pipe of its own, and the
-//! supervisor copies that to the file.
+//! Standard output or error that is a file, where the app runs as another user of the machine (its
+//! caller is root): the app could not open it again by /dev/stdout, as images of servers do, and
+//! the file is the caller's, so its owner must not change. The app writes to a pipe of its own, and
+//! the supervisor copies that to the file.
 const std = @import("std");
 const linux = std.os.linux;
 const sys = @import("../base/syscalls.zig");
@@ -21,7 +21,8 @@ pub const Outputs = struct {
         for ([_]sys.fd_t{ 1, 2 }, 0..) |stream, i| {
             const st = sys.stat(stream, "") catch continue;
             const for_others = 0o002;
-            if (st.mode & 0o170000 != 0o100000 or st.uid == uid or st.mode & for_others != 0) continue;
+            if (st.mode & 0o170000 != 0o100000) continue;
+            if (st.uid == uid or st.mode & for_others != 0) continue;
             // `2>&1`: one pipe keeps the order of what is written.
             if (first) |other| if (other.ino == st.ino and other.dev_minor == st.dev_minor and
                 other.dev_major == st.dev_major)
