@@ -45,9 +45,9 @@ def pytest_runtest_makereport(
 
 FAST = [
     "architecture", "baked", "bundle", "contract", "copy", "exact_archives", "exact_blocks",
-    "exact_entries", "exact_files", "exact_limits", "exact_trees", "exact_writes", "executable",
+    "exact_entries", "exact_files", "exact_limits", "exact_trees", "exact_writes",
     "footer", "format", "help", "inspect", "limits", "marks", "oci", "packer", "platforms",
-    "progress", "reference", "registries_conf", "stream", "streams", "tar", "tar_fields", "users",
+    "progress", "reference", "registries_conf", "stream", "tar", "tar_fields", "users",
     "zig_rooms",
 ]  # fmt: skip
 """Test files that together take less than a minute."""

@@ -90,8 +90,10 @@ fn openPayload(arena: std.mem.Allocator) !struct { *Reader, bool } {
     const image = try arena.create(Image);
     image.* = .{ .fd = self, .start = payload.offset, .len = payload.superblock.bytes_used };
     const reader = try arena.create(Reader);
-    reader.init(image, payload.superblock) catch |err|
-        log.die("the payload is damaged: {s}", .{errno.text(err)});
+    reader.init(image, payload.superblock) catch |err| switch (err) {
+        error.NOMEM => |e| return e,
+        else => log.die("the payload is damaged: {s}", .{errno.text(err)}),
+    };
     return .{ reader, payload.require_mapped_uids };
 }
 

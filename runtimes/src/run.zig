@@ -28,6 +28,7 @@ const Container = @import("container/container.zig").Container;
 const Environment = @import("cli/environment.zig").Environment;
 const Leftovers = @import("process/leftovers.zig").Leftovers;
 const Options = @import("cli/options.zig").Options;
+const Outputs = @import("process/standard_output.zig").Outputs;
 const Owners = @import("namespaces/owners.zig").Owners;
 const Process = @import("process/own_process.zig").Process;
 const Quiesce = @import("process/quiesce.zig").Quiesce;
@@ -137,6 +138,7 @@ const Start = struct {
     proc: sys.fd_t = -1,
     machine: volumes.Machine = undefined,
     input: ?standard_input.Input = null,
+    outputs: Outputs = .{},
     terminal: ?Terminal = null,
     container: Container = undefined,
     watchdog: Watchdog = undefined,
@@ -197,6 +199,8 @@ const Start = struct {
         const mounts = self.entered.mounts;
         if (mounts) |own| self.detachSources(own);
         self.input = try standard_input.guard(mounts, self.caller.uid);
+        // In a user namespace of ours the app's user is the caller.
+        if (self.entered.ids != null) self.outputs = try .open(self.plan.spec.process.user.uid);
         self.terminal = .find();
         if (self.terminal) |*terminal| terminal.makeOwn(mounts) catch |err| {
             log.debug("no terminal of its own: {s}", .{errno.text(err)});
@@ -250,6 +254,7 @@ const Start = struct {
             .cpus = self.cpus,
             .mounts = self.entered.mounts,
             .terminal = if (self.terminal) |*terminal| terminal else null,
+            .outputs = &self.outputs,
             .lifeline = try .open(),
         };
     }
@@ -307,6 +312,7 @@ const Start = struct {
         self.cpus.placeApp(app.pid);
         if (self.input) |given| try given.begin(self.arena);
         if (self.terminal) |*terminal| sys.close(terminal.slave);
+        self.outputs.closeEnds();
         self.container.lifeline.goOn(.{ .ids = self.ids, .rootfs = kind });
     }
 
@@ -317,6 +323,7 @@ const Start = struct {
             .init = self.container.init,
             .watchdog = self.watchdog,
             .terminal = if (self.terminal) |*terminal| terminal else null,
+            .outputs = &self.outputs,
             .quiesce = self.quiesce,
             .queue = try .open(),
             .lifeline = self.container.lifeline.ours,

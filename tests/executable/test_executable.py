@@ -140,7 +140,9 @@ def test_what_is_no_executable_gets_a_sentence(tmp_path: Path, command: str) -> 
 def test_an_existing_output_survives_a_failure(tmp_path: Path) -> None:
     output = tmp_path / "app"
     output.write_text("precious")
-    assert "it has latest" in failed("build", f"oci:{HELLO}:nonsense", "-o", output, "--force")
+    words = ["build", f"oci:{HELLO}:nonsense", "-o", output]
+    assert "no executable made by dockerc" in failed(*words)
+    assert "it has latest" in failed(*words, "--force")
     assert output.read_text() == "precious"
     assert [path.name for path in tmp_path.iterdir()] == ["app"]
 
@@ -159,7 +161,8 @@ def test_a_full_disk_gets_a_sentence_and_leaves_nothing(tmp_path: Path) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", small], check=True)
     try:
         (small / "app").write_text("precious")
-        assert "No space left" in failed("build", f"oci:{HELLO}", "-o", small / "app", "--force")
+        told = failed("build", f"oci:{HELLO}", "-o", small / "app", "--force")
+        assert "No space left" in told
         assert (small / "app").read_text() == "precious"
         assert [path.name for path in small.iterdir()] == ["app"]
     finally:

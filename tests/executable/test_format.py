@@ -23,7 +23,8 @@ def app(place: Path) -> Path:
     layout = write_layout(
         place / "format.layout", CORPUS["types and modes"], {"Cmd": ["a"], "Volumes": {"/v": {}}}
     )
-    dockerc("build", f"oci:{layout}", "-o", place / "format", "--rootfull", "-v", "./a:/b")
+    options = ["--rootfull", "-v", "./a:/b", "--read-only"]
+    dockerc("build", f"oci:{layout}", "-o", place / "format", *options)
     return place / "format"
 
 

@@ -140,7 +140,7 @@ def moved_while_written(
     users: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
     """The neighbour takes the directory away and puts a link in its place, before any file."""
-    original = export_directory._check_room
+    original = export_directory.check_tree_room
 
     def swap(*arguments: Any) -> None:
         original(*arguments)
@@ -148,7 +148,7 @@ def moved_while_written(
             name.rename(users / "taken")
             name.symlink_to(elsewhere)
 
-    monkeypatch.setattr(export_directory, "_check_room", swap)
+    monkeypatch.setattr(export_directory, "check_tree_room", swap)
     yield
     monkeypatch.undo()
 

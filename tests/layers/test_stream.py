@@ -80,6 +80,7 @@ def test_what_is_cut_short_is_refused(name: str, keep: int) -> None:
         read_all(COMPRESSIONS[name](DATA)[:keep], diff_id(DATA))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(sorted(COMPRESSIONS)), st.integers(0, 600_000), st.integers(1, 255))
 def test_a_flipped_byte_is_never_accepted(name: str, position: int, flip: int) -> None:

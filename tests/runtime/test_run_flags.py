@@ -86,6 +86,26 @@ def test_mount(run: Runner, deb: Path, shared: Path) -> None:
     assert "frob" in refused(run, deb, "--mount", f"{bind},frob=1", "true")
 
 
+def test_mounts_with_quotes(run: Runner, deb: Path, shared: Path) -> None:
+    odd = shared / 'a,b "c"'
+    odd.mkdir()
+    (odd / "f").write_text("found\n")
+    quoted = str(odd).replace('"', '""')
+    words = ["--mount", f'type=bind,"source={quoted}",target=/m,readonly']
+    assert said(run, deb, *words, "cat", "/m/f") == "found\n"
+    assert "not closed" in refused(run, deb, "--mount", 'type=bind,"source=/x', "true")
+    assert "comma is missing" in refused(run, deb, "--mount", '"type=bind"x,target=/m', "true")
+
+
+def test_environment_files_as_docker_reads_them(run: Runner, deb: Path, shared: Path) -> None:
+    (shared / "env").write_bytes(b"\xef\xbb\xbfA=1\r\n\n  B= two words \n#C=3\nPASSED\n")
+    told = run(deb, "--env-file", shared / "env", "env", env={"PASSED": "on"}).stdout.splitlines()
+    assert {"A=1", "B= two words ", "PASSED=on"} <= set(told)
+    for line in (b"A B=1\n", b"A=1\0\n"):
+        (shared / "env").write_bytes(line)
+        assert "not a variable" in refused(run, deb, "--env-file", shared / "env", "env")
+
+
 def test_overlay_keeps_changes(run: Runner, deb: Path, shared: Path) -> None:
     keep = shared / "keep"
     said(

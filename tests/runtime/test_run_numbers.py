@@ -27,7 +27,7 @@ def test_only_digits_are_a_number(run: Runner, deb: Path, word: str) -> None:
         refused(run, deb, "--cpus", word, "true")
 
 
-@pytest.mark.parametrize("word", ["", "4294967296", "99999999999999999999"])
+@pytest.mark.parametrize("word", ["4294967296", "99999999999999999999"])
 def test_no_user_is_what_does_not_fit(run: Runner, deb: Path, word: str) -> None:
     assert f"no user {word}" in refused(run, deb, f"--user={word}", "true")
 

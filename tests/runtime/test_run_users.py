@@ -127,14 +127,30 @@ def test_root_gives_pipes_to_the_user_of_the_image(deb_of_daemon: Path) -> None:
     assert (done.stdout, done.stderr) == ("x\nz\n", "y\n")
 
 
-def test_root_s_files_stay_root_s(deb_of_daemon: Path, shared: Path) -> None:
+def test_root_s_files_stay_root_s_and_can_be_opened_again(
+    deb_of_daemon: Path, shared: Path
+) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root's files are root's")
     os.mkfifo(shared / "fifo", 0o600)
     script = f"cat <{shared}/fifo & {deb_of_daemon} id -un >{shared}/log 2>{shared}/fifo; wait"
     assert Runner(as_root=True)("sh", "-c", script).returncode == 0
     assert (shared / "log").read_text() == "daemon\n"
-    assert [(shared / name).stat().st_uid for name in ("log", "fifo")] == [0, 0]
+    # As images of servers do, whose logs are links to these.
+    twice = "for i in 1 2 3; do echo out $i > /dev/stdout; echo err $i > /dev/stderr; done"
+    script = f"cd {shared}; {deb_of_daemon} sh -c '{twice}' >>both 2>&1; echo $?"
+    script += f"; {deb_of_daemon} sh -c '{twice}; exit 7' >out 2>err; echo $?"
+    script += f"; {deb_of_daemon} sh -c 'head -c 3000000 /dev/zero; echo end' >large; echo $?"
+    script += f"; {deb_of_daemon} sh -c 'head -c 3000000 /dev/zero' 2>/dev/null >/dev/full; echo $?"
+    assert Runner(as_root=True)("sh", "-c", script).stdout.split() == ["0", "7", "0", "1"]
+    numbers = range(1, 4)
+    both = "".join(f"out {i}\nerr {i}\n" for i in numbers)
+    assert (shared / "both").read_text() == both
+    assert (shared / "out").read_text() == "".join(f"out {i}\n" for i in numbers)
+    assert (shared / "err").read_text() == "".join(f"err {i}\n" for i in numbers)
+    assert (shared / "large").read_bytes() == bytes(3000000) + b"end\n"
+    names = ["log", "fifo", "both", "out", "err", "large"]
+    assert [(shared / name).stat().st_uid for name in names] == [0] * len(names)
 
 
 def test_kept_files_have_the_same_owners_whoever_the_user_is(

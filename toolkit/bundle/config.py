@@ -42,8 +42,6 @@ def runtime_config(
     if entrypoint == [""]:
         entrypoint = []  # which docker takes for none
     cmd = config.texts("Cmd")
-    if not entrypoint and not cmd:
-        cmd = ["sh"]  # umoci's default; docker would refuse to run such an image
     process: dict[str, Any] = {
         "terminal": False,  # what standard input and output are is only known at run time
         "user": {
@@ -51,7 +49,9 @@ def runtime_config(
             "gid": user.gid,
             "additionalGids": list(user.additional_gids),
         },
-        "args": [*entrypoint, *cmd],
+        # umoci's default: other runtimes want a word. Ours goes by the annotations, and refuses to
+        # run an image without a command, as docker does.
+        "args": [*entrypoint, *cmd] or ["sh"],
         "env": _environment(config.texts("Env"), user.home),
         "cwd": _absolute(config.text("WorkingDir")),
         "capabilities": capabilities(user.uid),

@@ -136,6 +136,34 @@ fn openThere(arena: std.mem.Allocator, path: []const u8) !sources.Source {
 }
 
 /// --mount type=bind|tmpfs,source=…,target=…,readonly: its source must exist (docker's rule).
+/// A field of a line of comma-separated values, which may stand in quotes (RFC 4180); docker's rule.
+fn nextField(arena: std.mem.Allocator, rest: *[]const u8) !?[]const u8 {
+    while (rest.len > 0) {
+        if (rest.*[0] != '"') {
+            const field, rest.* = std.mem.cutScalar(u8, rest.*, ',') orelse .{ rest.*, "" };
+            if (field.len == 0) continue;
+            return field;
+        }
+        var out: std.ArrayList(u8) = .empty;
+        var at: usize = 1;
+        while (at < rest.len) : (at += 1) {
+            const byte = rest.*[at];
+            if (byte != '"') {
+                try out.append(arena, byte);
+            } else if (at + 1 < rest.len and rest.*[at + 1] == '"') {
+                at += 1;
+                try out.append(arena, '"');
+            } else break;
+        } else log.die("--mount: a quote is not closed: {s}", .{rest.*});
+        const after = rest.*[at + 1 ..];
+        if (after.len > 0 and after[0] != ',')
+            log.die("--mount: a comma is missing behind a quote: {s}", .{rest.*});
+        rest.* = if (after.len > 0) after[1..] else "";
+        return out.items;
+    }
+    return null;
+}
+
 fn openMount(
     arena: std.mem.Allocator,
     spec: *config.Spec,
@@ -147,8 +175,8 @@ fn openMount(
     var target: []const u8 = "";
     var readonly = false;
     var data: std.ArrayList([]const u8) = .empty;
-    var fields = std.mem.tokenizeScalar(u8, given, ',');
-    while (fields.next()) |field| {
+    var rest = given;
+    while (try nextField(arena, &rest)) |field| {
         const key, const value = std.mem.cutScalar(u8, field, '=') orelse .{ field, "true" };
         if (isOneOf(key, &.{"type"})) {
             kind = value;

@@ -11,6 +11,7 @@ const Identity = @import("../namespaces/mount_namespace.zig").Identity;
 const MountNamespace = @import("../namespaces/mount_namespace.zig").MountNamespace;
 const landlock = @import("landlock.zig");
 const loopback = @import("loopback.zig");
+const Outputs = @import("../process/standard_output.zig").Outputs;
 const own_process = @import("../process/own_process.zig");
 const ChildProcess = own_process.ChildProcess;
 const OwnRoot = own_process.OwnRoot;
@@ -70,6 +71,7 @@ pub const Container = struct {
     mounts: ?MountNamespace,
     /// The caller's, where there is one to keep from the app.
     terminal: ?*const Terminal,
+    outputs: *const Outputs,
     lifeline: Lifeline,
     ids: Ids = .none,
     rootfs: rootfs.Kind = .directory,
@@ -262,6 +264,7 @@ pub const Container = struct {
         try signals.restore(&self.signal_mask);
 
         if (self.terminal) |own| try self.takeTerminal(own);
+        try self.outputs.replaceStreams();
         self.giveStreams();
         try self.checkStreams();
         try self.closeDescriptors();

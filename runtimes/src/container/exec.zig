@@ -27,10 +27,20 @@ pub fn environment(
             1 << 20,
         ) catch |err|
             log.die("--env-file {s}: {s}", .{ given.value, errno.text(err) });
-        var lines = std.mem.tokenizeAny(u8, content, "\r\n");
+        // As docker's command line: without a byte order mark, no blank in a name.
+        const mark = "\xef\xbb\xbf";
+        const rest = std.mem.cutPrefix(u8, content, mark) orelse content;
+        var lines = std.mem.tokenizeAny(u8, rest, "\r\n");
         while (lines.next()) |line| {
             const word = std.mem.trimStart(u8, line, " \t");
-            if (word.len > 0 and word[0] != '#') try set(arena, &env, word, callers);
+            if (word.len == 0 or word[0] == '#') continue;
+            const name = word[0 .. std.mem.findScalar(u8, word, '=') orelse word.len];
+            if (std.mem.findAny(u8, name, " \t") != null or
+                std.mem.findScalar(u8, word, 0) != null) log.die(
+                "--env-file {s}: not a variable: {s}; a name has no blanks, a value no zero byte",
+                .{ given.value, word },
+            );
+            try set(arena, &env, word, callers);
         }
     };
     // Docker's order: files first, whatever the order they were given in.

@@ -124,7 +124,9 @@ pub const Entered = struct {
         );
         const wanted = &self.wanted;
         id_map.writeSingle(arena, wanted.uid, wanted.gid, caller.uid, caller.gid) catch |err|
-            log.die(
+            if (caller.uid == 0 and err == error.PERM) log.die("root without capabilities may " ++
+                "not map its id (CAP_SETFCAP; docker: --cap-add SETFCAP): start this with them, " ++
+                "or as an ordinary user", .{}) else log.die(
                 "cannot map your id to {d}:{d} in a user namespace: {s}",
                 .{ wanted.uid, wanted.gid, errno.text(err) },
             );
@@ -213,6 +215,9 @@ fn refused(err: sys.Error) noreturn {
     // unshare(2): a process of several threads, which qemu-user always is, may not enter one.
     if (err == error.INVAL) log.die("an emulated program cannot enter a user namespace: start " ++
         "the emulator in one (unshare -Urm qemu-... FILE), or as root", .{});
+    if (sys.raw(.geteuid, .{}) == 0) log.die("the kernel refuses root a mount namespace and a " ++
+        "user namespace ({s}): inside another container they have to be allowed there " ++
+        "(CAP_SYS_ADMIN)", .{errno.text(err)});
     log.die("the kernel refuses a user namespace ({s}): inside another container it has to be " ++
         "allowed there, or run this as root", .{errno.text(err)});
 }

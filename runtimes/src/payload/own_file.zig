@@ -9,7 +9,10 @@ const footer = @import("footer.zig");
 pub fn open() !sys.fd_t {
     while (true) {
         const fd = sys.openat(sys.at_fdcwd, "/proc/self/exe", .{ .CLOEXEC = true }, 0) catch |err|
-            log.die("cannot read my own file: {s}", .{errno.text(err)});
+            if (err == error.NOENT)
+                log.die("/proc is not mounted: the runtime finds its own file by it", .{})
+            else
+                log.die("cannot read my own file: {s}", .{errno.text(err)});
         if (fd > 2) return fd;
     }
 }

@@ -8,8 +8,21 @@ const log = @import("../base/log.zig");
 pub fn check() void {
     if (isPrivileged()) log.die("this file has a set-id bit or capabilities (chmod u-s,g-s; " ++
         "setcap -r): it would give its rights to every user who starts it", .{});
+    checkLimit();
     if (isInside()) log.die("this is the first process of a dockerc container: the image's " ++
         "program is a dockerc executable; run that one instead", .{});
+}
+
+/// A few files more than a start opens: later the lack of them would be told as something else.
+fn checkLimit() void {
+    const files = 7;
+    const files_min = 24;
+    var limit: [2]u64 = undefined;
+    sys.do(.prlimit64, .{ 0, files, 0, &limit }) catch return;
+    if (limit[0] < files_min) log.die(
+        "at most {d} files may be open here (ulimit -n); a start needs {d}",
+        .{ limit[0], @as(u64, files_min) },
+    );
 }
 
 /// linux/auxvec.h

@@ -11,6 +11,7 @@ const Quiesce = @import("quiesce.zig").Quiesce;
 const exit_status = @import("exit_status.zig");
 const signals = @import("signals.zig");
 const socket = @import("../base/socket.zig");
+const Outputs = @import("standard_output.zig").Outputs;
 const Process = @import("own_process.zig").Process;
 const Terminal = @import("terminal.zig").Terminal;
 const Watchdog = @import("watchdog.zig").Watchdog;
@@ -24,6 +25,7 @@ pub const Supervisor = struct {
     init: bool,
     watchdog: Watchdog,
     terminal: ?*Terminal,
+    outputs: *Outputs,
     quiesce: *Quiesce,
     queue: signals.Queue,
     /// From the app's process, until it is the app.
@@ -52,7 +54,8 @@ pub const Supervisor = struct {
                 terminal.interests()
             else
                 .{ nobody, nobody };
-            var polled = [5]linux.pollfd{
+            const outputs = self.outputs.interests();
+            var polled = [7]linux.pollfd{
                 .{ .fd = self.queue.fd, .events = POLL.IN, .revents = 0 },
                 // POLLHUP is reported in any case; without a terminal, earlier messages can wait.
                 .{
@@ -63,6 +66,8 @@ pub const Supervisor = struct {
                 .{ .fd = self.watchdog.control, .events = POLL.IN, .revents = 0 },
                 terminals[0],
                 terminals[1],
+                outputs[0],
+                outputs[1],
             };
             _ = sys.raw(.ppoll, .{ &polled, polled.len, 0, 0, 0 });
             while (self.queue.next()) |signal| {
@@ -73,6 +78,7 @@ pub const Supervisor = struct {
             if (polled[1].revents != 0) while (self.lifeline != null and self.follow()) {};
             if (polled[2].revents != 0) self.listen();
             if (self.terminal) |terminal| terminal.relay(polled[3..5].*);
+            self.outputs.relay(polled[5..7].*);
         }
     }
 
@@ -102,6 +108,7 @@ pub const Supervisor = struct {
     /// Reads the remaining messages, and shows the app's last output.
     fn finish(self: *Supervisor, end: End) End {
         while (self.lifeline != null and self.follow()) {}
+        self.outputs.finish();
         if (self.terminal) |terminal| {
             if (end.status == 128 + SIG.int and terminal.streams[0] and terminal.streams[1])
                 self.passLastKey();
