@@ -32,7 +32,7 @@ def edited_config(
     annotations = dict(document.text_map("annotations"))
     old = {
         "Env": before.texts("env"),
-        # The old tool's payloads append arguments, so their words are an entrypoint.
+        # Payloads of dockerc 0.3 append arguments, so their args are an entrypoint.
         "Entrypoint": _words(annotations, _ENTRYPOINT)
         if _ENTRYPOINT in annotations
         else before.texts("args"),

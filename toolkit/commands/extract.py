@@ -44,7 +44,7 @@ def extract(
         ),
     ] = False,
 ) -> None:
-    """Take the payload out: as squashfs, bundle, files, or image.
+    """Extract the payload, as squashfs, bundle, files or image.
 
     dockerc extract py out.sqfs
 
