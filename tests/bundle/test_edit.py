@@ -71,7 +71,7 @@ def test_commands() -> None:
         assert edited(options, **words)["process"]["args"] == args, options
     # Payloads of dockerc 0.3 have no entrypoint: their args are one.
     assert edited(BakedOptions(cmd="d"))["process"]["args"] == ["/e", "c", "d"]
-    with pytest.raises(DockercError, match="nothing would be left to run"):
+    with pytest.raises(DockercError, match="no command to run"):
         edited(BakedOptions(entrypoint=""), **words)
 
 

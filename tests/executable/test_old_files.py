@@ -1,4 +1,4 @@
-"""Files as the first dockerc (0.3) made them: every command works on each, and after replace each runs.
+"""Files as dockerc 0.3 made them: every command works on each, and after replace each runs.
 
 Real parts: umoci's bundle, rootless and as root, mksquashfs's image behind a stub of any length,
 each footer, its padding of 0xaa, and the eight stale bytes that its own `replace` left.

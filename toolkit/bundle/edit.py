@@ -47,7 +47,7 @@ def edited_config(
     if baked.entrypoint is not None or baked.cmd is not None:
         entrypoint, cmd = new["Entrypoint"], new["Cmd"] or []
         if not entrypoint and not cmd:
-            raise DockercError("nothing would be left to run; give --entrypoint or --cmd a word")
+            raise DockercError("there would be no command to run; give --entrypoint or --cmd")
         process["args"] = [*entrypoint, *cmd]
         annotations[_ENTRYPOINT], annotations[_CMD] = _array(entrypoint), _array(cmd)
     if baked.entrypoint is not None and ARGS in annotations:

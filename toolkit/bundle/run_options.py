@@ -108,7 +108,7 @@ SUBSTITUTES = {
     "stop-signal": "signals are passed on: kill -s SIGNAL PID",
     "stop-timeout": "signals are passed on: timeout -k SECONDS TIME FILE",
 }
-"""Options of docker run that have no place here, and what serves in their stead."""
+"""Options of docker run that are not supported, and what to use instead."""
 
 VOLUME_MODES = (
     "rw", "z", "Z", "cached", "delegated", "consistent", "rprivate", "private", "rslave", "slave",

@@ -73,7 +73,7 @@ def _out(app: Path, path: str, target: str, follow: bool) -> None:
     from toolkit.squashfs.read.lookup import reading
 
     if target == "-" and sys.stdout.isatty():
-        raise DockercError("a tar is nothing for a terminal; redirect the output")
+        raise DockercError("a tar cannot go to a terminal; redirect the output")
     with open_executable(app) as executable, reading(str(app)):
         if target == "-":
             copy_as_tar(executable, path, sys.stdout.buffer.write, follow=follow)

@@ -46,7 +46,7 @@ def shell(
 
     options, arguments = split_run_words(words or [])
     if arguments and "--" not in (words or [])[: len(options) + 1]:
-        raise UsageError(f"put -- before what is for the shell: -- {arguments[0]}")
+        raise UsageError(f"put -- before the arguments of the shell: -- {arguments[0]}")
     with open_executable(app) as executable, reading(str(app)):
         if _OWN not in executable.stub(MAX_STUB):
             raise UnsupportedError(
