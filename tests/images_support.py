@@ -257,6 +257,7 @@ def answer(
 def lying_registry(layout: Path, tls: ssl.SSLContext | None = None) -> Iterator[LyingRegistry]:
     """Serves `layout` on 127.0.0.1 as repository `app`, tag `latest`, through `tls` if given."""
     registry = LyingRegistry(layout)
-    with serving_port(registry.handle, tls) as port:
+    # Looked up at each request: tests put other answers in its place.
+    with serving_port(lambda request: registry.handle(request), tls) as port:
         registry.address = f"127.0.0.1:{port}"
         yield registry

@@ -24,6 +24,7 @@ const programs = @import("config/program.zig");
 const volumes = @import("config/volumes.zig");
 const MountNamespace = @import("namespaces/mount_namespace.zig").MountNamespace;
 const Source = @import("config/source.zig").Source;
+const Volume = @import("config/source.zig").Volume;
 const Container = @import("container/container.zig").Container;
 const Environment = @import("cli/environment.zig").Environment;
 const Leftovers = @import("process/leftovers.zig").Leftovers;
@@ -197,7 +198,7 @@ const Start = struct {
         self.proc = sys.openat(sys.at_fdcwd, "/proc", flags, 0) catch |err|
             log.die("/proc cannot be used: {s}", .{errno.text(err)});
         const mounts = self.entered.mounts;
-        if (mounts) |own| self.detachSources(own);
+        if (mounts) |own| try self.detachSources(own);
         self.input = try standard_input.guard(mounts, self.caller.uid);
         // In a user namespace of ours the app's user is the caller.
         if (self.entered.ids != null) self.outputs = try .open(self.plan.spec.process.user.uid);
@@ -209,9 +210,13 @@ const Start = struct {
     }
 
     /// Directories as they are now: the workspace may be mounted over one of them, or in it.
-    fn detachSources(self: *Start, namespace: MountNamespace) void {
-        for (self.machine.volumes) |*volume| detach(namespace, &volume.source);
-        for (self.machine.sources) |*source| if (source.*) |*given| detach(namespace, given);
+    fn detachSources(self: *Start, namespace: MountNamespace) !void {
+        const given = try self.arena.dupe(Volume, self.machine.volumes);
+        for (given) |*volume| detach(namespace, &volume.source);
+        const listed = try self.arena.dupe(?Source, self.machine.sources);
+        for (listed) |*source| if (source.*) |*found| detach(namespace, found);
+        self.machine.volumes = given;
+        self.machine.sources = listed;
     }
 
     noinline fn detach(namespace: MountNamespace, source: *Source) void {

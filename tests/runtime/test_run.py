@@ -155,7 +155,7 @@ def test_a_symlink_in_the_image_cannot_redirect_a_volume(
 def test_writes_work_and_vanish(run: Runner, deb: Path) -> None:
     script = """
         set -e
-        echo changed > /etc/motd; rm /bin/ls; mv /etc/hostname /etc/renamed
+        echo changed > /etc/motd; rm /bin/ls; mv /etc/debian_version /etc/renamed
         mkdir /srv/new; chmod 700 /etc/apt; ln /etc/passwd /etc/linked; echo more >> /etc/linked
         cat /etc/motd; tail -1 /etc/passwd; test ! -e /bin/ls; rm -r /usr/share/doc
         dd if=/dev/zero of=/big bs=1M count=20 2>/dev/null; stat -c %s /big

@@ -17,9 +17,9 @@ const throttles = @import("throttles.zig");
 const Options = @import("../cli/options.zig").Options;
 
 pub const Machine = struct {
-    volumes: []sources.Volume = &.{},
+    volumes: []const sources.Volume = &.{},
     /// Of config.json's mounts, in their order.
-    sources: []?sources.Source = &.{},
+    sources: []const ?sources.Source = &.{},
     etc: etc_files.Machines = .{},
     /// Paths of all that is in /dev (--privileged).
     devices: []const []const u8 = &.{},
