@@ -1,4 +1,4 @@
-"""Build: ours against the old tool's pipeline (skopeo, umoci, mksquashfs), in the same run."""
+"""Build: ours against the pipeline of dockerc 0.3 (skopeo, umoci, mksquashfs), in the same run."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ ORDINARY = User("dockerc-test")
 
 
 def write_policy(work: Path) -> Path:
-    """skopeo wants a policy; this is the old tool's, which accepts everything."""
+    """skopeo wants a policy; this is dockerc 0.3's, which accepts everything."""
     policy = work / "policy.json"
     policy.write_text('{"default":[{"type":"insecureAcceptAnything"}]}')
     policy.chmod(0o644)

@@ -21,22 +21,21 @@ from toolkit.commands.defaults import FILE, SETTINGS, SYSTEM, variable  # noqa: 
 
 _STATUSES = (
     ("0", "Done."),
-    ("1", "Not done; one sentence on standard error says why."),
+    ("1", "Failed; a message on standard error says why."),
     ("2", "The command line is wrong."),
     ("128+N", "Ended by signal N."),
 )
 _OTHERS = {
     "dockerc diff": {
         "0": "The two are equal.",
-        "1": "They differ, or could not be compared; then one sentence on standard error says why.",
+        "1": "They differ, or could not be compared; then a message on standard error says why.",
     },
     "dockerc verify": {
-        "0": "All of them are whole.",
+        "0": "No faults were found.",
         "1": "Faults were found: a line on standard error for each.",
     },
     "dockerc": {
-        "1": "Not done; one sentence on standard error says why. Of \\fBdockerc diff\\fR: they"
-        " differ.",
+        "1": "Failed; a message on standard error says why. For \\fBdockerc diff\\fR: they differ.",
     },
 }
 """What a status means there instead."""
@@ -44,9 +43,12 @@ _OTHERS = {
 _RUN_STATUSES = (
     ("125", "The runtime failed."),
     ("126", "The program cannot be executed."),
-    ("127", "There is no such program."),
+    ("127", "The program does not exist."),
     ("128+N", "The program was ended by signal N."),
-    ("other", "The program's own; 1 and 2 may be of the building, as with \\fBdockerc build\\fR."),
+    (
+        "other",
+        "The program's own; 1 and 2 may also come from the build, as with \\fBdockerc build\\fR.",
+    ),
 )
 
 
@@ -72,10 +74,10 @@ def configuration_page() -> str:
         ".SH SYNOPSIS",
         f"{_escaped(str(SYSTEM))}, \\fI$XDG_CONFIG_HOME\\fR/dockerc/config.toml (~/.config)",
         ".SH DESCRIPTION",
-        "The files are TOML with one table, [build]; a name that has no meaning there is refused.",
-        "The user's file goes before the machine's, a variable of the environment before both, and",
-        "an option of the command line before all.",
-        _escaped(f"{FILE} in the environment names a file that is read in their place."),
+        "The files are TOML with one table, [build]; unknown names are errors.",
+        "The user's file overrides the machine's, an environment variable overrides both, and an",
+        "option on the command line overrides all of them.",
+        _escaped(f"{FILE} in the environment names a file that is read instead of them."),
         ".SH SETTINGS",
     ]
     for setting, (kind, meaning) in SETTINGS.items():
@@ -129,14 +131,14 @@ def _page(name: str, command: Any, below: list[tuple[str, Any]]) -> str:
     if name == "dockerc run":
         lines += [
             ".SH OPTIONS OF THE EXECUTABLE",
-            "Before the image, too. In the executable itself, these are all that there are.",
+            "They stand before the image. An executable itself takes these and no others.",
         ]
         for each in RUN_OPTIONS:
             names = [f"\\-{each.short}"] if each.short else []
             names.append(_escaped(f"--{each.name}"))
             value = f" \\fI{_escaped(each.value)}\\fR" if each.value else ""
             bold = ", ".join(f"\\fB{one}\\fR" for one in names)
-            lines += [".TP", bold + value, _escaped(each.help or "accepted, without meaning here")]
+            lines += [".TP", bold + value, _escaped(each.help or "accepted and ignored")]
     if below:
         lines.append(".SH COMMANDS")
         for sub, subcommand in below:

@@ -38,7 +38,7 @@ class TooSlow(BaseException):
 
 
 def sound_executables(place: Path) -> dict[str, bytes]:
-    """Three small executables: compressed, with readable tables, and of the old tool."""
+    """Three small executables: compressed, with readable tables, and of dockerc 0.3."""
     layers = [*CORPUS["types and modes"], *CORPUS["extended attributes"], *CORPUS["hard links"],
               tar_of(file("big", b"block" * 3000), file("hole", bytes(90_000)),
                      directory("e"), symlink("e/s", "t" * 300))]  # fmt: skip

@@ -22,7 +22,7 @@ COMMANDS = (
     "diff", "cache", "images", "history", "login", "logout", "tags", "help", "version"
 )  # fmt: skip
 """Each is in the module of `toolkit.commands` that has its name."""
-_ALIASES = {"replace-runtime": "replace"}  # as the old tool's file was called
+_ALIASES = {"replace-runtime": "replace"}  # as in the first dockerc (0.3)
 _OLD_OPTIONS = ("-i", "--image", "-o", "--output", "--arch", "--rootfull")
 _HELP = frozenset(("-h", "--help"))
 
@@ -83,7 +83,7 @@ def _run(arguments: list[str]) -> None:
     # Nothing that we make in number has cycles, and to look for them among the entries of a large
     # image takes a quarter of the time.
     gc.disable()
-    # The old tool had no subcommands: `dockerc --image … --output …` builds.
+    # The first dockerc (0.3) had no subcommands: `dockerc --image … --output …` builds.
     if arguments and (
         arguments[0].split("=")[0] in _OLD_OPTIONS or arguments[0][:2] in _OLD_OPTIONS
     ):

@@ -69,9 +69,9 @@ def test_commands() -> None:
         (BakedOptions(cmd=""), ["/e"]), (BakedOptions(entrypoint="", cmd="x"), ["x"]),
     ):  # fmt: skip
         assert edited(options, **words)["process"]["args"] == args, options
-    # The old tool's payloads say nothing of an entrypoint: their words are one.
+    # Payloads of dockerc 0.3 have no entrypoint: their args are one.
     assert edited(BakedOptions(cmd="d"))["process"]["args"] == ["/e", "c", "d"]
-    with pytest.raises(DockercError, match="nothing would be left to run"):
+    with pytest.raises(DockercError, match="no command to run"):
         edited(BakedOptions(entrypoint=""), **words)
 
 

@@ -1,4 +1,4 @@
-"""inspect, extract and replace on our files and on those of the old tool; and bad input."""
+"""inspect, extract and replace on our files and on those of dockerc 0.3; and bad input."""
 
 from __future__ import annotations
 

@@ -175,8 +175,8 @@ def long_path(length: int) -> Forged:
     [
         (forged_directory((b"s", forged_symlink(b"a\0b"))), "holds a zero byte"),
         (forged_directory((b"s", forged_symlink(b"a" * 4096))), "a symlink of its squashfs claims"),
-        (forged_directory((b"n" * 256, forged_file())), "a name in its squashfs is none"),
-        (forged_directory((b"o", forged_file(owner=1))), "which nobody can be"),
+        (forged_directory((b"n" * 256, forged_file())), "a name in its squashfs is not valid"),
+        (forged_directory((b"o", forged_file(owner=1))), "which is not a valid id"),
         (long_path(4096), "a path of its squashfs has 4"),
         (forged_directory((b"a", forged_file(number=4)), (b"b", forged_file(number=4))),
          "inode 4 claims 1 name, and has more"),
@@ -184,7 +184,7 @@ def long_path(length: int) -> Forged:
     ids=["zero in a target", "long target", "long name", "no owner", "long path", "one number"],
 )  # fmt: skip
 def test_verify_tells_what_extract_refuses(shared: Path, tree: Forged, sentence: str) -> None:
-    ids = (0, 0xFFFFFFFF) if sentence == "which nobody can be" else (0,)
+    ids = (0, 0xFFFFFFFF) if sentence == "which is not a valid id" else (0,)
     app = Forge(tree, ids=ids).write(shared / "app")
     for words in (["verify", app], ["extract", app, "--rootfs", shared / "out"],
                   ["diff", app, app], ["edit", app, shared / "new", "--cmd", "x"]):  # fmt: skip

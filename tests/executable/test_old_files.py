@@ -1,4 +1,4 @@
-"""Files as the old tool made them: every command works on each, and after replace each runs.
+"""Files as dockerc 0.3 made them: every command works on each, and after replace each runs.
 
 Real parts: umoci's bundle, rootless and as root, mksquashfs's image behind a stub of any length,
 each footer, its padding of 0xaa, and the eight stale bytes that its own `replace` left.
@@ -184,7 +184,7 @@ def test_many_in_place(old: Path, shared: Path) -> None:
 def test_parts_of_different_architectures(old: Path, shared: Path) -> None:
     app = shared / "app"
     data = bytearray(old.read_bytes())
-    data[18] = 183  # the old tool's own replace put any stub before any payload
+    data[18] = 183  # dockerc 0.3's replace put any stub before any payload
     app.write_bytes(data)
     told = failed("replace", app, shared / "new")
     assert "its runtime is for aarch64" in told and "its program is for x86_64" in told

@@ -15,7 +15,7 @@ def test_nesting(opening: str, closing: str) -> None:
         return (opening * depth + "1" + closing * depth).encode()
 
     assert parse_json(nested(MAX_NESTING), "it")
-    with pytest.raises(RefusedError, match="nests beyond reason"):
+    with pytest.raises(RefusedError, match="nested too deeply"):
         parse_json(nested(MAX_NESTING + 1), "it")
 
 

@@ -169,7 +169,7 @@ def test_helpers_that_fail(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found() is None
     for script, sentence in {
         "echo the vault is locked; exit 1": "failed: the vault is locked",
-        "exit 3": "failed: it says no more",
+        "exit 3": "failed: no reason given",
         "echo '{\"Secret\": secret}'": "did not answer in JSON",
         "echo '[\"secret\"]'": "did not answer in JSON",
     }.items():

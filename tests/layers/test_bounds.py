@@ -179,7 +179,7 @@ def test_configurations_that_nest(shared: Path, tmp_path: Path) -> None:
     layout = write_layout(tmp_path / "layout", [layer_of(file("f", b""))])
     (index,) = layout.glob("index.json")
     index.write_text('{"schemaVersion": 2, "manifests": [], "x": ' + "[" * 900 + "]" * 900 + "}")
-    assert "nests beyond reason" in failed("build", "-q", f"oci:{layout}", "-o", shared / "app2")
+    assert "nested too deeply" in failed("build", "-q", f"oci:{layout}", "-o", shared / "app2")
 
 
 @pytest.mark.parametrize("option", ["--env", "--workdir", "--cmd", "--label", "--user", "--volume"])

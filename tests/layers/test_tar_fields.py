@@ -76,7 +76,7 @@ def test_numbers_that_are_none() -> None:
         ((item, _),) = read(header(uid=text) + END)
         assert item.uid == value
     for text in (b"8", b"-x", b"1 2"):
-        with pytest.raises(DockercError, match="number that is none"):
+        with pytest.raises(DockercError, match="an invalid number"):
             list(read(header(uid=text) + END))
 
 

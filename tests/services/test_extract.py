@@ -285,7 +285,7 @@ def test_killed_at_any_moment(images: Path, tmp_path: Path) -> None:
 
 
 def test_exactly_one_way_out(hello: Path, tmp_path: Path) -> None:
-    assert "say where to" in failed("extract", hello, status=2)
+    assert "name the output" in failed("extract", hello, status=2)
     out = tmp_path / "out"
-    assert "say where to" in failed("extract", hello, out, "--oci", out, status=2)
+    assert "name the output" in failed("extract", hello, out, "--oci", out, status=2)
     assert not out.exists()

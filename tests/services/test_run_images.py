@@ -236,7 +236,7 @@ def test_prune_says_first_what_would_go(cache: Path) -> None:
     assert listed("cache", "ls") == []
     assert "one of --all and --keep" in failed("cache", "prune", "--all", "--keep", "1GB", status=2)
     for wrong in ("much", "-1", "1XB", "1e9"):
-        assert "is no size" in failed("cache", "prune", f"--keep={wrong}", status=2)
+        assert "is not a size" in failed("cache", "prune", f"--keep={wrong}", status=2)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"digest": 1}', '{"digest": "../../../x"}'])

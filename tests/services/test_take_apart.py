@@ -149,8 +149,8 @@ def test_verify_goes_on_behind_a_damaged_directory(tmp_path: Path) -> None:
     (tmp_path / "app").write_bytes(data.replace(b"xyzzy", b"xy/zy").replace(b"plugh", b"pl\0gh"))
     told = dockerc("verify", tmp_path / "app", check=False).stderr.splitlines()
     assert [line.split(": ")[2:] for line in told[1:]] == [
-        ["/rootfs/a", "a name in its squashfs is none", "xy/zy"],
-        ["/rootfs/c", "a name in its squashfs is none", "pl\\x00gh"],
+        ["/rootfs/a", "a name in its squashfs is not valid", "xy/zy"],
+        ["/rootfs/c", "a name in its squashfs is not valid", "pl\\x00gh"],
     ]
 
 

@@ -13,7 +13,7 @@ LAYERS = f"{_OWN}layers"
 """What each layer brought, see services/layer_history.py."""
 ARGS = f"{_OWN}args"
 ARGS_RULES = ("docker", "program")
-"""Whose the words of the command line are, see docs/running.md; the runtime's cli/options.zig."""
+"""How the command line is read (docs/running.md); the runtime's are in cli/options.zig."""
 
 
 def default_args_rule(entrypoint: Sequence[str]) -> str:

@@ -35,7 +35,7 @@ class BakedOptions:
     labels: tuple[str, ...] = ()
     """`NAME=VALUE`."""
     args: str | None = None
-    """Whose the words of the command line are: one of ARGS_RULES; None: see default_args_rule."""
+    """How the command line is read: one of ARGS_RULES; None: see default_args_rule."""
 
     run: tuple[str, ...] = ()
     """Other options of a run, `--name` or `--name=value`: those of run_options.BAKED."""

@@ -32,7 +32,7 @@ def edited_config(
     annotations = dict(document.text_map("annotations"))
     old = {
         "Env": before.texts("env"),
-        # The old tool's payloads append arguments, so their words are an entrypoint.
+        # Payloads of dockerc 0.3 append arguments, so their args are an entrypoint.
         "Entrypoint": _words(annotations, _ENTRYPOINT)
         if _ENTRYPOINT in annotations
         else before.texts("args"),
@@ -47,7 +47,7 @@ def edited_config(
     if baked.entrypoint is not None or baked.cmd is not None:
         entrypoint, cmd = new["Entrypoint"], new["Cmd"] or []
         if not entrypoint and not cmd:
-            raise DockercError("nothing would be left to run; give --entrypoint or --cmd a word")
+            raise DockercError("there would be no command to run; give --entrypoint or --cmd")
         process["args"] = [*entrypoint, *cmd]
         annotations[_ENTRYPOINT], annotations[_CMD] = _array(entrypoint), _array(cmd)
     if baked.entrypoint is not None and ARGS in annotations:

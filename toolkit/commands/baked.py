@@ -12,38 +12,48 @@ if TYPE_CHECKING:
 
 Env = Annotated[
     list[str] | None,
-    typer.Option("--env", "-e", metavar="NAME[=VALUE]", help="Bake in a variable."),
+    typer.Option(
+        "--env",
+        "-e",
+        metavar="NAME[=VALUE]",
+        help="Set a variable; NAME alone takes its value from the environment.",
+    ),
 ]
 EnvFile = Annotated[
     list[Path] | None,
-    typer.Option("--env-file", metavar="FILE", help="Bake in the variables of a file's lines."),
+    typer.Option("--env-file", metavar="FILE", help="Set the variables in FILE, one on each line."),
 ]
 Volume = Annotated[
     list[str] | None,
-    typer.Option("--volume", "-v", metavar="SRC:DST[:ro]", help="Bake in a bind of the user's."),
+    typer.Option(
+        "--volume",
+        "-v",
+        metavar="SRC:DST[:ro]",
+        help="Bind mount a file or directory of the machine that it runs on.",
+    ),
 ]
-Workdir = Annotated[
-    str | None, typer.Option("--workdir", "-w", help="Bake in a working directory.")
-]
+Workdir = Annotated[str | None, typer.Option("--workdir", "-w", help="Set the working directory.")]
 Entrypoint = Annotated[
-    str | None, typer.Option("--entrypoint", help="Bake in a program: words, or a JSON array.")
+    str | None,
+    typer.Option("--entrypoint", help="Replace the image's entrypoint: words, or a JSON array."),
 ]
-Cmd = Annotated[str | None, typer.Option("--cmd", help="Bake in its default arguments: likewise.")]
+Cmd = Annotated[str | None, typer.Option("--cmd", help="Replace the image's command, likewise.")]
 User = Annotated[
     str | None,
-    typer.Option("--user", "-u", metavar="USER[:GROUP]", help="Bake in whom to run as."),
+    typer.Option("--user", "-u", metavar="USER[:GROUP]", help="Set the user and group."),
 ]
 Label = Annotated[
     list[str] | None,
-    typer.Option("--label", metavar="NAME=VALUE", help="Bake in an annotation."),
+    typer.Option("--label", metavar="NAME=VALUE", help="Add a label."),
 ]
 Args = Annotated[
     str | None,
     typer.Option(
         "--args",
         metavar="docker|program",
-        help="Whose the arguments are: the program's, but for --dockerc-… and what stands before "
-        "a -- (default with an entrypoint), or options as for docker run first (default without).",
+        help="How the executable reads its arguments. program: all are the program's, but for "
+        "--dockerc-… and options before a -- (default for images with an entrypoint). docker: "
+        "options of docker run first (default for others).",
     ),
 ]
 

@@ -77,7 +77,8 @@ def build(
 
     dockerc build . -o app
 
-    The other options of docker run (dockerc-run(1)) are taken by their long names, and baked in.
+    Other options of docker run (dockerc-run(1)) are accepted by their long names and baked in:
+    they become defaults of the executable.
     """
     if image and old_image:
         raise UsageError("name one image: `dockerc build IMAGE --output FILE`")

@@ -56,61 +56,71 @@ Image = Annotated[
         help="The image: docker://NAME[:TAG|@DIGEST], docker-daemon:NAME[:TAG], "
         "containers-storage:NAME[:TAG], oci:DIR[:TAG|@DIGEST], oci-archive:FILE[:TAG], "
         "docker-archive:FILE[:NAME:TAG], dir:DIR; a bare name is docker://. Or a directory with a "
-        "Dockerfile (., ./DIR, /DIR), which docker, podman or buildah builds first.",
+        "Dockerfile (., ./DIR, /DIR), which is first built by docker, podman or buildah.",
     ),
 ]
 OldImage = Annotated[
-    str | None, typer.Option("--image", "-i", metavar="IMAGE", help="The same, as option.")
+    str | None,
+    typer.Option("--image", "-i", metavar="IMAGE", help="The image, given as an option."),
 ]
 Output = Annotated[
     Path | None,
     typer.Option(
         "--output",
         "-o",
-        help="The executable to write, - for standard output; without it, the image's name and "
-        "tag, in the working directory.",
+        help="The executable to write; - is standard output. By default it is named after the "
+        "image and its tag, in the working directory.",
     ),
 ]
 Force = Annotated[
-    bool, typer.Option("--force", help="Overwrite a file that is no executable made by dockerc.")
+    bool, typer.Option("--force", help="Overwrite a file that was not made by dockerc.")
 ]
 File = Annotated[
-    Path | None, typer.Option("--file", "-f", help="The Dockerfile of the directory to build.")
+    Path | None, typer.Option("--file", "-f", help="The Dockerfile, if IMAGE is a directory.")
 ]
 BuildArg = Annotated[
     list[str] | None,
-    typer.Option("--build-arg", metavar="NAME[=VALUE]", help="A variable for the Dockerfile."),
+    typer.Option("--build-arg", metavar="NAME[=VALUE]", help="Set an ARG of the Dockerfile."),
 ]
 Target = Annotated[
-    str | None, typer.Option("--target", metavar="STAGE", help="The stage of the Dockerfile.")
+    str | None,
+    typer.Option("--target", metavar="STAGE", help="The stage of the Dockerfile to build."),
 ]
 Tag = Annotated[
     str | None,
-    typer.Option("--tag", "-t", metavar="NAME[:TAG]", help="The name that its image gets."),
+    typer.Option(
+        "--tag",
+        "-t",
+        metavar="NAME[:TAG]",
+        help="Name the image that is built from the Dockerfile.",
+    ),
 ]
 Arch = Annotated[
     str | None,
     typer.Option(
         "--arch",
         "--override-arch",
-        help="amd64 or arm64; this machine's when not given.",
+        help="amd64 or arm64; by default this machine's.",
         autocompletion=architectures,
     ),
 ]
 OverrideOs = Annotated[
-    str | None, typer.Option("--override-os", metavar="OS", help="As skopeo's; linux is all.")
+    str | None,
+    typer.Option("--override-os", metavar="OS", help="As with skopeo; only linux is supported."),
 ]
 PlatformName = Annotated[
     str | None,
-    typer.Option("--platform", metavar="OS/ARCH[/VARIANT]", help="The same in docker's words."),
+    typer.Option(
+        "--platform", metavar="OS/ARCH[/VARIANT]", help="The platform, as with docker: linux/arm64."
+    ),
 ]
 AllPlatforms = Annotated[
     bool,
-    typer.Option("--all-platforms", help="One executable for each architecture: OUTPUT-amd64, …"),
+    typer.Option("--all-platforms", help="Write OUTPUT-amd64 and OUTPUT-arm64."),
 ]
 Creds = Annotated[
     str | None,
-    typer.Option("--creds", metavar="USER:PASSWORD", help="For the registry, not a stored login."),
+    typer.Option("--creds", metavar="USER:PASSWORD", help="Log in to the registry as USER."),
 ]
 PasswordStdin = Annotated[
     bool,
@@ -120,51 +130,54 @@ TlsVerify = Annotated[
     bool | None,
     typer.Option(
         "--tls-verify/--no-tls-verify",
-        help="Whether the registry's certificate must be right; "
-        "if not, it may speak plain http too.",
+        help="Whether to verify the registry's certificate; if not, plain http is accepted, too.",
     ),
 ]
 CertDir = Annotated[
     Path | None,
     typer.Option(
-        "--cert-dir", help="Authorities (*.crt) and our certificates (*.cert, *.key) for it."
+        "--cert-dir",
+        help="Certificates for the registry: *.crt of authorities, *.cert and *.key of the client.",
     ),
 ]
 Rootfull = Annotated[
     bool,
-    typer.Option("--rootfull", help="When started by root, run as root without user namespace."),
+    typer.Option("--rootfull", help="Make an executable for root alone, without a user namespace."),
 ]
 AddFile = Annotated[
     list[str] | None,
     typer.Option(
         "--add-file",
         metavar="SRC:DST",
-        help="Put a file or directory into the image, owned by root; with / at the end, DST is the "
-        "directory for it.",
+        help="Add a file or directory to the image, owned by root; a DST that ends with / is the "
+        "directory to put it into.",
     ),
 ]
 CompressionName = Annotated[
-    Compression, typer.Option("--compression", help="How to compress the payload.")
+    Compression, typer.Option("--compression", help="How the payload is compressed.")
 ]
-Level = Annotated[int, typer.Option("--level", min=1, max=22, help="zstd's level.")]
+Level = Annotated[int, typer.Option("--level", min=1, max=22, help="The level of zstd.")]
 BlockSizeName = Annotated[
     BlockSize,
-    typer.Option("--block-size", help="Of the squashfs: larger is smaller and slower."),
+    typer.Option(
+        "--block-size",
+        help="Block size of the squashfs; larger blocks make smaller files that start slower.",
+    ),
 ]
 NoCache = Annotated[
-    bool, typer.Option("--no-cache", help="Neither use nor fill the cache of packed layers.")
+    bool, typer.Option("--no-cache", help="Neither read nor write the cache of packed layers.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors and notes.")]
 Debug = Annotated[
     bool,
-    typer.Option("--debug", "--verbose", help="Tell what is asked of registries and engines."),
+    typer.Option("--debug", "--verbose", help="Show the requests to registries and engines."),
 ]
 AsJson = Annotated[
-    bool, typer.Option("--json", help="Print what was made as JSON (docs/building.md).")
+    bool, typer.Option("--json", help="Print the result as JSON (docs/building.md).")
 ]
 DryRun = Annotated[
     bool,
-    typer.Option("--dry-run", help="Find the image, say what would be built, and write nothing."),
+    typer.Option("--dry-run", help="Find the image and show what would be built; write nothing."),
 ]
 
 

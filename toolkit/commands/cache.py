@@ -13,7 +13,7 @@ from toolkit.commands.quantity import parse_size, size_text
 from toolkit.errors import UsageError
 from toolkit.files.printable import printable
 
-cache = typer.Typer(help="Show or shrink what builds and runs keep.", no_args_is_help=True)
+cache = typer.Typer(help="Show or shrink the cache of builds and runs.", no_args_is_help=True)
 
 
 @cache.command()
@@ -22,7 +22,7 @@ def ls(
 ) -> None:
     """List packed layers and the executables of `dockerc run`, the most recently used first.
 
-    With the names of the images that they are of, as far as those are known.
+    The names of their images are shown if they are known.
     """
     from toolkit.services.cache import Cache
     from toolkit.services.image_names import remembered
@@ -64,18 +64,20 @@ def ls(
 def prune(
     keep: Annotated[
         str | None,
-        typer.Option("--keep", metavar="SIZE", help="How much may stay: 500MB, 5GB; in megabytes."),
+        typer.Option(
+            "--keep", metavar="SIZE", help="Keep up to this much: 500MB, 5GB; MB by default."
+        ),
     ] = None,
     everything: Annotated[
-        bool, typer.Option("--all", "-a", help="Remove all of them, which is the default.")
+        bool, typer.Option("--all", "-a", help="Remove all files (default).")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="List what would go, and remove nothing.")
+        bool, typer.Option("--dry-run", help="List what would be removed; remove nothing.")
     ] = False,
 ) -> None:
-    """Remove files, the least recently used first; all of them unless told to keep some.
+    """Remove cached files, the least recently used first; all of them without --keep.
 
-    Programs that run go on.
+    Running programs are not affected.
 
     dockerc cache prune --keep 5GB
     """

@@ -13,9 +13,9 @@ from toolkit.errors import DockercError
 
 def cat(
     app: Annotated[Path, typer.Argument(metavar="APP", help="An executable made by dockerc.")],
-    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Files of the image.")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="A file of the image.")],
 ) -> None:
-    """Print files of an executable's image; symlinks are followed inside of it.
+    """Print files of an executable's image; symlinks are followed inside the image.
 
     dockerc cat py /etc/os-release
     """

@@ -17,17 +17,18 @@ def cp(
         list[str],
         typer.Argument(
             metavar="SRC DEST [NEW]",
-            help="APP:PATH and where to copy it, - for a tar on standard output; or a file or "
-            "directory of this machine, APP:PATH and the executable to write, which may be APP.",
+            help="Out: APP:PATH and the target; - is a tar on standard output. In: a file or "
+            "directory of this machine, APP:PATH and the executable to write (NEW), which may be "
+            "APP.",
         ),
     ],
     follow: Annotated[
-        bool, typer.Option("--follow-link", "-L", help="Copy what a symlink leads to.")
+        bool, typer.Option("--follow-link", "-L", help="Copy what a symlink points to.")
     ] = False,
 ) -> None:
     """Copy files out of an executable's image, or into it, as docker cp does.
 
-    Whatever APP is, it is not changed: what is copied into it makes a new executable.
+    APP is not changed: copying into it writes a new executable.
 
     dockerc cp py:/etc/passwd .
 
@@ -72,7 +73,7 @@ def _out(app: Path, path: str, target: str, follow: bool) -> None:
     from toolkit.squashfs.read.lookup import reading
 
     if target == "-" and sys.stdout.isatty():
-        raise DockercError("a tar is nothing for a terminal; redirect the output")
+        raise DockercError("a tar cannot go to a terminal; redirect the output")
     with open_executable(app) as executable, reading(str(app)):
         if target == "-":
             copy_as_tar(executable, path, sys.stdout.buffer.write, follow=follow)

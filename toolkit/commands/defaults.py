@@ -18,14 +18,14 @@ SYSTEM = Path("/etc/dockerc/config.toml")
 FILE = "DOCKERC_CONFIG"
 """Names the only file to be read."""
 SETTINGS = {
-    "authfile": (str, "a file of logins, in the place of the stored ones"),
-    "block-size": (str, "of the squashfs: 4K to 1M"),
+    "authfile": (str, "a file of logins, instead of docker's and podman's"),
+    "block-size": (str, "block size of the squashfs, 4K to 1M"),
     "cert-dir": (str, "a directory of certificates for registries"),
     "compression": (str, "zstd or none"),
-    "level": (int, "of zstd, 1 to 22"),
-    "no-cache": (bool, "without the cache of packed layers"),
+    "level": (int, "the level of zstd, 1 to 22"),
+    "no-cache": (bool, "do not use the cache of packed layers"),
     "quiet": (bool, "print nothing but errors and notes"),
-    "tls-verify": (bool, "whether a registry's certificate must be right"),
+    "tls-verify": (bool, "verify the certificates of registries"),
 }
 """Options of `dockerc build`, the kind of value that each takes, and what it is."""
 _KINDS = {str: "a string", int: "a number", bool: "true or false"}

@@ -22,7 +22,7 @@ def diff(
         bool, typer.Option("--json", help="Print one JSON object (docs/inspect.md).")
     ] = False,
 ) -> None:
-    """Compare two executables: footer, runtime, configuration, files. Exit status 1: they differ.
+    """Compare two executables: footer, runtime, configuration and files.
 
     dockerc diff py new_py
     """

@@ -30,11 +30,11 @@ def edit(
     label: baked.Label = None,
     args: baked.Args = None,
 ) -> None:
-    """Change what is baked into an executable; its data is copied as it is.
+    """Change the configuration in an executable; its files are copied as they are.
 
     dockerc edit py new_py --env GREETING=hi --cmd 'python3 -q'
 
-    The other options of docker run (dockerc-run(1)) are taken by their long names, as by build.
+    Other options of docker run (dockerc-run(1)) are accepted by their long names, as by build.
     """
     from toolkit.bundle.baked import BakedOptions
     from toolkit.services.edit import edit as edit_executable

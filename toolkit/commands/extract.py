@@ -44,7 +44,7 @@ def extract(
         ),
     ] = False,
 ) -> None:
-    """Take the payload out: as squashfs, bundle, files, or image.
+    """Extract the payload, as squashfs, bundle, files or image.
 
     dockerc extract py out.sqfs
 
@@ -52,7 +52,7 @@ def extract(
     """
     chosen = [way for way in (output, bundle, rootfs, oci, docker_archive) if way is not None]
     if len(chosen) != 1:
-        raise UsageError("say where to: OUT, --bundle, --rootfs, --oci or --docker-archive")
+        raise UsageError("name the output: OUT, --bundle, --rootfs, --oci or --docker-archive")
     if privileged_files and not (rootfs or bundle):
         raise UsageError("--privileged-files goes with --rootfs or --bundle")
 
@@ -91,7 +91,7 @@ def _squashfs(executable: Executable, output: Path) -> None:
             copy_payload(executable, file)
         return
     if sys.stdout.isatty():
-        raise DockercError("a squashfs is nothing for a terminal; redirect the output")
+        raise DockercError("a squashfs cannot go to a terminal; redirect the output")
     size = executable.superblock.bytes_used
     stream_range(executable.file, executable.footer.offset, sys.stdout.buffer, size)
 

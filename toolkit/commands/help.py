@@ -10,10 +10,11 @@ import typer
 def help(
     context: typer.Context,
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="COMMAND", help="A command, such as cache ls.")
+        list[str] | None,
+        typer.Argument(metavar="COMMAND", help="A command, such as build or cache ls."),
     ] = None,
 ) -> None:
-    """Show what a command does and takes.
+    """Show the help of a command.
 
     dockerc help build
     """

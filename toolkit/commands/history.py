@@ -26,9 +26,9 @@ def history(
     tls_verify: options.TlsVerify = None,
     cert_dir: options.CertDir = None,
 ) -> None:
-    """List the steps that made an image, the last one first, with the sizes of their layers.
+    """List the steps that made an image, the last one first, and the sizes of their layers.
 
-    Sizes are those of the layers as they are stored. An executable keeps those steps that have one.
+    Sizes are those of the compressed layers. An executable has only the steps that have a layer.
 
     dockerc history docker://python:3.12
 

@@ -25,7 +25,9 @@ Name = Annotated[
 PlatformName = Annotated[
     str | None,
     typer.Option(
-        "--platform", metavar="OS/ARCH[/VARIANT]", help="Of the image; this machine's by default."
+        "--platform",
+        metavar="OS/ARCH[/VARIANT]",
+        help="Platform of the image; by default this machine's.",
     ),
 ]
 

@@ -17,10 +17,10 @@ def images(
         bool, typer.Option("--json", help="Print a JSON array (docs/inspect.md).")
     ] = False,
 ) -> None:
-    """List the images of which the cache has layers or an executable, by name.
+    """List the images in the cache, by name.
 
-    With an executable, `dockerc run` starts one without asking a registry. Images that share layers
-    count them each.
+    `dockerc run` starts an image with an executable without asking a registry. The size of a layer
+    that images share is counted for each of them.
 
     dockerc images --json
     """

@@ -29,13 +29,14 @@ def inspect(
     config: Annotated[
         bool,
         typer.Option(
-            "--config", help="Print config.json as it stands in the payload; an image's config."
+            "--config",
+            help="Print config.json as it is in the payload, or the image's configuration.",
         ),
     ] = False,
     template: Annotated[
         str | None,
         typer.Option(
-            "--format", "-f", metavar="TEMPLATE", help="Print by a template: '{{.Footer.Offset}}'."
+            "--format", "-f", metavar="TEMPLATE", help="Print a Go template: '{{.Footer.Offset}}'."
         ),
     ] = None,
     platform: image_or_app.PlatformName = None,
@@ -44,9 +45,9 @@ def inspect(
     tls_verify: options.TlsVerify = None,
     cert_dir: options.CertDir = None,
 ) -> None:
-    """Show what an executable is made of, and where its space goes; or what an image is.
+    """Show the parts of an executable and what takes its space, or an image's configuration.
 
-    Of an image no layer is read, unless an engine holds it, which gives it whole.
+    The layers of an image are not read, unless it comes from an engine.
 
     dockerc inspect py
 

@@ -11,29 +11,29 @@ from toolkit.commands import registry_options as options
 from toolkit.errors import AbsentError, UsageError
 
 Registry = Annotated[
-    str, typer.Argument(metavar="REGISTRY", help="HOST or HOST:PORT; Docker Hub when not given.")
+    str, typer.Argument(metavar="REGISTRY", help="HOST or HOST:PORT; by default Docker Hub.")
 ]
 
 
 def login(
     registry: Registry = "docker.io",
     username: Annotated[
-        str | None, typer.Option("--username", "-u", metavar="NAME", help="The user.")
+        str | None, typer.Option("--username", "-u", metavar="NAME", help="The name of the user.")
     ] = None,
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the password from standard input.")
     ] = False,
     get_login: Annotated[
-        bool, typer.Option("--get-login", help="Print the user who is logged in, and do no more.")
+        bool, typer.Option("--get-login", help="Print the name of the user who is logged in.")
     ] = False,
     authfile: options.Authfile = None,
     tls_verify: options.TlsVerify = None,
     cert_dir: options.CertDir = None,
 ) -> None:
-    """Log in to a registry; docker, podman and skopeo know the login, and dockerc knows theirs.
+    """Log in to a registry; logins are shared with docker, podman and skopeo.
 
-    The registry is asked whether the login is right before it is kept, in docker's config.json or
-    by the credential helper that it names.
+    The login is checked with the registry, then stored in docker's config.json or by the credential
+    helper that it names.
 
     pass show quay | dockerc login --username anna --password-stdin quay.io
     """

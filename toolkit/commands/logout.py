@@ -7,7 +7,7 @@ from toolkit.commands.login import Registry
 
 
 def logout(registry: Registry = "docker.io", authfile: options.Authfile = None) -> None:
-    """Forget the logins for a registry, those that docker and podman have kept as well.
+    """Remove the stored logins for a registry, those of docker and podman included.
 
     dockerc logout quay.io
     """

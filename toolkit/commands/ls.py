@@ -30,19 +30,25 @@ SETTINGS = {"context_settings": {"help_option_names": ["--help"]}}
 def ls(
     name: image_or_app.Name,
     path: Annotated[
-        str, typer.Argument(metavar="PATH", help="A path of the image; its root when not given.")
+        str, typer.Argument(metavar="PATH", help="A path in the image; by default its root.")
     ] = "/",
     long: Annotated[
-        bool, typer.Option("--long", "-l", help="Tell mode, links, owner, size and time.")
+        bool, typer.Option("--long", "-l", help="Show mode, links, owner, size and time.")
     ] = False,
     human: Annotated[
-        bool, typer.Option("-h", "--human-readable", help="With -l: sizes as 4.1K, 79M.")
+        bool,
+        typer.Option("-h", "--human-readable", help="With -l: show sizes such as 4.1K and 79M."),
     ] = False,
     everything: Annotated[
-        bool, typer.Option("-a", "--all", help="Accepted: names with a dot are listed always.")
+        bool,
+        typer.Option(
+            "-a",
+            "--all",
+            help="Accepted and ignored: names that begin with a dot are always listed.",
+        ),
     ] = False,
     recursive: Annotated[
-        bool, typer.Option("--recursive", "-R", help="List directories within directories.")
+        bool, typer.Option("--recursive", "-R", help="List subdirectories recursively.")
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON array (docs/inspect.md).")
@@ -55,7 +61,7 @@ def ls(
 ) -> None:
     """List the files of an executable's image, or of an image.
 
-    Of an image its layers are read, and stay in the cache for a build.
+    The layers of an image are read, and kept in the cache for a later build.
 
     dockerc ls -l py /usr/bin
 

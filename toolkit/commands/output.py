@@ -43,7 +43,7 @@ class Output:
         """Raises DockercError where writing would destroy what is not to be replaced."""
         if self.is_standard:
             if sys.stdout.isatty():
-                raise DockercError("an executable is nothing for a terminal; redirect the output")
+                raise DockercError("an executable cannot go to a terminal; redirect the output")
             return
         if not self.path.is_file() or not self.path.stat().st_size:
             return

@@ -46,6 +46,6 @@ def parse_size(text: str) -> int:
     """
     match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)\s*([kKMGT]?B)?", text)
     if match is None:
-        raise UsageError(f"'{text}' is no size: write 500MB or 5GB")
+        raise UsageError(f"'{text}' is not a size: write 500MB or 5GB")
     unit = (match[2] or "MB").replace("K", "k")
     return round(float(match[1]) * 1000.0 ** ("B", *_UNITS).index(unit))

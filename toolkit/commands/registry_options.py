@@ -17,7 +17,9 @@ __all__ = ["Authfile", "CertDir", "Creds", "TlsVerify", "access"]
 Authfile = Annotated[
     Path | None,
     typer.Option(
-        "--authfile", metavar="FILE", help="The file of logins, not docker's and podman's own."
+        "--authfile",
+        metavar="FILE",
+        help="Use this file of logins instead of docker's and podman's.",
     ),
 ]
 

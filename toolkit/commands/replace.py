@@ -17,27 +17,29 @@ def replace(
         list[Path],
         typer.Argument(
             metavar="APP [NEW]",
-            help="An executable of any generation, and the one to write, which may be APP itself; "
-            "with --in-place, as many as you like.",
+            help="An executable of any version of dockerc, and the file to write, which may be "
+            "APP; with --in-place any number of executables.",
         ),
     ],
     in_place: Annotated[
-        bool, typer.Option("--in-place", help="Replace each of the files by its new self.")
+        bool, typer.Option("--in-place", help="Replace each APP by the new executable.")
     ] = False,
     arch: Annotated[
         str | None,
         typer.Option(
             "--arch",
-            help="amd64 or arm64, whatever the executable seems to be for.",
+            help="amd64 or arm64, instead of the executable's own.",
             autocompletion=architectures,
         ),
     ] = None,
     runtime: Annotated[
         Path | None,
-        typer.Option("--runtime", metavar="FILE", help="Another runtime: a static ELF program."),
+        typer.Option(
+            "--runtime", metavar="FILE", help="Use this runtime stub, a static ELF program."
+        ),
     ] = None,
 ) -> None:
-    """Put an executable's payload under the current runtime stub of its architecture.
+    """Give an executable the current runtime stub; its payload stays the same.
 
     dockerc replace py new_py
 

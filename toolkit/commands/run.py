@@ -28,23 +28,23 @@ def run(
         list[str],
         typer.Argument(
             metavar="IMAGE [ARGS]",
-            help="Options as of the executable itself, which are those of docker run (-e, -v, -w, "
-            "…), before the image. What stands after the image is the program's.",
+            help="The image. Options of docker run (-e, -v, -w, …) stand before it; all that "
+            "follows it goes to the program.",
         ),
     ],
     quiet: options.Quiet = False,
     pull: Annotated[
-        Pull, typer.Option("--pull", help="When to ask the registry, and not the cache alone.")
+        Pull, typer.Option("--pull", help="When to ask the registry for the image.")
     ] = Pull.MISSING,
     creds: registry.Creds = None,
     authfile: registry.Authfile = None,
     tls_verify: registry.TlsVerify = None,
     cert_dir: registry.CertDir = None,
 ) -> None:
-    """Build an image into the cache, unless it is there, and run it.
+    """Run an image; its executable is built into the cache unless it is there.
 
-    A registry is asked for what the cache does not have under this name; with --pull always each
-    time, unless the name has a digest.
+    The registry is asked if the cache has no image of this name, or with --pull always; never for
+    a name with a digest that is in the cache.
 
     dockerc run -e A=1 docker://python:3.12 python -c 'print(1)'
     """

@@ -29,12 +29,11 @@ def shell(
         list[str] | None,
         typer.Argument(
             metavar="[OPTIONS] [-- ARGS]",
-            help="Options as of the executable itself (-e, -v, -u, …); what stands behind -- is "
-            "the shell's.",
+            help="Options of docker run (-e, -v, -u, …); what follows -- goes to the shell.",
         ),
     ] = None,
 ) -> None:
-    """Start the shell of an executable's image, bash or else sh, in place of its program.
+    """Start the shell of an executable's image, bash or sh, instead of its program.
 
     dockerc shell py
 
@@ -47,7 +46,7 @@ def shell(
 
     options, arguments = split_run_words(words or [])
     if arguments and "--" not in (words or [])[: len(options) + 1]:
-        raise UsageError(f"put -- before what is for the shell: -- {arguments[0]}")
+        raise UsageError(f"put -- before the arguments of the shell: -- {arguments[0]}")
     with open_executable(app) as executable, reading(str(app)):
         if _OWN not in executable.stub(MAX_STUB):
             raise UnsupportedError(

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def verify(
-    apps: Annotated[list[Path], typer.Argument(metavar="APP", help="Executables.")],
+    apps: Annotated[
+        list[Path], typer.Argument(metavar="APP", help="An executable made by dockerc.")
+    ],
     reference: Annotated[
         str | None,
         typer.Option(
@@ -25,9 +27,10 @@ def verify(
         ),
     ] = None,
 ) -> None:
-    """Check every block, inode and name of executables, and their payloads' digests.
+    """Check every block, inode and name of executables, and the digest of their payload.
 
-    Each fault is told in a line, twenty of an executable at the most. Exit status 1: there are.
+    Each fault is printed on a line, at most twenty of an executable. The exit status is 1 if there
+    are any.
 
     dockerc verify py
 

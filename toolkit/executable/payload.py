@@ -29,7 +29,7 @@ def config_of(executable: Executable) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise DamagedError("its config.json is no JSON object")
     if nests_deeper(config, MAX_NESTING):
-        raise RefusedError("its config.json nests beyond reason")
+        raise RefusedError("its config.json is nested too deeply")
     return config
 
 

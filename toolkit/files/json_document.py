@@ -77,7 +77,7 @@ class Document:
 
 
 def parse_json(data: bytes, where: str) -> Any:
-    """Reads UTF-8 JSON. Raises DockercError when it is not, or nests beyond reason."""
+    """Reads UTF-8 JSON. Raises DockercError when it is not, or is nested too deeply."""
     try:
         value = json.loads(data.decode("utf-8-sig"))
         if b"\\u" in data:
@@ -86,7 +86,7 @@ def parse_json(data: bytes, where: str) -> Any:
     except (ValueError, RecursionError) as error:
         raise DamagedError(f"{where} is not valid JSON: {error}") from None
     if nests_deeper(value, MAX_NESTING):
-        raise RefusedError(f"{where} is malformed: it nests beyond reason")
+        raise RefusedError(f"{where} is malformed: it is nested too deeply")
     return value
 
 

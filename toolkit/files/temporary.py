@@ -106,7 +106,7 @@ def _locked(location: Location, make: Callable[[str], int]) -> tuple[int, str]:
         if location.holds(name, descriptor):
             return descriptor, name
         os.close(descriptor)  # a sweep was quicker than our lock
-    raise OSError("what is being written there is removed each time")
+    raise OSError("the temporary file is removed each time it is made")
 
 
 def _remove_if_left(location: Location, name: str) -> None:

@@ -266,7 +266,7 @@ def _number(data: bytes) -> int:
     try:
         return int(text.partition(b"\0")[0], 8)
     except ValueError:
-        raise DamagedError("a tar header has a number that is none: the layer is damaged") from None
+        raise DamagedError("a tar header has an invalid number: the layer is damaged") from None
 
 
 def _decimal(pax: dict[bytes, bytes], key: bytes, default: int) -> int:

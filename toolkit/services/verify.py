@@ -123,7 +123,7 @@ class _Check:
             # Files share whole blocks; blocks that share bytes are many more than there are.
             self._stored += stored_size(word)
             if self._stored > self._filesystem.superblock.inode_table:
-                raise DamagedError("it has blocks that lie in one another")
+                raise DamagedError("its blocks overlap")
             try:
                 size = self._filesystem.superblock.block_size
                 known = len(self._filesystem.blocks.data(start, word, size))

@@ -107,7 +107,7 @@ pub const table = [_]Known{
     .{ .name = "dockerc-version", .flag = .version, .value = false },
 };
 
-/// Options of docker run that have no place here, and what serves in their stead.
+/// Options of docker run that are not supported, and what to use instead.
 pub const substitutes = [_]struct { name: []const u8, instead: []const u8 }{
     .{ .name = "detach", .instead = "start it in the background: setsid -f FILE, or systemd-run" },
     .{ .name = "init-path", .instead = "the init is a part of the runtime: --init" },

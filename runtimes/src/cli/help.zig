@@ -1,4 +1,4 @@
-//! --dockerc-help: whose the words of this file's command line are, and the options.
+//! --dockerc-help: how this file reads its arguments, and the options.
 const std = @import("std");
 const base = @import("../base/text.zig");
 const Rule = @import("options.zig").Rule;
@@ -8,8 +8,8 @@ const options = @embedFile("manual.txt");
 const docker =
     \\Usage: {s} [OPTION...] [--] [ARGUMENT...]
     \\
-    \\Runs the container image in this file. Options are those of docker run; they end at the first
-    \\word that is not one of them. Arguments replace the image's default command.
+    \\Runs the container image in this file. Options are those of docker run; they end at -- or at
+    \\the first word that is not an option. Arguments replace the image's command.
     \\
     \\
 ;
@@ -17,9 +17,9 @@ const program =
     \\Usage: {s} [ARGUMENT...]
     \\       {s} OPTION... -- [ARGUMENT...]
     \\
-    \\Runs the program in this file: every argument is the program's. Options are those of docker
-    \\run; they are taken where -- ends them and every word before it is an option, and from
-    \\DOCKERC_ARGS. Of --dockerc-… those in front of all other words are taken.
+    \\Runs the program in this file: every argument is the program's. To give options of docker
+    \\run, put them first and -- after them, or set DOCKERC_ARGS. Options that begin with --dockerc-
+    \\need no --; they stand before all other words.
     \\
     \\
 ;

@@ -52,7 +52,7 @@ pub const Problem = struct {
     instead: []const u8 = "",
 };
 
-/// Whose the words of the command line are: the annotation dev.dockerc.args.
+/// How the command line is read: the annotation dev.dockerc.args.
 pub const Rule = enum {
     /// As after `docker run IMAGE`'s place: options of ours, and then the app's words.
     docker,

@@ -23,7 +23,7 @@ pub const Spec = struct {
         return (self.annotations.get(name) orelse return null).text() catch null;
     }
 
-    /// Whose the words of the command line are. Executables without the annotation are older than
+    /// How the command line is read. Executables without the annotation are older than
     /// it, or the first dockerc's.
     pub fn argsRule(self: *const Spec) Rule {
         const name = self.annotation("dev.dockerc.args") orelse return .docker;

@@ -85,5 +85,5 @@ def _ask(name: str, action: str, text: str) -> bytes | None:
         if "credentials not found" in said:
             return None
         reason = "".join(char if char.isprintable() else " " for char in said)
-        raise DockercError(f"the credential helper {program} failed: {reason or 'it says no more'}")
+        raise DockercError(f"the credential helper {program} failed: {reason or 'no reason given'}")
     return done.stdout

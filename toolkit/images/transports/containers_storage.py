@@ -49,7 +49,7 @@ def _run(command: list[str], file: BinaryIO, reference: StorageReference) -> Non
 
 def _reason(text: str) -> str:
     """The last line, out of the form that logrus gives it."""
-    line = (text.strip().splitlines() or ["it says no more"])[-1]
+    line = (text.strip().splitlines() or ["no reason given"])[-1]
     if match := re.search(r'level=\w+ msg="((?:[^"\\]|\\.)*)"', line):
         line = match[1].replace('\\"', '"')
     return "".join(char for char in line[:500] if char.isprintable())

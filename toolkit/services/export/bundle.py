@@ -46,7 +46,7 @@ def write_bundle(executable: Executable, path: Path, *, privileged: bool = False
 
 
 def _for_this_user(config: dict[str, Any], wants_range: bool) -> dict[str, Any]:
-    """The id maps are those of whoever runs it: our payloads have none, the old tool's its own.
+    """The id maps are those of whoever runs it: our payloads have none, those of dockerc 0.3 do.
 
     Root needs no user namespace. Anyone else is root in one, with the sub-ids that they have when
     the payload wants more than one id.

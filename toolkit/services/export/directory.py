@@ -195,7 +195,7 @@ class _Writer:
     def _describe(self, descriptor: int, node: Node, mode: int | None = None) -> None:
         """Owner, attributes, mode and time, in the order in which the kernel forgets none."""
         if self._as_root:
-            # Whose the top is may enter it, so it is ours where its mode is ours to say.
+            # The owner of the top directory may enter it, so if we set its mode, it is ours.
             if mode is None:
                 os.fchown(descriptor, node.uid, node.gid)
         elif node.uid or node.gid:

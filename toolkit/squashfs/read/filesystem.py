@@ -105,7 +105,7 @@ class Filesystem:
                 name, at = read(table, at, min(length, MAX_NAME) + 1)
                 left -= len(data) + len(name)
                 if name in (b".", b"..") or b"/" in name or b"\0" in name or length >= MAX_NAME:
-                    raise DamagedError(f"a name in its squashfs is none: {show(name)}")
+                    raise DamagedError(f"a name in its squashfs is not valid: {show(name)}")
                 if name <= before or not 1 <= kind <= 7 or left < 0:
                     raise DamagedError(f"a directory of its squashfs is damaged at {show(name)}")
                 before = name
@@ -236,7 +236,7 @@ class Filesystem:
             if stored_size(word):
                 self._stored += is_new and stored_size(word)
                 if self._stored > _MAX_OVERLAP * self.superblock.inode_table:
-                    raise DamagedError("the blocks of its squashfs lie in one another")
+                    raise DamagedError("the blocks of its squashfs overlap")
                 data = self.blocks.data(start, word, size)
                 if len(data) != wanted:
                     raise DamagedError("a data block of its squashfs is not of its file's size")

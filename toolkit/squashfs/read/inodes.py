@@ -86,7 +86,7 @@ class NodeReader:
         table = self._blocks.lookup_table(self._superblock.id_table, 4 * self._superblock.ids)
         ids = little_endian("I", table)
         if ids and max(ids) > MAX_ID:
-            raise DamagedError(f"its squashfs has an owner {max(ids)}, which nobody can be")
+            raise DamagedError(f"its squashfs has an owner {max(ids)}, which is not a valid id")
         return ids
 
     def _id(self, index: int) -> int:

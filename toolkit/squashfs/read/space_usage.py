@@ -199,7 +199,7 @@ def _add_up(
         # Taken out, so that a directory is entered once and a loop ends.
         place = directories.pop(inode_places.get(block, -1 << 20) + offset, None)
         if place is None:
-            raise DamagedError("its squashfs has a loop, or a directory that is none")
+            raise DamagedError("its squashfs has a loop, or an invalid directory")
         first = listing_places.get(place[0], -1 << 20) + place[1]
         at, end = first, first + place[2] - 3
         if first < 0 or end > len(listing):

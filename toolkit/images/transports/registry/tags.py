@@ -49,7 +49,7 @@ def _tags(endpoint: Endpoint, access: Access) -> Iterator[str]:
                 raise AbsentError(f"{endpoint.reference.registry} has no repository {name}")
             for tag in parse_document(data, where).texts("tags"):
                 if not re.fullmatch(TAG, tag):
-                    raise DamagedError(f"{where} are malformed: {tag[:200]!a} is none")
+                    raise DamagedError(f"{where} are malformed: {tag[:200]!a} is not a tag")
                 yield tag
             link = _LINK.search(response.headers.get("Link", ""))
             if link is None:
