@@ -175,7 +175,6 @@ test {
     _ = @import("config/users.zig");
     _ = @import("config/volumes.zig");
     _ = @import("config/yaml.zig");
-    _ = @import("container/perform.zig");
     _ = @import("container/plan.zig");
     _ = @import("container/plan_test.zig");
     _ = @import("container/seccomp/filter.zig");

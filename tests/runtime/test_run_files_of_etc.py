@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 from support import Runner
 from test_run_flags import refused, said
+from test_run_safety import PRIVATE
 
 MACHINES = [Path("/etc/hosts"), Path("/etc/resolv.conf"), Path("/etc/hostname")]
 
@@ -45,6 +48,19 @@ def test_a_volume_in_their_place(run: Runner, deb: Path, shared: Path) -> None:
     (shared / "hosts").write_text("192.0.2.1 own\n")
     told = said(run, deb, "-v", f"{shared}/hosts:/etc/hosts", "cat", "/etc/hosts")
     assert told == "192.0.2.1 own\n"
+
+
+@pytest.mark.parametrize("name", ["hosts", "resolv.conf"])
+def test_a_pipe_in_their_place_keeps_nobody_waiting(
+    run: Runner, deb: Path, shared: Path, name: str
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root mounts over a file of the machine")
+    os.mkfifo(shared / "pipe", 0o666)
+    script = f'mount --bind {shared}/pipe /etc/{name} && exec "$@"'
+    words = [*PRIVATE, "sh", "-c", script, "-", *run.command(deb, "echo", "ran")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout) == (0, "ran\n"), done.stderr
 
 
 def test_other_options_of_docker(run: Runner, deb: Path) -> None:

@@ -104,3 +104,31 @@ def test_a_smaller_namespace_has_another_last_id(far: Path, way: str, tmp_path: 
         told, problems = process.communicate("\n", timeout=60)
     assert (process.returncode, problems) == (0, "")
     assert told.splitlines() == expected("999:949", "999:900")
+
+
+FAILING = {
+    "a file": ("file", "/data/file"),
+    "a size that is none": ("inside", "/data/inside:size=bogus"),
+}
+
+
+@pytest.mark.parametrize("wrong", FAILING)
+def test_a_mount_that_fails_changes_no_owner_in_a_volume(
+    deb: Path, run_as_user: Runner, shared: Path, wrong: str
+) -> None:
+    need("newuidmap")
+    assert run_as_user("mkdir", shared / "inside").returncode == 0
+    assert run_as_user("touch", shared / "file").returncode == 0
+    name, tmpfs = FAILING[wrong]
+    before = (shared / name).stat()
+    done = run_as_user(deb, "-u", "33", "-v", f"{shared}:/data", "--tmpfs", tmpfs, "true")
+    assert done.returncode == 125 and "cannot mount tmpfs" in done.stderr
+    after = (shared / name).stat()
+    assert (after.st_uid, after.st_gid) == (before.st_uid, before.st_gid)
+
+
+def test_a_tmpfs_belongs_to_root_or_to_whom_it_is_given(deb: Path, run_as_user: Runner) -> None:
+    need("newuidmap")
+    options = ["-u", "33", "--tmpfs", "/own:uid=33,gid=33,mode=755", "--tmpfs", "/other"]
+    done = run_as_user(deb, *options, "stat", "-c", "%u:%g %a", "/own", "/other")
+    assert done.stdout == "33:33 755\n0:0 1777\n", done.stderr

@@ -207,6 +207,32 @@ def assert_untouched(run: Runner, app: Path, shared: Path, refused: str) -> None
         assert "Traceback" not in told["stderr"] and "internal error" not in told["stderr"], told
 
 
+@pytest.mark.parametrize(
+    "refused",
+    ["mount_setattr=0", "open_tree=ENOSYS,mount_setattr=0", "open_tree=0,move_mount=0",
+     "open_tree=0,move_mount=0,mount_setattr=0", "move_mount=0"],
+)  # fmt: skip
+def test_a_read_only_volume_is_there_and_cannot_be_written_or_nothing_starts(
+    run: Runner, deb: Path, shared: Path, refused: str
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("the filter of these tests wants root")
+    volume = shared / "volume"
+    volume.mkdir()
+    volume.chmod(0o777)
+    (volume / "there").touch()
+    app = run.command(deb, "-v", f"{volume}:/data:ro", "sh", "-c", "ls /data; touch /data/new")
+    done = subprocess.run(
+        [*PRIVATE, *REFUSING, refused, *app],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert os.listdir(volume) == ["there"]
+    if done.returncode == 125:
+        assert done.stdout == "" and done.stderr.startswith("dockerc: cannot "), done
+    else:
+        assert done.stdout == "there\n" and "Read-only" in done.stderr, done
+
+
 def test_root_without_namespaces_is_kept_in_its_directory(
     deb: Path, shared: Path, secret: Path
 ) -> None:

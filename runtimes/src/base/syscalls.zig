@@ -125,9 +125,12 @@ pub noinline fn preadAll(fd: fd_t, buf: []u8, offset: u64) Error!usize {
     return done;
 }
 
+/// A pipe that nobody writes to would keep us for ever.
+const reading: O = .{ .NONBLOCK = true, .CLOEXEC = true };
+
 /// Reads a file whole; FBIG where it does not fit.
 pub noinline fn readFile(dir: fd_t, path: [*:0]const u8, buf: []u8) Error![]u8 {
-    const fd = try openat(dir, path, .{ .CLOEXEC = true }, 0);
+    const fd = try openat(dir, path, reading, 0);
     defer close(fd);
     const got = try readAll(fd, buf);
     var more: [1]u8 = undefined;
@@ -137,7 +140,7 @@ pub noinline fn readFile(dir: fd_t, path: [*:0]const u8, buf: []u8) Error![]u8 {
 
 /// As much of a file as fits, for files of which the beginning is enough.
 pub fn readStart(dir: fd_t, path: [*:0]const u8, buf: []u8) Error![]u8 {
-    const fd = try openat(dir, path, .{ .CLOEXEC = true }, 0);
+    const fd = try openat(dir, path, reading, 0);
     defer close(fd);
     return readAll(fd, buf);
 }

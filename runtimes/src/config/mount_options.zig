@@ -71,3 +71,25 @@ test "mount options" {
     );
     try std.testing.expectEqualStrings("", try describe(arena.allocator(), MS.bind | MS.rec, ""));
 }
+
+/// Null if none of them names an id.
+pub fn withoutIds(arena: std.mem.Allocator, data: []const u8) !?[:0]const u8 {
+    var kept: std.ArrayList([]const u8) = .empty;
+    var words = std.mem.tokenizeScalar(u8, data, ',');
+    while (words.next()) |word| {
+        if (std.mem.startsWith(u8, word, "gid=") or std.mem.startsWith(u8, word, "uid=")) continue;
+        try kept.append(arena, word);
+    }
+    const out = try std.mem.joinZ(arena, ",", kept.items);
+    return if (out.len == data.len) null else out;
+}
+
+test "options that name ids" {
+    var arena = std.heap.ArenaAllocator.init(std.testing.allocator);
+    defer arena.deinit();
+    try std.testing.expectEqualStrings(
+        "newinstance,mode=0620",
+        (try withoutIds(arena.allocator(), "newinstance,gid=5,mode=0620")).?,
+    );
+    try std.testing.expect(try withoutIds(arena.allocator(), "mode=0620") == null);
+}

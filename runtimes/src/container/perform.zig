@@ -5,6 +5,7 @@ const sys = @import("../base/syscalls.zig");
 const errno = @import("../base/errno.zig");
 const text = @import("../base/text.zig");
 const log = @import("../base/log.zig");
+const mount_options = @import("../config/mount_options.zig");
 const operations = @import("operation.zig");
 const path_in_root = @import("path_in_root.zig");
 const userns = @import("../namespaces/userns.zig");
@@ -79,7 +80,7 @@ pub const Performer = struct {
             .link => |*link| {
                 const path = try self.newPath(link.path);
                 if (sys.do(.symlinkat, .{ link.to.ptr, sys.at_fdcwd, path.ptr })) |_|
-                    self.giveToRoot(path)
+                    self.giveToRoot(sys.at_fdcwd, path)
                 else |err| if (err != error.EXIST) return err;
             },
             .write => |*write| try self.writeFile(try self.replace(write.path), write),
@@ -95,13 +96,29 @@ pub const Performer = struct {
     ) !void {
         const path = try self.mountTarget(mount);
         const is_devpts = std.mem.eql(u8, mount.fstype, "devpts");
-        defer if (is_devpts)
-            self.giveToRoot("/dev/pts/ptmx")
-        else if (isOneOf(mount.fstype, &.{ "tmpfs", "mqueue" })) self.giveToRoot(path);
-        if (is_devpts) if (self.devpts) |mounted| return namespace.attach(mounted, path);
-        self.tryMount(namespace, mount, path, mount.data) catch |err| {
+        if (if (is_devpts) self.devpts else null) |mounted|
+            try namespace.attach(mounted, path)
+        else
+            try self.mountOn(namespace, mount, path, optional);
+        // Only what is mounted by now: a volume may be below.
+        if (is_devpts)
+            self.giveToRoot(sys.at_fdcwd, try text.alloc(self.arena, "{s}/ptmx", .{path}))
+        else if (mount.fstype[0] == 'm') self.giveToRoot(sys.at_fdcwd, path);
+    }
+
+    fn mountOn(
+        self: *Performer,
+        namespace: MountNamespace,
+        mount: *const operations.Mount,
+        path: [*:0]const u8,
+        optional: bool,
+    ) !void {
+        // Before the options that are given, which may name another owner.
+        const owner = if (self.rootIsOther() and mount.fstype[0] == 't') "uid=0,gid=0," else "";
+        const all = try text.alloc(self.arena, "{s}{s}", .{ owner, mount.data });
+        self.tryMount(namespace, mount, path, all) catch |err| {
             // The user namespace lacks an id (devpts' group 5), or the kernel an option.
-            if (err == error.INVAL) if (try withoutIds(self.arena, mount.data)) |data|
+            if (err == error.INVAL) if (try mount_options.withoutIds(self.arena, all)) |data|
                 return self.tryMount(namespace, mount, path, data);
             const refused = err == error.PERM or err == error.ACCES;
             if (mount.instead) |machines| if (refused or optional) {
@@ -165,19 +182,23 @@ pub const Performer = struct {
         const name = try text.alloc(self.arena, ".dockerc.{s}", .{base});
         const fd = createAt(self.workspace, name) catch |err| cannotWrite(write.path, err);
         try self.writeFile(fd, write);
+        self.giveToRoot(fd, "");
         const path = try self.freeTarget(write.path, .file);
         var buf: [32:0]u8 = undefined;
         try namespace.mount(sys.fdPath(&buf, fd) + 1, path, null, MS.bind, null);
-        self.giveToRoot(path);
     }
 
     /// What we make belongs to the app's user, who is the caller outside; as in docker's containers
     /// it is root's, where there is a root.
-    noinline fn giveToRoot(self: *const Performer, path: [*:0]const u8) void {
-        if (self.ids != .range or !self.app_is_caller) return;
-        const no_follow = 0x100;
-        sys.do(.fchownat, .{ sys.at_fdcwd, path, 0, 0, no_follow }) catch |err|
+    noinline fn giveToRoot(self: *const Performer, dir: sys.fd_t, path: [*:0]const u8) void {
+        if (!self.rootIsOther()) return;
+        const empty_path = 0x1000;
+        sys.do(.fchownat, .{ dir, path, 0, 0, no_follow | empty_path }) catch |err|
             log.debug("{s} stays the app's: {s}", .{ std.mem.span(path), errno.text(err) });
+    }
+
+    fn rootIsOther(self: *const Performer) bool {
+        return self.ids == .range and self.app_is_caller;
     }
 
     fn writeFile(_: *const Performer, fd: sys.fd_t, write: *const operations.Write) !void {
@@ -314,7 +335,7 @@ pub const Performer = struct {
         const path = try path_in_root.resolve(self.arena, wanted, .directory);
         if (self.ids == .single) return;
         if (directory.owner) |owner|
-            try sys.do(.fchownat, .{ sys.at_fdcwd, path.ptr, owner.uid, owner.gid, 0 });
+            try sys.do(.fchownat, .{ sys.at_fdcwd, path.ptr, owner.uid, owner.gid, no_follow });
     }
 
     fn makeDevice(self: *const Performer, device: *const operations.Device) !void {
@@ -326,6 +347,9 @@ pub const Performer = struct {
         try sys.do(.fchmodat, .{ sys.at_fdcwd, path.ptr, 0o666 });
     }
 };
+
+/// Of *at(2) calls.
+const no_follow = 0x100;
 
 /// Files that only show numbers; runc allows mounts on them, too (for lxcfs).
 const proc_files = [_][]const u8{
@@ -363,25 +387,4 @@ fn copyAll(from: sys.fd_t, to: sys.fd_t) sys.Error!void {
         if (got.len == 0) return;
         try sys.writeAll(to, got);
     }
-}
-
-fn withoutIds(arena: std.mem.Allocator, data: []const u8) !?[:0]const u8 {
-    var kept: std.ArrayList([]const u8) = .empty;
-    var words = std.mem.tokenizeScalar(u8, data, ',');
-    while (words.next()) |word| {
-        if (std.mem.startsWith(u8, word, "gid=") or std.mem.startsWith(u8, word, "uid=")) continue;
-        try kept.append(arena, word);
-    }
-    const out = try std.mem.joinZ(arena, ",", kept.items);
-    return if (out.len == data.len) null else out;
-}
-
-test "options that name ids" {
-    var arena = std.heap.ArenaAllocator.init(std.testing.allocator);
-    defer arena.deinit();
-    try std.testing.expectEqualStrings(
-        "newinstance,mode=0620",
-        (try withoutIds(arena.allocator(), "newinstance,gid=5,mode=0620")).?,
-    );
-    try std.testing.expect(try withoutIds(arena.allocator(), "mode=0620") == null);
 }

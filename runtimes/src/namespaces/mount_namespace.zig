@@ -87,6 +87,7 @@ pub const MountNamespace = struct {
         const clone = 1;
         const cloexec: u32 = @bitCast(sys.O{ .CLOEXEC = true });
         const flags = how | clone | cloexec | at_empty_path;
+        try heeded(.open_tree);
         return @intCast(try sys.call(.open_tree, .{ fd, "", flags }));
     }
 
@@ -139,10 +140,17 @@ pub const MountNamespace = struct {
 
     pub fn attach(_: MountNamespace, mounted: sys.fd_t, target: [*:0]const u8) sys.Error!void {
         const from_empty_path = 4;
+        try heeded(.move_mount);
         return sys.do(.move_mount, .{ mounted, "", sys.at_fdcwd, target, from_empty_path });
     }
 
     const at_empty_path: u32 = 0x1000;
+
+    /// Whether a call is made at all: with these flags the kernel refuses each of them, and only a
+    /// filter answers with success. A volume would be missing, or could be written.
+    noinline fn heeded(comptime call: sys.SYS) sys.Error!void {
+        if (sys.do(call, .{ -1, "", -1, "", -1 })) |_| return error.PERM else |_| {}
+    }
 
     fn setAttributes(dir: sys.fd_t, path: [*:0]const u8, how: u32, flags: usize) sys.Error!void {
         const MountAttr = extern struct {
@@ -152,6 +160,7 @@ pub const MountNamespace = struct {
             userns: u64 = 0,
         };
         const attr: MountAttr = .{ .set = flags };
+        try heeded(.mount_setattr);
         return sys.do(.mount_setattr, .{ dir, path, how, &attr, @sizeOf(MountAttr) });
     }
 
