@@ -136,7 +136,7 @@ fn openThere(arena: std.mem.Allocator, path: []const u8) !sources.Source {
 }
 
 /// --mount type=bind|tmpfs,source=…,target=…,readonly: its source must exist (docker's rule).
-/// A field of a line of comma-separated values, which may stand in quotes (RFC 4180); docker's rule.
+/// A field of a line of comma-separated values, perhaps in quotes (RFC 4180); docker's rule.
 fn nextField(arena: std.mem.Allocator, rest: *[]const u8) !?[]const u8 {
     while (rest.len > 0) {
         if (rest.*[0] != '"') {
