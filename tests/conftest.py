@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Generator, Iterator
@@ -19,7 +20,13 @@ from support import FIXTURES, TESTS, Runner, dockerc, need
 
 
 def pytest_configure() -> None:
-    """What the tests start can be told from other processes of the machine."""
+    """What the tests start can be told from other processes of the machine, and takes signals.
+
+    A caller that ignores some (nohup, a shell's `&`) would pass that on to every program.
+    """
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     adopt_orphans()
 
 

@@ -298,7 +298,8 @@ def test_a_cache_that_is_full_is_done_without(large: Path, shared: Path) -> None
     (shared / "cache").mkdir()
     tool = " ".join(f"'{word}'" for word in TOOL)
     script = f"mount -t tmpfs -o size=1M none {shared}/cache && {tool} build oci:{large}"
-    script += f" -o {shared}/app && find {shared}/cache -type f"
+    # Where the image's name leads is kept: a few bytes, whole.
+    script += f" -o {shared}/app && find {shared}/cache -type f -not -path '*/names/*'"
     environment = {**os.environ, "XDG_CACHE_HOME": str(shared / "cache")}
     command = ["unshare", "-m", "--propagation", "private", "sh", "-c", script]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
@@ -335,7 +336,7 @@ def test_a_cache_that_is_somebody_s_link(large: Path, shared: Path, which: str) 
     assert list(mine.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["x/../evil", "../evil", "/evil", "", "-x", "a b"])
+@pytest.mark.parametrize("name", ["x/../evil", "../evil", "/evil", "-x", "a b"])
 def test_helpers_are_programs_of_the_path(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

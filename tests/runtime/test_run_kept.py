@@ -51,6 +51,24 @@ def test_a_directory_that_others_may_enter_is_refused(
     assert list(keep.iterdir()) == []
 
 
+def test_a_link_in_it_leads_nowhere(run: Runner, deb: Path, shared: Path) -> None:
+    other = shared / "keep/other"
+    assert run("mkdir", "-m", "700", shared / "keep", other).returncode == 0
+    assert run("ln", "-s", "other", shared / "keep/upper").returncode == 0
+    before = other.stat()
+    sentence = refused(run, deb, "--overlay", shared / "keep", "true")
+    assert "cannot mount an overlayfs that keeps what is written" in sentence
+    after = other.stat()
+    assert (after.st_mode, after.st_mtime) == (before.st_mode, before.st_mtime)
+
+
+def test_a_pipe_in_it_keeps_nobody_waiting(run: Runner, deb: Path, shared: Path) -> None:
+    assert run("mkdir", "-m", "700", shared / "keep").returncode == 0
+    assert run("mkfifo", shared / "keep/image").returncode == 0
+    done = run(deb, "--overlay", shared / "keep", "echo", "ran", timeout=20)
+    assert (done.returncode, done.stdout) == (0, "ran\n"), done.stderr
+
+
 def test_another_user_s_directory_is_refused(run: Runner, deb: Path, shared: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can give a directory to another user")

@@ -226,7 +226,7 @@ def test_a_read_only_volume_is_there_and_cannot_be_written_or_nothing_starts(
         [*PRIVATE, *REFUSING, refused, *app],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
-    assert os.listdir(volume) == ["there"]
+    assert [path.name for path in volume.iterdir()] == ["there"]
     if done.returncode == 125:
         assert done.stdout == "" and done.stderr.startswith("dockerc: cannot "), done
     else:

@@ -247,19 +247,17 @@ pub const Rootfs = struct {
         const decoder = try self.reader.newDecoder();
         const root = try squashfs_path.lookup(self.reader, decoder, self.path) orelse
             log.die("the payload holds no {s}", .{self.path});
-        const upper = "changes/upper";
-        if (self.settable()) |owners| try sys.do(.fchownat, .{
-            sys.at_fdcwd,
+        // What is kept may have a link there, which leads to a directory of the machine.
+        const flags: sys.O = .{ .DIRECTORY = true, .NOFOLLOW = true, .CLOEXEC = true };
+        const upper = try sys.openat(sys.at_fdcwd, "changes/upper", flags, 0);
+        defer sys.close(upper);
+        if (self.settable()) |owners| try sys.do(.fchown, .{
             upper,
             owners.uids.present(root.uid),
             owners.gids.present(root.gid),
-            0,
         });
-        try sys.do(.fchmodat, .{ sys.at_fdcwd, upper, root.permissions });
+        try sys.do(.fchmodat, .{ upper, ".", root.permissions });
         const time: std.os.linux.timespec = .{ .sec = root.mtime, .nsec = 0 };
-        try sys.do(
-            .utimensat,
-            .{ sys.at_fdcwd, upper, &[2]std.os.linux.timespec{ time, time }, 0 },
-        );
+        try sys.do(.utimensat, .{ upper, 0, &[2]std.os.linux.timespec{ time, time }, 0 });
     }
 };

@@ -52,7 +52,14 @@ fn checkImage(fd: sys.fd_t, own: []const u8) ?[]const u8 {
     var buf: [256]u8 = undefined;
     const found = sys.readStart(fd, image_name, &buf) catch "";
     if (found.len > 0) return if (std.mem.eql(u8, found, own)) null else found;
-    const flags: sys.O = .{ .ACCMODE = .WRONLY, .CREAT = true, .NOFOLLOW = true, .CLOEXEC = true };
+    // A pipe there has no reader.
+    const flags: sys.O = .{
+        .ACCMODE = .WRONLY,
+        .CREAT = true,
+        .NOFOLLOW = true,
+        .NONBLOCK = true,
+        .CLOEXEC = true,
+    };
     const file = sys.openat(fd, image_name, flags, 0o600) catch return null;
     defer sys.close(file);
     sys.writeAll(file, own) catch {};
