@@ -46,13 +46,16 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     if (try aboutPayload(arena, &opts, reader)) |status| return status;
     const spec = try config.read(arena, reader);
     const rule = spec.argsRule();
-    words.before = try std.mem.concat(arena, []const u8, &.{
-        config.list(arena, spec, "dev.dockerc.run.options") catch |err| switch (err) {
-            error.OutOfMemory => |e| return e,
-            error.Json => log.die("the payload's dev.dockerc.run.options is not a list", .{}),
-        } orelse &.{},
-        words.before,
-    });
+    const baked = config.list(arena, spec, "dev.dockerc.run.options") catch |err| switch (err) {
+        error.OutOfMemory => |e| return e,
+        error.Json => log.die("the payload's dev.dockerc.run.options is not a list", .{}),
+    } orelse &.{};
+    // Those are the caller's alone: one writes to a directory.
+    for (baked) |word| if (options.isAboutFile(word))
+        log.die("the payload's dev.dockerc.run.options has {s}, which is no option of a run", .{
+            word,
+        });
+    words.before = try std.mem.concat(arena, []const u8, &.{ baked, words.before });
     opts = try words.parse(arena, rule);
     if (try aboutRuntime(arena, &opts)) |status| return status;
     if (try aboutPayload(arena, &opts, reader)) |status| return status;

@@ -211,9 +211,14 @@ def test_any_option_of_a_run(run: Runner, shared: Path) -> None:
 
 
 def test_a_payload_whose_baked_options_are_wrong(run: Runner, shared: Path, hello: Path) -> None:
-    for value, sentence in (("{", "not a list"), ('["--frob"]', "unknown option --frob")):
+    for value, sentence in (
+        ("{", "not a list"),
+        ('["--frob"]', "unknown option --frob"),
+        (f'["--dockerc-extract={shared}/out"]', "which is no option of a run"),
+    ):
         config = config_of(hello)
         config["annotations"]["dev.dockerc.run.options"] = value
         with_config(hello, config, shared / "app")
         done = run(shared / "app")
         assert done.returncode == 125 and sentence in done.stderr
+    assert not (shared / "out").exists()

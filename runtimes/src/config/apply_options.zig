@@ -109,6 +109,8 @@ fn addGroup(
 fn setShmSize(arena: std.mem.Allocator, spec: *config.Spec, given: []const u8) !void {
     const size = quantity.bytes(given) orelse
         log.die("--shm-size {s}: write a number of bytes, with k, m or g behind it", .{given});
+    // Docker's default, which config.json has.
+    if (size == 0) return;
     const all = try arena.dupe(config.Mount, spec.mounts);
     for (all) |*mount| if (std.mem.eql(u8, mount.destination, "/dev/shm")) {
         // The last of two counts.
