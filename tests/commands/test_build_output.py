@@ -136,7 +136,7 @@ def test_an_executable_is_nothing_for_a_terminal(tmp_path: Path) -> None:
         pytest.skip("script is not installed")
     command = f"{' '.join(TOOL[:2])} '{TOOL[2]}' build -q {HELLO} -o -"
     done = subprocess.run(["script", "-qec", command, "/dev/null"], capture_output=True, text=True)
-    assert done.returncode == 1 and "nothing for a terminal" in done.stdout
+    assert done.returncode == 1 and "cannot go to a terminal" in done.stdout
 
 
 def test_skopeos_words_for_a_platform(tmp_path: Path) -> None:
