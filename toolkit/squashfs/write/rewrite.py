@@ -19,7 +19,6 @@ from toolkit.squashfs.structs import (
     FRAGMENT_ENTRY,
     NO_FRAGMENT,
     SUPERBLOCK_SIZE,
-    InodeType,
     MetadataRef,
     Superblock,
 )
@@ -120,12 +119,15 @@ def rewrite_file(
 ) -> Superblock:
     """The same, with `data` for the file `name` of the root; DockercError when there is none."""
     size = filesystem.superblock.block_size
+    there = filesystem.find(name, follow=False)
+    if there is None or not there.is_file:
+        raise AbsentError(f"its squashfs has no file {name.decode()}")
 
     def change(root: Inode, write: Write) -> None:
-        file = (root.children or {}).get(name)
-        if file is None or file.kind is not InodeType.FILE:
-            raise AbsentError(f"its squashfs has no file {name.decode()}")
-        write(file, (data[start : start + size] for start in range(0, len(data), size)))
+        assert root.children is not None
+        write(
+            root.children[name], (data[start : start + size] for start in range(0, len(data), size))
+        )
 
     return rewrite(filesystem, source, offset, change, out, dropped=name)
 
