@@ -70,9 +70,9 @@ def test_what_is_unpacked_is_the_image(
     deb: Path, run: Runner, shared: Path, environment: dict[str, str]
 ) -> None:
     script = (
-        "cd / && find bin/ etc/* usr var -xdev ! -name resolv.conf ! -name hosts"
+        "cd / && find bin/ etc/* usr var -xdev ! -name resolv.conf ! -name 'host*'"
         " -printf '%p %m %U %G %T@ %n %l\\n' | LC_ALL=C sort | sed 's/ [0-9]* $/ /' >/tmp/x;"
-        " find usr/bin etc -xdev -type f ! -name resolv.conf ! -name hosts"
+        " find usr/bin etc -xdev -type f ! -name resolv.conf ! -name 'host*'"
         " | LC_ALL=C sort | xargs md5sum >>/tmp/x; cat /tmp/x"
     )
     quiet = {**environment, "DOCKERC_LOG": ""}

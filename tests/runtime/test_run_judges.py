@@ -139,7 +139,9 @@ def facts(text: str) -> set[str]:
                 filesystem, options = "hidden", ""  # by a /dev/null, the machine's or their own
             if target in DEVICES:
                 continue  # bound here for root, too, who could else make others; they make nodes
-            kept = {o for o in options.split(",") if not o.startswith(("size=", "inode64", "uid="))}
+            # Numbers of the machine, which is whose range it is.
+            outside = ("size=", "inode64", "uid=", "gid=")
+            kept = {o for o in options.split(",") if not o.startswith(outside)}
             if target == "/dev":
                 kept.add("nodev")  # ours alone: devices are opened where they were bound
             line = f"mount {target} {filesystem} {','.join(sorted(kept))}"
