@@ -140,8 +140,8 @@ def facts(text: str) -> set[str]:
             if target in DEVICES:
                 continue  # bound here for root, too, who could else make others; they make nodes
             # Numbers of the machine, which is whose range it is.
-            outside = ("size=", "inode64", "uid=", "gid=")
-            kept = {o for o in options.split(",") if not o.startswith(outside)}
+            dropped = ("size=", "inode64", "uid=", "gid=")
+            kept = {o for o in options.split(",") if not o.startswith(dropped)}
             if target == "/dev":
                 kept.add("nodev")  # ours alone: devices are opened where they were bound
             line = f"mount {target} {filesystem} {','.join(sorted(kept))}"
