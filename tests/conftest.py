@@ -15,7 +15,14 @@ from hostile_support import NoElf, sound_executables
 from images_support import Layout, LyingRegistry, isolate, lying_registry, on
 from leftovers import adopt_orphans
 from marks import markers_of
-from registry_support import Authority
+from registry_support import (
+    Authority,
+    Closed,
+    TokenServer,
+    password_closed,
+    token_closed,
+    token_server,
+)
 from support import FIXTURES, TESTS, Runner, dockerc, need
 
 
@@ -185,3 +192,25 @@ def deb(images: Path, place: Path) -> Path:
     output = place / "deb"
     dockerc("build", f"oci:{images}/debian", "-o", output)
     return output
+
+
+@pytest.fixture(scope="module")
+def password_registry(
+    tmp_path_factory: pytest.TempPathFactory, authority: Authority
+) -> Iterator[Closed]:
+    with password_closed(tmp_path_factory.mktemp("passwords"), authority) as closed:
+        yield closed
+
+
+@pytest.fixture(scope="module")
+def tokens(authority: Authority) -> Iterator[TokenServer]:
+    with token_server(authority) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def token_registry(
+    tmp_path_factory: pytest.TempPathFactory, authority: Authority, tokens: TokenServer
+) -> Iterator[Closed]:
+    with token_closed(tmp_path_factory.mktemp("tokens"), authority, tokens) as closed:
+        yield closed

@@ -5,24 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-from registry_support import PASSWORD, USER, Authority, Closed, password_closed
+from registry_support import PASSWORD, USER, Closed
 from support import dockerc, failed
 
 from toolkit.commands.debug_log import Formatter
 
 SECRET = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-
-
-@pytest.fixture(scope="module")
-def password_registry(
-    tmp_path_factory: pytest.TempPathFactory, authority: Authority
-) -> Iterator[Closed]:
-    with password_closed(tmp_path_factory.mktemp("passwords"), authority) as closed:
-        yield closed
 
 
 def test_build_takes_logins_as_skopeo_does(

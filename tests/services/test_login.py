@@ -17,37 +17,18 @@ from images_support import LyingRegistry, answer, docker_registry, skopeo_copy, 
 from registry_support import (
     PASSWORD,
     USER,
-    Authority,
     Closed,
     TokenServer,
     conf,
-    password_closed,
-    token_closed,
-    token_server,
 )
 from support import FIXTURES, TOOL, dockerc, failed
 
 from toolkit.images.transports.registry import tags as listing
 
 
-@pytest.fixture(scope="module")
-def closed(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[Closed]:
-    with password_closed(tmp_path_factory.mktemp("passwords"), authority) as registry:
-        yield registry
-
-
-@pytest.fixture(scope="module")
-def tokens(authority: Authority) -> Iterator[TokenServer]:
-    with token_server(authority) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def token_registry(
-    tmp_path_factory: pytest.TempPathFactory, authority: Authority, tokens: TokenServer
-) -> Iterator[Closed]:
-    with token_closed(tmp_path_factory.mktemp("tokens"), authority, tokens) as registry:
-        yield registry
+@pytest.fixture
+def closed(password_registry: Closed) -> Closed:
+    return password_registry
 
 
 @pytest.fixture(autouse=True)
