@@ -13,7 +13,7 @@ demo: .venv
 
 test: .venv
 	.venv/bin/pip install -q '.[test]'
-	$(python) -m pytest
+	$(python) -m pytest -n auto --dist loadfile
 
 # What needs neither root nor peers, in less than a minute.
 test-fast: .venv
@@ -24,7 +24,8 @@ test-fast: .venv
 bench: .venv
 	.venv/bin/pip install -q .
 	tests/make_images.sh $(images) tiny debian python node
-	$(python) bench $(images)
+	$(python) bench $(images) --json bench/results.json
+	$(python) bench --picture bench/results.json
 
 # The runtime's parsers, for as long as you like; wants a C++ compiler and libFuzzer (libfuzzer-14-dev).
 fuzz: .venv

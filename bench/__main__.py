@@ -1,27 +1,35 @@
-"""`python bench DIR [build|scale|startup|reads|repackage|picture]`: our figures beside our rivals'.
-
-`picture` is `startup`, drawn into docs/startup.svg, which the README shows.
+"""`python bench DIR [--json FILE] [SUBJECT...]`: ours and theirs (SUBJECTS below; all of them).
+FILE gets the figures as well, in place of those that it has of the same subjects.
+`python bench --picture FILE` draws its start-up times into docs/startup.svg, for the README.
 
 DIR holds OCI layouts made by tests/make_images.sh. Wants root, the user `dockerc-test`, and the
-rivals: skopeo, umoci, squashfs-tools, squashfs-tools-ng, squashfuse, fuse-overlayfs, bubblewrap and
-crun.
+rivals: skopeo, umoci, squashfs-tools, squashfs-tools-ng, squashfuse, fuse-overlayfs, bubblewrap,
+crun, proot, zsync and curl; and docker-registry.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
+import figures
 from build import bench_build
 from picture import draw
+from ports import bench_ports
 from reads import bench_reads
+from recorded import bench_recorded
 from repackage import bench_repackage
 from scale import bench_scale
+from share import bench_share
 from startup import bench_startup
+from translated import bench_translated
+from travel import bench_travel
 
 _ENTERED = "DOCKERC_BENCH_ENTERED"
 
@@ -36,46 +44,54 @@ def enter_mount_namespace() -> None:
     os.execvp("unshare", ["unshare", "-m", "sh", "-c", script, "sh", *python])
 
 
+SUBJECTS: dict[str, Callable[[dict[str, Path], Path, str], object]] = {
+    "build": bench_build,
+    "scale": lambda _, work, dockerc: bench_scale(work, dockerc),
+    "startup": bench_startup,
+    "recorded": bench_recorded,
+    "share": lambda images, work, dockerc: bench_share(images["python"], work, dockerc),
+    "ports": lambda images, work, dockerc: bench_ports(images["python"], work, dockerc),
+    "reads": lambda images, work, dockerc: bench_reads(images["python"], work, dockerc),
+    "repackage": lambda _, work, dockerc: bench_repackage(work, dockerc),
+    "translated": bench_translated,
+    "travel": bench_travel,
+}
+"""Each with the images, a directory for its work, and the tool."""
+PICTURE = Path(__file__).parent.parent / "docs" / "startup.svg"
+
+
 def main() -> None:
     """Print what was asked for."""
-    enter_mount_namespace()
-    images = {
-        path.name: path for path in sorted(Path(sys.argv[1]).iterdir()) if path.name[0] != "."
-    }
-    wanted = sys.argv[2:] or ["build", "scale", "startup", "reads", "repackage"]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--picture", type=Path, metavar="FILE")
+    parser.add_argument("images", type=Path, nargs="?", metavar="DIR")
+    parser.add_argument("subjects", nargs="*")
+    given = parser.parse_intermixed_args()
+    if unknown := set(given.subjects) - set(SUBJECTS):
+        parser.error(f"nothing measures {', '.join(sorted(unknown))}")
+    if given.picture:
+        PICTURE.write_text(draw(figures.read(given.picture, "startup")))
+    if given.images:
+        enter_mount_namespace()
+        measure(given.images, given.subjects or list(SUBJECTS), given.json)
+
+
+def measure(directory: Path, subjects: list[str], json: Path | None) -> None:
+    """Each of the subjects, with the images of that directory."""
+    images = {path.name: path for path in sorted(directory.iterdir()) if path.name[0] != "."}
     dockerc = shutil.which("dockerc", path=Path(sys.executable).parent)
     assert dockerc, "install the tool beside this Python first"
-    work = Path(tempfile.mkdtemp(prefix="dockerc-bench-"))
-    work.chmod(0o777)
-    try:
-        print(subprocess.run(["uname", "-srm"], capture_output=True, text=True).stdout, end="")
-        if "build" in wanted:
-            bench_build(images, work, dockerc)
-        if "scale" in wanted:
-            bench_scale(work, dockerc)
-        if "startup" in wanted or "picture" in wanted:
-            medians = bench_startup(images, work, dockerc)
-        if "picture" in wanted:
-            draw(shown(medians), Path(__file__).parent.parent / "docs" / "startup.svg")
-        if "reads" in wanted:
-            bench_reads(images["python"], work, dockerc)
-        if "repackage" in wanted:
-            bench_repackage(work, dockerc)
-    finally:
-        shutil.rmtree(work)
-
-
-def shown(medians: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-    """The commands and contenders of the picture, under short names; ours first."""
-    return {
-        command: {
-            ("dockerc" if name.startswith("ours, one id") else name): milliseconds
-            for name, milliseconds in times.items()
-            if not name.startswith("ours, a range")
-        }
-        for command, times in medians.items()
-        if command.endswith(("(debian)", "(python)"))
-    }
+    print(subprocess.run(["uname", "-srm"], capture_output=True, text=True).stdout, end="")
+    for subject in subjects:
+        work = Path(tempfile.mkdtemp(prefix="dockerc-bench-"))
+        work.chmod(0o777)
+        try:
+            SUBJECTS[subject](images, work, dockerc)
+        finally:
+            shutil.rmtree(work)
+            if json:
+                figures.write(json, subject)
 
 
 main()

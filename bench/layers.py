@@ -15,19 +15,27 @@ from typing import Any
 
 def with_file(image: Path, output: Path, name: str, data: bytes) -> Path:
     """The image with a layer on top of one file."""
-    manifest, config = _read(image)
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         info = tarfile.TarInfo(name)
         info.size = len(data)
         archive.addfile(info, io.BytesIO(data))
+    return with_layers(image, output, [buffer.getvalue()])
+
+
+def with_layers(image: Path, output: Path, layers: list[bytes], below: int | None = None) -> Path:
+    """The image, or its first `below` layers, with these tars on top."""
+    manifest, config = read(image)
     blobs = output / "blobs" / "sha256"
     blobs.mkdir(parents=True)
     for blob in (image / "blobs" / "sha256").iterdir():
         (blobs / blob.name).symlink_to(blob.resolve())
-    config["rootfs"]["diff_ids"].append(_digest(buffer.getvalue()))
-    layer = store(output, gzip.compress(buffer.getvalue(), 1))
-    manifest["layers"].append(manifest["layers"][-1] | layer)
+    template = manifest["layers"][-1]
+    if below is not None:
+        del manifest["layers"][below:], config["rootfs"]["diff_ids"][below:]
+    for layer in layers:
+        config["rootfs"]["diff_ids"].append(_digest(layer))
+        manifest["layers"].append(template | store(output, gzip.compress(layer, 1)))
     manifest["config"] |= store(output, config)
     index = json.loads((image / "index.json").read_text())
     index["manifests"][0] |= store(output, manifest)
@@ -67,11 +75,11 @@ def merged_tar(image: Path, output: Path) -> Path:
 
     Whiteouts are dropped: near enough for a rival's time, as these images hardly have any.
     """
-    manifest, _ = _read(image)
+    manifest, _ = read(image)
     entries: dict[str, tuple[tarfile.TarFile, tarfile.TarInfo]] = {}
     with ExitStack() as stack:
         for layer in manifest["layers"]:
-            archive = stack.enter_context(tarfile.open(_blob(image, layer["digest"])))
+            archive = stack.enter_context(tarfile.open(blob_path(image, layer["digest"])))
             for member in archive:
                 entries.pop(member.name, None)
                 entries[member.name] = (archive, member)
@@ -81,13 +89,14 @@ def merged_tar(image: Path, output: Path) -> Path:
     return output
 
 
-def _read(image: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def read(image: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Its manifest and its config."""
     index = json.loads((image / "index.json").read_text())
-    manifest = json.loads(_blob(image, index["manifests"][0]["digest"]).read_text())
-    return manifest, json.loads(_blob(image, manifest["config"]["digest"]).read_text())
+    manifest = json.loads(blob_path(image, index["manifests"][0]["digest"]).read_text())
+    return manifest, json.loads(blob_path(image, manifest["config"]["digest"]).read_text())
 
 
-def _blob(image: Path, digest: str) -> Path:
+def blob_path(image: Path, digest: str) -> Path:
     return image / "blobs" / digest.replace(":", "/")
 
 
@@ -97,7 +106,7 @@ def store(layout: Path, content: Path | bytes | dict[str, Any]) -> dict[str, Any
         content = json.dumps(content).encode()
     if isinstance(content, bytes):
         digest = _digest(content)
-        _blob(layout, digest).write_bytes(content)
+        blob_path(layout, digest).write_bytes(content)
         return {"digest": digest, "size": len(content)}
     hasher = hashlib.sha256()
     with content.open("rb") as file:
@@ -105,7 +114,7 @@ def store(layout: Path, content: Path | bytes | dict[str, Any]) -> dict[str, Any
             hasher.update(chunk)
     digest = f"sha256:{hasher.hexdigest()}"
     size = content.stat().st_size
-    content.rename(_blob(layout, digest))
+    content.rename(blob_path(layout, digest))
     return {"digest": digest, "size": size}
 
 

@@ -89,6 +89,17 @@ class User:
 ORDINARY = User("dockerc-test")
 
 
+def in_turn(contenders: dict[str, list[str | Path]], rounds: int) -> dict[str, list[float]]:
+    """Milliseconds of each command, run so often after once that does not count."""
+    for words in contenders.values():
+        ORDINARY.timed(*words)
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, words in contenders.items():
+            times[name].append(ORDINARY.timed(*words).wall * 1000)
+    return times
+
+
 def write_policy(work: Path) -> Path:
     """skopeo wants a policy; this is dockerc 0.3's, which accepts everything."""
     policy = work / "policy.json"

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from xml.sax.saxutils import escape
+
+from figures import Figure
 
 WIDTH, BAR, GAP, LABELS = 720, 16, 6, 300
 OURS, OTHERS = "#2563eb", "#9ca3af"
 
 
-def draw(groups: dict[str, dict[str, float]], file: Path) -> None:
-    """Write one group of bars for each command: milliseconds of each contender, the first ours."""
+def draw(startup: list[Figure]) -> str:
+    """One group of bars for each command: milliseconds of each contender, the first ours."""
     parts, y = [], 10
-    for title, times in groups.items():
+    for title, times in _groups(startup).items():
         y += 22
         parts.append(_text(10, y, title, "bold"))
         y += 8
@@ -21,7 +22,7 @@ def draw(groups: dict[str, dict[str, float]], file: Path) -> None:
         for contender, milliseconds in times.items():
             length = (WIDTH - LABELS - 130) * min(milliseconds / scale, 1)
             cut = ", bar cut" if milliseconds > scale else ""
-            color = OURS if contender.startswith("dockerc") else OTHERS
+            color = OURS if contender == "dockerc" else OTHERS
             parts.append(_text(20, y + BAR - 4, contender))
             parts.append(
                 f'<rect x="{LABELS}" y="{y}" width="{length:.1f}" height="{BAR}" fill="{color}"/>'
@@ -31,7 +32,18 @@ def draw(groups: dict[str, dict[str, float]], file: Path) -> None:
     size = f'width="{WIDTH}" height="{y + 10}" viewBox="0 0 {WIDTH} {y + 10}"'
     background = f'<rect width="{WIDTH}" height="{y + 10}" fill="#ffffff"/>'
     body = "\n".join([background, *parts])
-    file.write_text(f'<svg xmlns="http://www.w3.org/2000/svg" {size}>\n{body}\n</svg>\n')
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}>\n{body}\n</svg>\n'
+
+
+def _groups(startup: list[Figure]) -> dict[str, dict[str, float]]:
+    """Milliseconds by command and contender, of the images whose names say something."""
+    groups: dict[str, dict[str, float]] = {}
+    for figure in startup:
+        image, _, command = figure.subject.partition(": ")
+        if image in ("debian", "python") and not figure.rival.startswith("ours"):
+            times = groups.setdefault(f"{command} ({image})", {"dockerc": figure.our_value})
+            times[figure.rival] = figure.rival_value
+    return groups
 
 
 def _text(x: float, y: float, text: str, weight: str = "normal") -> str:

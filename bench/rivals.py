@@ -56,8 +56,8 @@ class Rivals:
         path.chmod(0o644)
         return path
 
-    def bwrap(self, args: list[str]) -> list[str | Path]:
-        """bubblewrap on the unpacked tree."""
+    def bwrap(self, args: list[str], *writable: str) -> list[str | Path]:
+        """bubblewrap on the unpacked tree, with directories to write to."""
         mounts: list[str | Path] = [
             "--ro-bind",
             self.rootfs,
@@ -67,6 +67,8 @@ class Rivals:
             "--dev",
             "/dev",
         ]
+        for directory in writable:
+            mounts += ["--tmpfs", directory]
         return ["bwrap", "--unshare-all", *mounts, *args]
 
     def crun(self, args: list[str], uid: int) -> list[str | Path]:

@@ -9,6 +9,7 @@ import statistics
 import subprocess
 from pathlib import Path
 
+from figures import Figure, note
 from layers import with_file
 from measure import ORDINARY, User
 from rivals import Rivals
@@ -36,9 +37,8 @@ BARS = {
 """Our time as a multiple of the contender's, at most."""
 
 
-def bench_startup(images: dict[str, Path], work: Path, dockerc: str) -> dict[str, dict[str, float]]:
-    """Print milliseconds of warm starts, a fresh mount each; medians, for a picture."""
-    medians = {}
+def bench_startup(images: dict[str, Path], work: Path, dockerc: str) -> None:
+    """Print milliseconds of warm starts, a fresh mount each."""
     root, uid = User(None), pwd.getpwnam(str(ORDINARY.name)).pw_uid
     print(f"\nstart-up in ms, by an ordinary user unless said, warm, {ROUNDS} rounds of {BATCH}")
     print(f"{'contender':68} {'median':>8} {'min':>8} {'max':>8} {'ours is':>8} {'bar':>8}")
@@ -62,11 +62,10 @@ def bench_startup(images: dict[str, Path], work: Path, dockerc: str) -> dict[str
                 _KERNEL: (root, rival.kernel(args)),
                 _OLD_CHAIN: (ORDINARY, rival.old_chain(args)),
             }
-        medians[f"{' '.join(args)} ({name})"] = _compare(name, " ".join(args), contenders)
+        _compare(name, " ".join(args), contenders)
         app.unlink()
         one.unlink()
     shutil.rmtree(work / "large")
-    return medians
 
 
 def with_one_id(app: Path) -> Path:
@@ -83,7 +82,7 @@ def with_one_id(app: Path) -> Path:
 
 def _compare(
     name: str, command_line: str, contenders: dict[str, tuple[User, list[str | Path]]]
-) -> dict[str, float]:
+) -> None:
     times: dict[str, list[float]] = {contender: [] for contender in contenders}
     os.sync()  # what was prepared is not written while somebody starts
     for _ in range(ROUNDS):
@@ -97,5 +96,7 @@ def _compare(
         figures = f"{median:8.1f} {min(values):8.1f} {max(values):8.1f} {ours / median:7.2f}x"
         bar = BARS.get((command_line, contender))
         bound = f"{bar:7.2f}x" if bar else ""
+        if contender != next(iter(times)):
+            subject = f"{name}: {command_line}"
+            note(Figure(subject, next(iter(times)), contender, "ms", ours, median, bar))
         print(f"{f'{name}: {command_line}: {contender}':68} {figures} {bound}", flush=True)
-    return {contender: statistics.median(values) for contender, values in times.items()}

@@ -28,7 +28,9 @@ _STATUSES = (
 _OTHERS = {
     "dockerc diff": {
         "0": "The two are equal.",
-        "1": "They differ, or could not be compared; then a message on standard error says why.",
+        "1": "They differ.",
+        "2": "They could not be compared, or the command line is wrong; a message on standard error"
+        " says why.",
     },
     "dockerc verify": {
         "0": "No faults were found.",
@@ -36,6 +38,7 @@ _OTHERS = {
     },
     "dockerc": {
         "1": "Failed; a message on standard error says why. For \\fBdockerc diff\\fR: they differ.",
+        "2": "The command line is wrong. For \\fBdockerc diff\\fR: they could not be compared.",
     },
 }
 """What a status means there instead."""
@@ -78,6 +81,7 @@ def configuration_page() -> str:
         "The user's file overrides the machine's, an environment variable overrides both, and an",
         "option on the command line overrides all of them.",
         _escaped(f"{FILE} in the environment names a file that is read instead of them."),
+        "authfile, cert\\-dir, quiet and tls\\-verify are for dockerc push, pull and update, too.",
         ".SH SETTINGS",
     ]
     for setting, (kind, meaning) in SETTINGS.items():

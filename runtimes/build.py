@@ -59,36 +59,49 @@ def libzstd(arch: str, zstd: Path, work: Path, cache: Path, *more: str) -> Path:
     return out
 
 
-def launcher(arch: str, work: Path, cache: Path) -> Path:
-    """Build the program that the stub carries in itself: a kilobyte, without a libc."""
-    binary = work / f"launcher-{arch}"
-    options = ["-O", "ReleaseSmall", "-fstrip", "-fno-unwind-tables", "--gc-sections"]
+def program(name: str, arch: str, work: Path, cache: Path, *more: str) -> Path:
+    """Build a program that the stub carries in itself: kilobytes, without a libc."""
+    binary = work / f"{name}-{arch}"
+    options = ["-O", "ReleaseSmall", "-fstrip", "-fno-unwind-tables", "--gc-sections", *more]
     target = ["-target", f"{arch}-linux-none", "-z", "norelro"]
-    source = f"-Mroot={SOURCE / 'launcher' / 'launcher.zig'}"
+    source = f"-Mroot={SOURCE / 'launcher' / f'{name}.zig'}"
     zig(["build-exe", f"-femit-bin={binary}", *target, *options, source], cache, work)
     return binary
+
+
+def signatures(arch: str, work: Path, cache: Path, *more: str) -> Path:
+    """Compile the check of signatures, which no one waits for, as small as it can be."""
+    out = work / f"ed25519-{arch}{''.join(more)}.o"
+    options = ["-O", "ReleaseSmall", "-fstrip", "-fno-unwind-tables", "-ffunction-sections", *more]
+    source = f"-Mroot={SOURCE / 'signatures' / 'ed25519.zig'}"
+    target = ["-target", f"{arch}-linux-none"]
+    zig(["build-obj", f"-femit-bin={out}", *target, *options, source], cache, work)
+    return out
 
 
 def modules(
     arch: str, version: str, work: Path, zstd: Path, cache: Path, more: str = ""
 ) -> list[str]:
     """What the stub is made of, as Zig's arguments; `more` are further build options."""
-    zstd_object = libzstd(arch, zstd, work, cache)
+    objects = [libzstd(arch, zstd, work, cache), signatures(arch, work, cache)]
     options = work / f"build_options-{arch}.zig"
     escaped = version.encode("unicode_escape").decode("ascii").replace('"', '\\"')
-    embedded = launcher(arch, work, cache).name
+    launcher = program("launcher", arch, work, cache).name
+    # It runs wherever the kernel maps it, for the program may have an address of its own.
+    loader = program("loader", arch, work, cache, "-fPIE").name
     # Zig embeds what is below the directory of the file that names it.
     licences = work / "licences.txt"
     licences.write_text(
         "\n".join((SOURCE.parent / name).read_text() for name in ("NOTICE", "LICENSE"))
     )
     options.write_text(
-        f'pub const version = "{escaped}";\npub const launcher = @embedFile("{embedded}");\n'
+        f'pub const version = "{escaped}";\npub const launcher = @embedFile("{launcher}");\n'
+        f'pub const loader = @embedFile("{loader}");\n'
         f'pub const licences = @embedFile("{licences.name}");\n{more}'
     )
     return [
         *["-target", f"{arch}-linux-none", "-O", "ReleaseSafe", "-fstrip", "-fno-unwind-tables"],
-        str(zstd_object),
+        *map(str, objects),
         *["--dep", "build_options", f"-Mroot={SOURCE / 'main.zig'}", f"-Mbuild_options={options}"],
     ]
 
@@ -129,10 +142,13 @@ def fuzz(zstd: Path, out: Path, cache: Path) -> None:
     if not archives:
         sys.exit("libFuzzer.a is not installed (libfuzzer-14-dev in Debian 12)")
     target = work / "fuzz.o"
-    zstd_object = libzstd("x86_64", zstd, work, cache, "-fPIC")
+    parts = [
+        libzstd("x86_64", zstd, work, cache, "-fPIC"),
+        signatures("x86_64", work, cache, "-fPIC"),
+    ]
     options = ["-ffuzz", "-lc", "-fcompiler-rt", "-target", "x86_64-linux-gnu", "-O", "ReleaseSafe"]
     zig(["build-obj", *options, f"-femit-bin={target}", str(SOURCE / "fuzz.zig")], cache, work)
-    objects = [target, zstd_object, archives[-1]]
+    objects = [target, *parts, archives[-1]]
     subprocess.run(["c++", *objects, "-lpthread", "-o", out / "fuzz"], check=True)
 
 

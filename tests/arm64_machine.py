@@ -1,4 +1,4 @@
-"""An arm64 machine with Debian's own kernel, emulated by qemu-system.
+"""An arm64 machine with one of Debian's own kernels, emulated by qemu-system.
 
 It boots from an initramfs of busybox and the kernel's modules, with an ext4 disk on /disk.
 On it are the executables and the commands to run; what they print comes back over the console.
@@ -6,8 +6,10 @@ On it are the executables and the commands to run; what they print comes back ov
 
 from __future__ import annotations
 
+import io
 import re
 import shlex
+import shutil
 import subprocess
 import tarfile
 from dataclasses import dataclass
@@ -48,13 +50,23 @@ class Answer:
     status: int
 
 
-def debian(directory: Path) -> Path:
-    """A few of Debian's packages for arm64, unpacked into a tar; nothing of them is run."""
+def debian(directory: Path, suite: str, *packages: str) -> Path:
+    """A kernel and a few more of Debian's packages, unpacked into a tar; nothing of them is run."""
     tar = directory / "arm64.tar"
-    packages = "linux-image-cloud-arm64,busybox-static,base-files,bash,coreutils,grep"
-    options = ["--quiet", "--arch=arm64", "--variant=extract", f"--include={packages}"]
-    subprocess.run(["mmdebstrap", *options, "bookworm", tar], check=True)
+    wanted = ",".join(["busybox-static", "base-files", "bash", "coreutils", "grep", *packages])
+    options = ["--quiet", "--arch=arm64", "--variant=extract", f"--include={wanted}"]
+    subprocess.run(["mmdebstrap", *options, suite, tar], check=True)
     return tar
+
+
+def layer(system: Path) -> bytes:
+    """What `debian` made, without the kernel, as an image's layer."""
+    made = io.BytesIO()
+    with tarfile.open(system) as archive, tarfile.open(fileobj=made, mode="w") as small:
+        for member in archive:
+            if not re.match(r"\./(boot|(usr/)?lib/modules|var/cache)", member.name):
+                small.addfile(member, archive.extractfile(member) if member.isreg() else None)
+    return made.getvalue()
 
 
 def run(system: Path, apps: Path, commands: list[tuple[str, str]], timeout: float) -> list[Answer]:
@@ -89,24 +101,33 @@ def run(system: Path, apps: Path, commands: list[tuple[str, str]], timeout: floa
         timeout=timeout,
         check=True,
     )
-    console = done.stdout.decode(errors="replace").replace("\r\n", "\n")
+    # A console that a program has written to directly may add one more.
+    console = re.sub(r"\r+\n", "\n", done.stdout.decode(errors="replace"))
     parts = re.split(r"\n### (\d+)\n", console)
     return [Answer(*pair) for pair in zip(parts[0::2], map(int, parts[1::2]), strict=False)]
 
 
 def _initramfs(system: Path, work: Path) -> Path:
     """Writes `initrd`; returns the kernel."""
-    root = work / "root"
+    root, whole = work / "root", work / "whole"
     for directory in _DIRECTORIES:
         (root / directory).mkdir(parents=True, exist_ok=True)
+    whole.mkdir()
     with tarfile.open(system) as archive:
         for member in archive:
-            if member.name.startswith("./boot/vmlinuz-"):
-                release = member.name.removeprefix("./boot/vmlinuz-")
-                archive.extract(member, work, filter="data")
-            elif member.name == "./bin/busybox" or member.name.startswith("./lib/modules/"):
-                archive.extract(member, root, filter="data")
-    subprocess.run(["depmod", "-b", root, release], check=True)
+            if re.match(r"\./(boot/vmlinuz-|(usr/)?lib/modules/)", member.name):
+                member.name = member.name.replace("./usr/lib", "./lib")
+                archive.extract(member, whole, filter="data")
+            elif re.fullmatch(r"\./(usr/)?bin/busybox", member.name):
+                (root / "bin").mkdir()
+                content = archive.extractfile(member)
+                assert content
+                (root / "bin" / "busybox").write_bytes(content.read())
+                (root / "bin" / "busybox").chmod(0o755)
+    (kernel,) = (whole / "boot").glob("vmlinuz-*")
+    release = kernel.name.removeprefix("vmlinuz-")
+    subprocess.run(["depmod", "-b", whole, release], check=True)
+    _modules(whole, root, release)
     (root / "etc" / "passwd").write_text(
         "root:x:0:0::/:/bin/sh\nuser:x:1000:1000::/disk/home:/bin/sh\n"
     )
@@ -115,4 +136,23 @@ def _initramfs(system: Path, work: Path) -> Path:
     (root / "init").chmod(0o755)
     pack = f"find . | cpio -o -H newc --quiet | gzip -1 >{work}/initrd"
     subprocess.run(["sh", "-c", pack], cwd=root, check=True)
-    return work / "boot" / f"vmlinuz-{release}"
+    return kernel
+
+
+def _modules(whole: Path, root: Path, release: str) -> None:
+    """Copies those that are loaded, and what they need: all of them are hundreds of megabytes."""
+    shown = subprocess.run(
+        ["modprobe", "-a", "-d", whole, "-S", release, "--show-depends", *MODULES],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    for known in (whole / "lib/modules" / release).glob("modules.[bo]*"):
+        (root / "lib/modules" / release).mkdir(parents=True, exist_ok=True)
+        shutil.copy(known, root / known.relative_to(whole))
+    for line in shown.stdout.splitlines():
+        word, _, path = line.strip().partition(" ")
+        if word == "insmod":
+            source = Path(path.strip())
+            target = root / source.relative_to(whole)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target)
+    subprocess.run(["depmod", "-b", root, release], check=True)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
-import subprocess
+import sys
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
+import hypothesis
 import pytest
 from hostile_support import NoElf, sound_executables
-from images_support import Layout, LyingRegistry, isolate, lying_registry, on
+from images_support import Layout, LyingRegistry, isolate, lying_registry, made_images, on
 from leftovers import adopt_orphans
 from marks import markers_of
 from registry_support import (
@@ -26,7 +29,7 @@ from registry_support import (
 from support import FIXTURES, TESTS, Runner, dockerc, need
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """What the tests start can be told from other processes of the machine, and takes signals.
 
     A caller that ignores some (nohup, a shell's `&`) would pass that on to every program.
@@ -34,7 +37,19 @@ def pytest_configure() -> None:
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
-    adopt_orphans()
+    # How long an example takes depends on what else the machine does.
+    hypothesis.settings.register_profile("untimed", hypothesis.settings.default, deadline=None)
+    hypothesis.settings.load_profile("untimed")
+    # Of several processes, each that runs tests was started by tests/adopting.py.
+    if not hasattr(config, "workerinput") and not config.getoption("tx", None):
+        adopt_orphans()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(specs: list[Any]) -> None:
+    """`-n` starts processes that run tests; execnet takes the words of a shell for `python`."""
+    for spec in specs:
+        spec.python = shlex.join([sys.executable, str(TESTS / "adopting.py")])
 
 
 @pytest.hookimpl(wrapper=True)
@@ -181,9 +196,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if os.geteuid() != 0:
         pytest.skip("real images are made by root")
     need("mmdebstrap", "buildah")
-    directory = tmp_path_factory.mktemp("images")
-    subprocess.run([TESTS / "make_images.sh", directory], check=True)
-    return directory
+    return made_images(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
@@ -191,6 +204,14 @@ def deb(images: Path, place: Path) -> Path:
     """The debian image, built."""
     output = place / "deb"
     dockerc("build", f"oci:{images}/debian", "-o", output)
+    return output
+
+
+@pytest.fixture(scope="session")
+def python(images: Path, place: Path) -> Path:
+    """The image with Python, built."""
+    output = place / "python"
+    dockerc("build", f"oci:{images}/python", "-o", output)
     return output
 
 

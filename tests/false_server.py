@@ -23,7 +23,7 @@ def _handler(reply: Answer) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             reply(self)
 
-        do_POST = do_GET
+        do_POST = do_HEAD = do_PUT = do_GET
 
         def log_message(self, format: str, *args: Any) -> None:
             pass

@@ -21,11 +21,15 @@ from toolkit.executable.executable import (
 )
 from toolkit.files.location import open_location
 from toolkit.files.removal import remove
+from toolkit.services.anatomy import anatomy
 from toolkit.services.compare import compare_trees
 from toolkit.services.copy_in import copy_in
 from toolkit.services.copy_out import copy_as_tar
 from toolkit.services.export.bundle import write_rootfs
+from toolkit.services.image_files import executable_files
 from toolkit.services.inspect import inspection
+from toolkit.services.sbom.bill import bill_of_executable
+from toolkit.services.transfer.push import describe as stored_as
 from toolkit.services.verify import verify
 from toolkit.squashfs.read.lookup import reading
 
@@ -102,6 +106,10 @@ def attempt(app: Path, out: Path) -> list[str]:
     def diff() -> None:
         list(compare_trees(executable, executable))
 
+    def take_apart() -> None:
+        files = executable_files(executable)
+        anatomy(files, bill_of_executable(executable, files, "app"))
+
     def copy() -> None:
         copy_as_tar(executable, "/", lambda _: None, follow=True)
 
@@ -109,9 +117,12 @@ def attempt(app: Path, out: Path) -> list[str]:
         copy_in(__file__, app, "/e/here", app.with_name("put"))
         app.with_name("put").unlink()
 
+    def describe() -> None:
+        assert stored_as(executable).size == app.stat().st_size
+
     try:
         with open_executable(app) as executable:
-            for work in (inspect, look, extract, diff, copy, put):
+            for work in (inspect, look, extract, diff, take_apart, copy, put, describe):
                 try:
                     with bounded(work.__name__), reading(str(app)):
                         work()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import hashlib
 import io
@@ -22,6 +23,7 @@ from typing import Any
 
 import pytest
 from false_server import Answer, serving_port
+from support import TESTS
 
 from toolkit.images.auth import certificates, registries_conf
 from toolkit.images.auth.access import Access
@@ -118,6 +120,26 @@ def tar_of(files: dict[str, bytes]) -> bytes:
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
     return buffer.getvalue()
+
+
+@contextmanager
+def common(places: pytest.TempPathFactory, name: str) -> Iterator[Path]:
+    """A directory of all processes that run these tests, for one after the other."""
+    place = places.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = place.parent
+    directory = place / name
+    directory.mkdir(exist_ok=True)
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield directory
+
+
+def made_images(places: pytest.TempPathFactory) -> Path:
+    """A directory with the images that make_images.sh makes if none is named."""
+    with common(places, "images") as directory:
+        subprocess.run([TESTS / "make_images.sh", directory], check=True)
+    return directory
 
 
 class Layout:

@@ -6,7 +6,7 @@
 #     python  + python3 and numpy by apt, + a tiny app, 3 layers
 #     node    + nodejs by apt, + a tiny app, 3 layers
 #   make_images.sh DIR services  ->  DIR/services.tar, bookworm with servers, a compiler and the like;
-#     not by buildah and as a docker-archive, for copying its 700 MB takes longer than making them
+#     not by buildah and as a docker-archive, for copying its 1.7 GB takes longer than making them
 # An image that is there already is kept.
 set -eu
 mkdir -p "$1"
@@ -77,6 +77,7 @@ if wanted services; then
     mmdebstrap --quiet --mode=root --variant=minbase --skip=output/dev \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
         --include=postgresql,nginx-light,redis-server,gcc,libc6-dev,git,nodejs \
+        --include=mariadb-server,openjdk-17-jdk-headless,chromium,node-typescript \
         bookworm "$scratch/services/layer.tar"
     cd "$scratch/services"
     printf '{"os":"linux","architecture":"%s","config":{"Env":["%s"]},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' \

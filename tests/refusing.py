@@ -21,7 +21,9 @@ NUMBERS = {
         "execveat": 322, "statx": 332, "open_tree": 428, "move_mount": 429, "fsopen": 430,
         "pidfd_open": 434, "clone3": 435, "mount_setattr": 442, "landlock_create_ruleset": 444,
         "seccomp": 317, "chdir": 80, "fchdir": 81, "dup3": 292, "sendmsg": 46, "recvmsg": 47,
-        "signalfd4": 289, "ppoll": 271, "mkdirat": 258, "symlinkat": 266,
+        "signalfd4": 289, "ppoll": 271, "mkdirat": 258, "symlinkat": 266, "openat2": 437,
+        "readlinkat": 267, "getdents64": 217, "pidfd_getfd": 438, "ptrace": 101,
+        "process_vm_readv": 310, "process_vm_writev": 311,
     },
     "aarch64": {
         "clone": 220, "chroot": 51, "setpgid": 154, "setsid": 157, "setresuid": 147,
@@ -30,7 +32,9 @@ NUMBERS = {
         "execveat": 281, "statx": 291, "open_tree": 428, "move_mount": 429, "fsopen": 430,
         "pidfd_open": 434, "clone3": 435, "mount_setattr": 442, "landlock_create_ruleset": 444,
         "seccomp": 277, "chdir": 49, "fchdir": 50, "dup3": 24, "sendmsg": 211, "recvmsg": 212,
-        "signalfd4": 74, "ppoll": 73, "mkdirat": 34, "symlinkat": 36,
+        "signalfd4": 74, "ppoll": 73, "mkdirat": 34, "symlinkat": 36, "openat2": 437,
+        "readlinkat": 78, "getdents64": 61, "pidfd_getfd": 438, "ptrace": 117,
+        "process_vm_readv": 270, "process_vm_writev": 271,
     },
 }[platform.machine()]  # fmt: skip
 ARGUMENT = 16

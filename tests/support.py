@@ -33,8 +33,10 @@ def dockerc(*arguments: str | Path, check: bool = True, **options: Any) -> Any:
     return subprocess.run(command, check=check, capture_output=True, text=True, **options)
 
 
-def failed(*arguments: str | Path, status: int = 1, **options: Any) -> str:
-    """Run the tool where it must fail: one sentence, last on stderr, which is returned."""
+def failed(*arguments: str | Path, status: int | None = None, **options: Any) -> str:
+    """Run the tool where it must fail: one sentence, last on stderr, which is returned. The status
+    is 1, but for `diff`, which differs with that."""
+    status = status or (2 if arguments[0] == "diff" else 1)
     done = dockerc(*arguments, check=False, **options)
     assert done.returncode == status, (done.returncode, done.stderr)
     assert "Traceback" not in done.stderr
@@ -92,7 +94,7 @@ def with_config(app: Path, config: dict[str, Any], output: Path) -> Path:
             start, filesystem = executable.footer.offset, filesystem_of(executable)
             words = json.dumps(config).encode()
             rewrite_file(filesystem, executable.file, start, b"config.json", words, file)
-            return FooterFields(require_mapped_uids=True, digest=None)
+            return FooterFields(require_mapped_uids=True, integrity=None)
 
         write_executable(output, executable.stub(1 << 20), write_payload)
     return output

@@ -18,12 +18,18 @@ from toolkit.errors import DockercError
 from toolkit.files.printable import printable
 
 COMMANDS = (
-    "build", "run", "shell", "inspect", "ls", "cat", "cp", "extract", "replace", "edit", "verify",
-    "diff", "cache", "images", "history", "login", "logout", "tags", "help", "version"
+    "build", "run", "record", "ps", "exec", "logs", "stop", "unit", "shell", "inspect", "ls", "cat",
+    "cp", "sbom", "mount", "extract", "replace", "edit", "sign", "verify", "diff", "cache",
+    "images", "history", "push", "pull", "update", "login", "logout", "tags", "help", "version",
 )  # fmt: skip
 """Each is in the module of `toolkit.commands` that has its name."""
-_ALIASES = {"replace-runtime": "replace"}  # as in the first dockerc (0.3)
+_ALIASES = {
+    "replace-runtime": "replace",  # as in the first dockerc (0.3)
+    "exec": "enter",  # Python's own function
+}
 _OLD_OPTIONS = ("-i", "--image", "-o", "--output", "--arch", "--rootfull")
+_WITH_DEFAULTS = ("build", "push", "pull", "update")
+"""Those that dockerc-config(5) is for."""
 _HELP = frozenset(("-h", "--help"))
 
 
@@ -32,7 +38,8 @@ def application(names: Iterable[str] = COMMANDS) -> typer.Typer:
     app = typer.Typer(
         name="dockerc",
         help="Turn a container image into one executable file.",
-        epilog="Exit status: 0 done, 1 failed (diff: different), 2 wrong usage, 128+N signal N.",
+        epilog="Exit status: 0 done, 1 failed (diff: different), 2 wrong usage (diff: or trouble),"
+        " 128+N signal N.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,  # rich would double the time to the first line of help
@@ -97,12 +104,14 @@ def _run(arguments: list[str]) -> None:
         named = list(COMMANDS)
     try:
         try:
-            is_build = named == ["build"] and _HELP.isdisjoint(arguments)
+            has_defaults = (
+                len(named) == 1 and named[0] in _WITH_DEFAULTS and _HELP.isdisjoint(arguments)
+            )
             status = application(named)(
                 arguments,
                 prog_name="dockerc",
                 standalone_mode=False,
-                default_map={"build": _build_defaults()} if is_build else None,
+                default_map={named[0]: _build_defaults()} if has_defaults else None,
             )
             sys.exit(status)
         except USAGE_ERROR as error:

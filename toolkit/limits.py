@@ -46,3 +46,7 @@ MAX_STUB = 64 << 20
 """Bytes of a runtime stub."""
 MAX_NOTES = 20
 """Different things of one kind that a note names; the others are counted together."""
+MAX_CHUNK = 8 << 20
+"""Bytes of one chunk of an executable that is in a registry."""
+MAX_CHUNKS = 8192
+"""Of one executable, each of which is a blob and a request."""

@@ -3,9 +3,12 @@
 const std = @import("std");
 const config_test = @import("text_formats_test.zig");
 const footer = @import("payload/footer.zig");
+const policy = @import("config/policy.zig");
 const protocol = @import("fuse/protocol.zig");
 const mutation = @import("squashfs/mutation_test.zig");
 const request_test = @import("fuse/request_test.zig");
+const signed_block = @import("payload/signed_block.zig");
+const start_list_test = @import("fuse/prefetch/start_list_test.zig");
 const yaml = @import("config/yaml.zig");
 const Superblock = @import("squashfs/superblock.zig").Superblock;
 
@@ -36,7 +39,7 @@ export fn LLVMFuzzerTestOneInput(data: [*]const u8, len: usize) c_int {
 
 fn read(kind: u8, data: []const u8) !void {
     const arena = arena_state.allocator();
-    switch (kind % 8) {
+    switch (kind % 11) {
         0 => try config_test.readConfig(arena, data),
         1 => try config_test.readConfig(arena, try changed(arena, config_test.document, data)),
         2 => _ = try yaml.parse(arena, data),
@@ -51,7 +54,26 @@ fn read(kind: u8, data: []const u8) !void {
             _ = try mutation.readWhole(data, file.fd);
         },
         6 => _ = try mutation.readWhole(try changed(arena, image, data), file.fd),
-        else => try serve(data),
+        7 => try serve(data),
+        8 => {
+            var block: [signed_block.length]u8 = @splat(0);
+            const some = data[0..@min(data.len, block.len)];
+            @memcpy(block[0..some.len], some);
+            _ = try signed_block.SignedBlock.parse(&block);
+            var valid = signed_block.example();
+            const other = try changed(arena, &valid, data);
+            _ = try signed_block.SignedBlock.parse(other[0..block.len]);
+        },
+        9 => {
+            var line: usize = 0;
+            _ = policy.keysFor(try policy.parse(arena, data, &line), "/opt/some/tool");
+        },
+        else => {
+            const held = try file.holds(image);
+            try mount.init(&held, try Superblock.parse(image[0..Superblock.length]));
+            defer mount.deinit();
+            try start_list_test.work(&mount, data[0..@min(data.len, 160)]);
+        },
     }
 }
 

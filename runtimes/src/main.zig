@@ -7,13 +7,18 @@ const errno = @import("base/errno.zig");
 const text = @import("base/text.zig");
 const log = @import("base/log.zig");
 const config = @import("config/spec.zig");
+const detached = @import("process/detached.zig");
 const doctor = @import("doctor.zig");
 const extract = @import("extract.zig");
+const mount = @import("mount.zig");
 const help = @import("cli/help.zig");
+const instances = @import("instances/instances.zig");
 const options = @import("cli/options.zig");
+const Demand = @import("verification.zig").Demand;
 const Environment = @import("cli/environment.zig").Environment;
 const Image = @import("squashfs/image.zig").Image;
 const Reader = @import("squashfs/reader.zig").Reader;
+const Service = @import("config/service.zig").Service;
 const own_file = @import("payload/own_file.zig");
 const run = @import("run.zig");
 
@@ -39,10 +44,11 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     if (callers.get("DOCKERC_LOG")) |level| log.setLevel(level);
 
     @import("process/caller.zig").check();
+    const service: Service = .of(&callers);
     var words: Words = try .of(arena, &callers, init.args.vector);
     var opts = try words.parse(arena, .program);
-    if (try aboutRuntime(arena, &opts)) |status| return status;
-    const reader, const range = try openPayload(arena);
+    if (try aboutRuntime(arena, &opts, &callers)) |status| return status;
+    const reader, const range = try openPayload(arena, &opts, &callers);
     if (try aboutPayload(arena, &opts, reader)) |status| return status;
     const spec = try config.read(arena, reader);
     const rule = spec.argsRule();
@@ -51,27 +57,59 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
         error.Json => log.die("the payload's dev.dockerc.run.options is not a list", .{}),
     } orelse &.{};
     // Those are the caller's alone: one writes to a directory.
-    for (baked) |word| if (options.isAboutFile(word))
+    for (baked) |word| if (options.isAboutFile(word) or options.isLog(word))
         log.die("the payload's dev.dockerc.run.options has {s}, which is no option of a run", .{
             word,
         });
+    if (instances.Verb.of(words.line)) |verb| return instances.answer(arena, &.{
+        .verb = verb,
+        .words = words.line[1..],
+        .reader = reader,
+        .spec = spec,
+        .callers = &callers,
+        .reading = .{ .rule = rule, .baked = baked },
+    });
     words.before = try std.mem.concat(arena, []const u8, &.{ baked, words.before });
     opts = try words.parse(arena, rule);
-    if (try aboutRuntime(arena, &opts)) |status| return status;
+    if (opts.has(.exec) or opts.has(.ps) or opts.has(.stop)) log.die("--dockerc-exec, " ++
+        "--dockerc-ps and --dockerc-stop stand before all other words", .{});
+    if (opts.has(.verify) and reader.image.tree == null)
+        log.die("--dockerc-verify stands before all other words", .{});
+    if (try aboutRuntime(arena, &opts, &callers)) |status| return status;
     if (try aboutPayload(arena, &opts, reader)) |status| return status;
+    if (opts.last(.mount_image)) |directory|
+        return mount.run(arena, reader, &callers, spec.rootPath(), directory);
     if (opts.has(.help)) return write(try help.text(arena, words.name, rule));
-    return run.run(arena, reader, spec, &opts, &callers, range);
+    if (try service.volume(arena)) |volume| opts.given = try std.mem.concat(
+        arena,
+        options.Given,
+        &.{ opts.given, &.{.{ .flag = .volume, .value = volume }} },
+    );
+    const log_file = opts.last(.log);
+    if (!opts.has(.detach) and log_file != null) log.die("--log {s}: only with --detach", .{
+        log_file.?,
+    });
+    const alone: ?detached.Detached = if (opts.has(.detach)) try detached.begin(arena, &callers, .{
+        .name = opts.last(.name),
+        .file = std.fs.path.basename(words.name),
+        .log = log_file,
+    }) else null;
+    return run.run(arena, reader, spec, &opts, &callers, range, service, alone);
 }
 
 /// What needs no payload.
-fn aboutRuntime(arena: std.mem.Allocator, opts: *const options.Options) !?u8 {
+fn aboutRuntime(
+    arena: std.mem.Allocator,
+    opts: *const options.Options,
+    callers: *const Environment,
+) !?u8 {
     if (opts.has(.version)) return try write(try text.alloc(
         arena,
         "dockerc runtime {s} ({s})\n",
         .{ version, @tagName(builtin.cpu.arch) },
     ));
     if (opts.has(.licenses)) return try write(@import("build_options").licences);
-    if (opts.has(.doctor)) return try write(try doctor.report(arena));
+    if (opts.has(.doctor)) return try write(try doctor.report(arena, callers));
     return null;
 }
 
@@ -86,17 +124,31 @@ fn aboutPayload(arena: std.mem.Allocator, opts: *const options.Options, reader: 
 }
 
 /// And whether the image needs more than one user id.
-fn openPayload(arena: std.mem.Allocator) !struct { *Reader, bool } {
-    const self = try own_file.open();
-    const payload = own_file.findPayload(self);
+fn openPayload(
+    arena: std.mem.Allocator,
+    opts: *const options.Options,
+    callers: *const Environment,
+) !struct { *Reader, bool } {
+    // `dockerc mount` serves files that have other runtimes, too.
+    const other = opts.last(.mount_image) != null and opts.args.len > 0;
+    const self = try if (other) own_file.openOther(arena, opts.args[0]) else own_file.open();
+    var payload = own_file.findPayload(self);
     log.debug("payload at {d}, {d} bytes", .{ payload.offset, payload.superblock.bytes_used });
+    const demand: ?Demand = try .find(arena, callers, self, opts.has(.verify));
+    const checked = if (demand) |*given| try given.enforce(arena, self, &payload) else null;
     const image = try arena.create(Image);
-    image.* = .{ .fd = self, .start = payload.offset, .len = payload.superblock.bytes_used };
+    image.* = .{
+        .fd = self,
+        .start = payload.offset,
+        .len = payload.superblock.bytes_used,
+        .tree = if (checked) |found| found.tree else null,
+    };
     const reader = try arena.create(Reader);
     reader.init(image, payload.superblock) catch |err| switch (err) {
         error.NOMEM => |e| return e,
         else => log.die("the payload is damaged: {s}", .{errno.text(err)}),
     };
+    if (checked) |found| found.checkConfig(try config.readText(arena, reader));
     return .{ reader, payload.require_mapped_uids };
 }
 
@@ -164,16 +216,22 @@ fn write(all: []const u8) !u8 {
 test {
     _ = @import("base/capabilities.zig");
     _ = @import("base/errno.zig");
+    _ = @import("base/ip.zig");
     _ = @import("base/sha256.zig");
+    _ = @import("base/size_classes.zig");
     _ = @import("base/socket.zig");
     _ = @import("base/text.zig");
     _ = @import("cli/environment.zig");
     _ = @import("cli/options.zig");
     _ = @import("cli/quantity.zig");
     _ = @import("config/cdi.zig");
+    _ = @import("config/etc_files.zig");
     _ = @import("config/json.zig");
     _ = @import("config/mount_options.zig");
     _ = @import("config/passwd.zig");
+    _ = @import("config/place.zig");
+    _ = @import("config/policy.zig");
+    _ = @import("config/ports.zig");
     _ = @import("config/spec.zig");
     _ = @import("config/users.zig");
     _ = @import("config/volumes.zig");
@@ -181,20 +239,39 @@ test {
     _ = @import("container/plan.zig");
     _ = @import("container/plan_test.zig");
     _ = @import("container/seccomp/filter.zig");
+    _ = @import("container/seccomp/port_filter.zig");
     _ = @import("container/seccomp/profile.zig");
+    _ = @import("container/seccomp/root_emulation.zig");
     _ = @import("contract_test.zig");
     _ = @import("fuse/prefetch/directory_prefetch.zig");
+    _ = @import("fuse/prefetch/start_list_test.zig");
+    _ = @import("fuse/profile_file.zig");
     _ = @import("fuse/request_test.zig");
+    _ = @import("instances/process_dir.zig");
+    _ = @import("instances/ps.zig");
+    _ = @import("instances/stop_signal.zig");
+    _ = @import("keeper/address.zig");
+    _ = @import("keeper/peer.zig");
     _ = @import("namespaces/id_map.zig");
     _ = @import("namespaces/owners.zig");
+    _ = @import("namespaces/subordinate_ids.zig");
     _ = @import("namespaces/userns.zig");
     _ = @import("payload/footer.zig");
+    _ = @import("payload/public_key.zig");
+    _ = @import("payload/signed_block.zig");
     _ = @import("process/caller.zig");
-    _ = @import("process/supervisor.zig");
+    _ = @import("process/ports/socket_address.zig");
+    _ = @import("process/status.zig");
     _ = @import("rootfs/tmpfs_policy.zig");
     _ = @import("squashfs/blocks.zig");
+    _ = @import("squashfs/hash_tree.zig");
+    _ = @import("squashfs/image.zig");
     _ = @import("squashfs/mutation_test.zig");
     _ = @import("squashfs/superblock.zig");
     _ = @import("contract_test.zig");
     _ = @import("text_formats_test.zig");
+    _ = @import("translation/calls.zig");
+    _ = @import("translation/identity.zig");
+    _ = @import("translation/owner_file.zig");
+    _ = @import("translation/path_below.zig");
 }

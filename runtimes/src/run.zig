@@ -9,82 +9,40 @@ const cgroup = @import("namespaces/cgroup.zig");
 const CpuPolicy = @import("process/cpu_policy.zig").CpuPolicy;
 const upper_dir = @import("rootfs/upper_dir.zig");
 const config = @import("config/spec.zig");
+const detached_sources = @import("namespaces/detached_sources.zig");
+const Detached = @import("process/detached.zig").Detached;
 const deferred_unmount = @import("process/deferred_unmount.zig");
 const tmpfs_policy = @import("rootfs/tmpfs_policy.zig");
 const container_plan = @import("container/plan.zig");
-const exec = @import("container/exec.zig");
 const rootfs = @import("rootfs/rootfs.zig");
+const translation = @import("translation/start.zig");
 const seccomp = @import("container/seccomp/filter.zig");
-const apply_options = @import("config/apply_options.zig");
+const join = @import("keeper/join.zig");
 const signals = @import("process/signals.zig");
 const startup = @import("fuse/prefetch/startup.zig");
 const standard_input = @import("process/standard_input.zig");
 const userns = @import("namespaces/userns.zig");
-const programs = @import("config/program.zig");
 const volumes = @import("config/volumes.zig");
-const MountNamespace = @import("namespaces/mount_namespace.zig").MountNamespace;
-const Source = @import("config/source.zig").Source;
-const Volume = @import("config/source.zig").Volume;
 const Container = @import("container/container.zig").Container;
+const Prepared = @import("container/container.zig").Prepared;
 const Environment = @import("cli/environment.zig").Environment;
 const Leftovers = @import("process/leftovers.zig").Leftovers;
+const Network = @import("process/network.zig").Network;
 const Options = @import("cli/options.zig").Options;
+const mappedIds = @import("run_plan.zig").mappedIds;
+const Plan = @import("run_plan.zig").Plan;
 const Outputs = @import("process/standard_output.zig").Outputs;
 const Owners = @import("namespaces/owners.zig").Owners;
+const ProfileFile = @import("fuse/profile_file.zig").ProfileFile;
 const Process = @import("process/own_process.zig").Process;
 const Quiesce = @import("process/quiesce.zig").Quiesce;
+const Recorder = @import("fuse/recorder.zig").Recorder;
 const Reader = @import("squashfs/reader.zig").Reader;
+const StandardError = @import("process/standard_error.zig").StandardError;
+const Service = @import("config/service.zig").Service;
 const Supervisor = @import("process/supervisor.zig").Supervisor;
 const Terminal = @import("process/terminal.zig").Terminal;
 const Watchdog = @import("process/watchdog.zig").Watchdog;
-
-/// What to run: config.json with the caller's options.
-const Plan = struct {
-    spec: *config.Spec,
-    /// Of the root file system in the payload.
-    root: []const u8,
-    host_access: apply_options.HostAccess,
-    args: []const []const u8,
-    env: Environment,
-
-    fn make(
-        arena: std.mem.Allocator,
-        reader: *Reader,
-        spec: *config.Spec,
-        options: *const Options,
-        callers: *const Environment,
-    ) !Plan {
-        const root = rootPath(spec);
-        const host_access = try apply_options.apply(arena, spec, options, .{
-            .arena = arena,
-            .reader = reader,
-            .root = root,
-        });
-        const args = config.command(
-            arena,
-            spec,
-            options.last(.entrypoint),
-            options.args,
-        ) catch |err| switch (err) {
-            error.OutOfMemory => |e| return e,
-            error.Json => log.die("the payload's dev.dockerc.entrypoint or dev.dockerc.cmd is " ++
-                "not a list of words", .{}),
-        };
-        if (args.len == 0) log.die("the image has no command: give one", .{});
-        const env = try exec.environment(arena, spec, options, callers);
-        if (options.ignored) |word| if (options.args.len > 0 and
-            !(programs.isLikely(arena, reader, root, env.path(), options.args[0]) catch true))
-            log.note("{s} was ignored, as docker run's option (to pass it to the program, " ++
-                "put -- before it)", .{word});
-        return .{
-            .spec = spec,
-            .root = root,
-            .host_access = host_access,
-            .args = args,
-            .env = env,
-        };
-    }
-};
 
 /// Returns the app's exit status. `range`: whether the image needs more than one user id.
 pub fn run(
@@ -94,15 +52,19 @@ pub fn run(
     options: *const Options,
     callers: *const Environment,
     range: bool,
+    service: Service,
+    detached: ?Detached,
 ) !u8 {
     signals.resetSigchld();
+    const network: Network = try .begin(arena, options, callers);
+    const linger = join.wanted(options, reader);
     // --user may name one of the image's passwd, and that takes a while.
-    const known = options.last(.user) == null;
+    const said = options.last(.user) != null or options.last(.userns) != null;
     const caller: userns.Caller = .begin(
         arena,
         callers,
         range,
-        if (known) mappedIds(spec, options) else null,
+        if (said or linger != null) null else mappedIds(spec, options),
     );
     var start: Start = .{
         .arena = arena,
@@ -110,11 +72,17 @@ pub fn run(
         .options = options,
         .callers = callers,
         .caller = caller,
-        .plan = try .make(arena, reader, spec, options, callers),
+        .plan = try .make(arena, reader, spec, options, callers, service),
+        .service = service,
         .cpus = try arena.create(CpuPolicy),
         .quiesce = try arena.create(Quiesce),
+        .start_list = try arena.create(startup.StartList),
+        .detached = detached,
+        .network = network,
     };
     start.quiesce.* = .{};
+    start.start_list.* = .{};
+    if (linger) |seconds| start.joinKeeper(seconds);
     return start.run();
 }
 
@@ -128,7 +96,14 @@ const Start = struct {
     /// In the arena: threads that use them may outlive this structure.
     cpus: *CpuPolicy,
     quiesce: *Quiesce,
+    /// Where a profile is written, and what is recorded for it.
+    profile: ?ProfileFile = null,
+    recorder: ?*Recorder = null,
+    start_list: *startup.StartList,
+    detached: ?Detached,
+    service: Service,
 
+    joined: ?join.Joined = null,
     group: ?cgroup.Group = null,
     entered: userns.Entered = undefined,
     ids: userns.Ids = .none,
@@ -143,18 +118,27 @@ const Start = struct {
     terminal: ?Terminal = null,
     container: Container = undefined,
     watchdog: Watchdog = undefined,
+    network: Network,
     leftovers: Leftovers = .{},
+    /// The payload's root in the cache, if paths are translated.
+    unpacked: sys.fd_t = -1,
+    /// The directory of --overlay.
+    kept: ?sys.fd_t = null,
 
     fn run(self: *Start) !u8 {
         self.group = try cgroup.enter(self.arena, self.options);
+        if (self.options.last(.record)) |path| try self.beginRecord(path);
+        try self.network.publish(self.arena, self.plan.host_access.ports);
         self.enterNamespaces();
         try self.openMachine();
         try self.describeContainer();
         const mounts = self.entered.mounts;
+        if (self.sharedTree() != null) self.reader.blocks.forget();
         self.watchdog = try .start(self.container.role(), mounts, self.container.terminal);
         const loader = try self.loadProgram();
         const tmpfs_allowed = tmpfs_policy.allows(self.arena);
         self.ids = self.entered.settle(self.arena);
+        try self.network.connect(self.arena, self.ids);
         // Not earlier: newuidmap and newgidmap need the processors.
         if (mounts != null)
             try self.watchdog.cloneApp(self.container.namespaces()[0] | sys.CLONE.fs);
@@ -162,17 +146,54 @@ const Start = struct {
         const kind = try self.makeRoot(tmpfs_allowed);
         if (mounts == null) try self.watchdog.cloneApp(0);
         const app = try self.takeApp();
+        try self.network.serve(self.arena, self.proc, self.watchdog);
+        const tracer = if (kind == .translated) try self.beginTranslation(app) else null;
         try self.letAppGoOn(app, kind);
         const end = try self.supervise(app);
+        if (tracer) |process| process.waitForEnd();
+        if (self.profile) |file| file.write(self.arena, self.recorder.?, self.plan.root);
         self.cleanUp();
         end.exitLike();
         return end.status;
     }
 
+    /// Before a control group is entered: the keeper may outlive it.
+    fn joinKeeper(self: *Start, linger: u32) void {
+        const spec = self.plan.spec;
+        self.joined = join.begin(&.{
+            .arena = self.arena,
+            .reader = self.reader,
+            .callers = self.callers,
+            .ids = .{
+                .range = self.caller.range,
+                .user = .{ .uid = spec.process.user.uid, .gid = spec.process.user.gid },
+                .mapped = mappedIds(spec, self.options),
+            },
+            .program = self.program(),
+            .linger = linger,
+        });
+    }
+
+    fn program(self: *const Start) startup.Program {
+        return .{
+            .root = self.plan.root,
+            .command = self.plan.args[0],
+            .search = self.plan.env.path(),
+            .recorder = self.recorder,
+            .start_list = self.start_list,
+        };
+    }
+
+    fn beginRecord(self: *Start, path: []const u8) !void {
+        self.profile = try .open(self.arena, path);
+        self.recorder = try self.arena.create(Recorder);
+        self.recorder.?.* = try .init(self.reader.superblock.root_inode);
+    }
+
     fn enterNamespaces(self: *Start) void {
         const spec = self.plan.spec;
         const wants = &spec.linux;
-        self.entered = userns.enter(self.arena, self.callers, self.caller, .{
+        const wanted: userns.Wanted = .{
             .uid = spec.process.user.uid,
             .gid = spec.process.user.gid,
             .mapped = mappedIds(spec, self.options),
@@ -180,12 +201,13 @@ const Start = struct {
             .uts = wants.hasNamespace("uts"),
             .network = wants.hasNamespace("network"),
             .optional = !wants.hasNamespace("network"),
-        });
-        if (spec.isRootfull() and self.entered.ids != .host)
-            log.die(
-                "this program is for root (it was built with --rootfull): start it with sudo",
-                .{},
-            );
+        };
+        self.entered = if (self.joined) |*joined|
+            joined.enter(self.caller, wanted)
+        else
+            userns.enter(self.arena, self.callers, self.caller, wanted);
+        if (spec.isRootfull() and self.entered.ids != .host) log.die("this program is for root " ++
+            "(it was built with --rootfull): start it with sudo", .{});
     }
 
     /// What is needed of the machine, before mounts of ours cover its directories.
@@ -193,39 +215,23 @@ const Start = struct {
         self.ignored = signals.ignored();
         self.signal_mask = try signals.block(self.ignored);
         self.cpus.* = .init();
-        self.machine = try volumes.open(self.arena, self.plan.spec, self.options);
+        const place = &self.plan.host_access.place;
+        self.machine = try volumes.open(self.arena, self.plan.spec, self.options, place);
         const flags: sys.O = .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true };
         self.proc = sys.openat(sys.at_fdcwd, "/proc", flags, 0) catch |err|
             log.die("/proc cannot be used: {s}", .{errno.text(err)});
+        const translated = self.entered.refusal != null;
         const mounts = self.entered.mounts;
-        if (mounts) |own| try self.detachSources(own);
-        self.input = try standard_input.guard(mounts, self.caller.uid);
+        if (mounts) |own| try detached_sources.detachAll(self.arena, &self.machine, own);
+        if (!translated) self.input = try standard_input.guard(mounts, self.caller.uid);
         // In a user namespace of ours the app's user is the caller.
-        if (self.entered.ids != null) self.outputs = try .open(self.plan.spec.process.user.uid);
+        if (self.entered.ids != null and !translated)
+            self.outputs = try .open(self.plan.spec.process.user.uid);
         self.terminal = .find();
         if (self.terminal) |*terminal| terminal.makeOwn(mounts) catch |err| {
             log.debug("no terminal of its own: {s}", .{errno.text(err)});
             self.terminal = null;
         };
-    }
-
-    /// Directories as they are now: the workspace may be mounted over one of them, or in it.
-    fn detachSources(self: *Start, namespace: MountNamespace) !void {
-        const given = try self.arena.dupe(Volume, self.machine.volumes);
-        for (given) |*volume| detach(namespace, &volume.source);
-        const listed = try self.arena.dupe(?Source, self.machine.sources);
-        for (listed) |*source| if (source.*) |*found| detach(namespace, found);
-        self.machine.volumes = given;
-        self.machine.sources = listed;
-    }
-
-    noinline fn detach(namespace: MountNamespace, source: *Source) void {
-        if (!source.directory) return;
-        const tree = namespace.detachedTree(source.fd) catch |err|
-            return log.debug("{s} is bound as it is then: {s}", .{ source.name, errno.text(err) });
-        sys.close(source.fd);
-        source.fd = tree;
-        source.detached = true;
     }
 
     fn describeContainer(self: *Start) !void {
@@ -244,6 +250,7 @@ const Start = struct {
                 .machine = &self.machine,
                 .sysctls = plan.host_access.sysctls,
                 .can_mount = self.entered.mounts != null,
+                .translated = self.entered.refusal != null,
                 .ids = self.entered.ids,
             }),
             .args = plan.args,
@@ -255,54 +262,81 @@ const Start = struct {
                 null
             else
                 try seccomp.prepare(arena, spec.linux.seccomp, bounding),
+            .publishes = plan.host_access.ports.len > 0 and self.network.private == null,
             .init = self.options.has(.init),
             .cpus = self.cpus,
             .mounts = self.entered.mounts,
             .terminal = if (self.terminal) |*terminal| terminal else null,
             .outputs = &self.outputs,
+            .sockets = self.service.sockets,
             .lifeline = try .open(),
+            .translation = if (self.entered.refusal == null) null else try .open(self.callers),
         };
     }
 
     /// Starts to decode what the app reads first; returns the thread's id.
     fn loadProgram(self: *Start) !?i32 {
-        if (self.entered.mounts == null) return null;
-        const plan = &self.plan;
-        const program: startup.Program = .{
-            .root = plan.root,
-            .command = plan.args[0],
-            .search = plan.env.path(),
-        };
-        return try startup.begin(self.arena, self.reader, self.cpus, program);
+        if (self.entered.mounts == null and self.profile != null)
+            log.die("nothing can be recorded: this machine allows no mounts", .{});
+        if (self.entered.mounts == null or self.sharedTree() != null) return null;
+        return try startup.begin(self.arena, self.reader, self.cpus, self.program());
+    }
+
+    fn sharedTree(self: *const Start) ?sys.fd_t {
+        return if (self.joined) |joined| joined.tree else null;
     }
 
     fn makeRoot(self: *Start, tmpfs_allowed: bool) !rootfs.Kind {
         const user = self.plan.spec.process.user;
         const owners = try self.arena.create(Owners);
         owners.* = try .find(self.arena, self.ids, user.uid, user.gid);
-        const overlay = self.options.last(.overlay);
+        if (self.ids == .range and sys.isTerminal(2)) owners.noteUnmapped(self.reader) catch {};
+        if (self.options.last(.overlay)) |path| self.kept =
+            try upper_dir.openKept(self.arena, path, self.plan.spec.annotation(image_digest));
         var root: rootfs.Rootfs = .{
             .arena = self.arena,
             .reader = self.reader,
             .cpus = self.cpus,
             .quiesce = self.quiesce,
+            .shared = self.sharedTree(),
+            .recorder = self.recorder,
+            .start_list = self.start_list,
             .tmpfs_allowed = tmpfs_allowed,
+            .translated = self.entered.refusal != null,
             .callers = self.callers,
             .path = self.plan.root,
             .ids = self.ids,
             .mounts = self.entered.mounts,
             .owners = owners,
             .caller = self.caller.uid,
-            .kept = if (overlay) |path|
-                try upper_dir.openKept(self.arena, path, self.plan.spec.annotation(image_digest))
-            else
-                null,
+            .kept = self.kept,
         };
         const kind = root.make() catch |err|
             log.die("cannot prepare the root file system: {s}", .{errno.text(err)});
         self.leftovers = root.leftovers();
+        self.unpacked = root.unpacked;
         try self.watchdog.willRemove(self.leftovers);
         return kind;
+    }
+
+    /// The tracer must not be an ancestor: the app stays our child.
+    fn beginTranslation(self: *Start, app: Process) !Process {
+        const given = try self.arena.create(translation.Given);
+        given.* = .{
+            .arena = self.arena,
+            .runtime = @intCast(sys.raw(.getpid, .{})),
+            .app = app.pid,
+            .own = self.leftovers.trees[0].?.fd,
+            .unpacked = self.unpacked,
+            .kept = self.kept,
+            .spec = self.plan.spec,
+            .options = self.options,
+            .machine = &self.machine,
+            .caller = .{ .uid = self.caller.uid, .gid = self.caller.gid },
+            .ports = self.network.leavePorts(),
+        };
+        const why = self.entered.refusal.?;
+        return translation.begin(given, self.container.translation.?, userns.refused, why);
     }
 
     fn takeApp(self: *Start) !Process {
@@ -318,10 +352,12 @@ const Start = struct {
         if (self.input) |given| try given.begin(self.arena);
         if (self.terminal) |*terminal| sys.close(terminal.slave);
         self.outputs.closeEnds();
-        self.container.lifeline.goOn(.{ .ids = self.ids, .rootfs = kind });
+        const prepared: Prepared = .{ .ids = self.ids, .rootfs = kind };
+        self.container.lifeline.goOn(std.mem.asBytes(&prepared));
     }
 
     fn supervise(self: *Start, app: Process) !Supervisor.End {
+        var errors: StandardError = if (self.joined != null) .remember() else .{ .what = null };
         var supervisor: Supervisor = .{
             .app = app,
             .proc = self.proc,
@@ -331,15 +367,26 @@ const Start = struct {
             .outputs = &self.outputs,
             .quiesce = self.quiesce,
             .queue = try .open(),
+            .keeper = if (self.joined) |joined| joined.connection else -1,
+            .errors = &errors,
             .lifeline = self.container.lifeline.ours,
+            .detached = self.detached,
+            .service = self.service,
+            .ports = self.network.ports,
         };
-        const end = supervisor.supervise();
+        var end = supervisor.supervise();
+        if (self.joined) |*joined| if (end.status != 0 and joined.isLost()) {
+            errors.reopen();
+            log.say("the keeper of the shared mount has ended, and with it this run", .{});
+            end = .{ .status = log.failed };
+        };
         log.debug("app ended, status {d}", .{end.status});
         return end;
     }
 
     fn cleanUp(self: *Start) void {
         if (self.input) |given| given.giveBack();
+        self.network.end();
         self.leftovers.discard();
         self.watchdog.dismiss();
         if (self.group) |group| group.leave();
@@ -349,21 +396,3 @@ const Start = struct {
 };
 
 const image_digest = "dev.dockerc.digest";
-
-/// What --overlay keeps has the same owners whoever the app's user is: there the caller is root.
-fn mappedIds(spec: *const config.Spec, options: *const Options) userns.Pair {
-    if (options.last(.overlay) != null) return .{ .uid = 0, .gid = 0 };
-    return .{ .uid = spec.process.user.uid, .gid = spec.process.user.gid };
-}
-
-fn rootPath(spec: *const config.Spec) []const u8 {
-    const path = spec.root.path;
-    // It becomes a part of overlayfs' options, and must not lead out of the payload.
-    var parts = std.mem.splitScalar(u8, path, '/');
-    var plain = path.len > 0 and std.mem.findAny(u8, path, ",:\\") == null;
-    while (parts.next()) |name| if (name.len == 0 or std.mem.eql(u8, name, "..")) {
-        plain = false;
-    };
-    if (!plain) log.die("the payload's root.path is not a directory in it: {s}", .{path});
-    return path;
-}

@@ -40,7 +40,7 @@ def test_they_are_the_executable_s_defaults(run: Runner, shared: Path) -> None:
     assert "BAKED=out" in run(app, "-e", "BAKED=out", "--").stdout
     assert run(app, "-w", "/bin", "--", "pwd").stdout == "/bin\n"
     table = dockerc("inspect", app).stdout
-    assert all(told in table for told in ("BAKED=in", '["env"]', "/tmp", "org.example.a"))
+    assert all(told in table for told in ("BAKED=in", "/bin/hello env\n", "/tmp", "org.example.a"))
     assert config_of(app)["annotations"]["org.example.a"] == "b"
 
 
@@ -205,9 +205,9 @@ def test_any_option_of_a_run(run: Runner, shared: Path) -> None:
 
     dockerc("edit", app, shared / "new", "--hostname", "other")
     assert "HOSTNAME=other" in run(shared / "new").stdout.splitlines()
-    assert "no such option: --publish" in failed(
-        "build", HELLO, "-o", app, "--publish", "1", status=2
-    )
+    assert "no such option: --detach" in failed("build", HELLO, "-o", app, "--detach", status=2)
+    wrong = failed("build", HELLO, "-o", app, "--publish", "8080:http", status=2)
+    assert "--publish 8080:http: a port is a number from 1 to 65535" in wrong
 
 
 def test_a_payload_whose_baked_options_are_wrong(run: Runner, shared: Path, hello: Path) -> None:

@@ -15,10 +15,12 @@ import pytest
 from support import FIXTURES, TESTS, dockerc
 
 from toolkit.bundle.baked import check_volume
+from toolkit.bundle.ports import parse_ports
 from toolkit.bundle.run_options import RUN_OPTIONS, SUBSTITUTES, VOLUME_MODES, split_run_words
 from toolkit.bundle.users import find_user
 from toolkit.errors import DockercError, UsageError
 from toolkit.executable.footer import read_footer
+from toolkit.executable.policy import parse_policy
 
 ROOT = TESTS.parent
 CONTRACT = FIXTURES / "contract"
@@ -32,6 +34,19 @@ def source(name: str) -> str:
 
 def vectors(name: str) -> Any:
     return json.loads((CONTRACT / f"{name}.json").read_text())
+
+
+@pytest.mark.parametrize("case", vectors("policies")["cases"], ids=lambda case: case["text"][:40])
+def test_policies(case: dict[str, Any]) -> None:
+    data = case["text"].encode()
+    if "error" in case:
+        with pytest.raises(DockercError):
+            parse_policy(data)
+        return
+    policy = parse_policy(data)
+    for path, expected in case["paths"].items():
+        keys = policy.keys_for(path)
+        assert (None if keys is None else [key.data.hex() for key in keys]) == expected
 
 
 def test_the_runtime_has_the_same_options() -> None:
@@ -89,6 +104,17 @@ def test_volumes(case: dict[str, Any]) -> None:
         return
     expected = (case["source"], case["destination"], case["readonly"])
     assert check_volume(case["text"]) == expected
+
+
+@pytest.mark.parametrize("case", vectors("ports"), ids=lambda case: repr(case["text"]))
+def test_ports(case: dict[str, Any]) -> None:
+    if case.get("error"):
+        with pytest.raises(UsageError):
+            parse_ports(case["text"])
+        return
+    found = parse_ports(case["text"])
+    assert [*found.inside, *found.outside] == [*case["inside"], *case["outside"]]
+    assert (found.protocol, found.ip) == (case["protocol"], case["ip"])
 
 
 USERS = vectors("users")
@@ -172,7 +198,7 @@ def test_the_image_of_dockerc_run(words: str, options: str, rest: str) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ("-d IMG", "--detach is not supported: start it in the background"),
+        ("--restart=always IMG", "--restart is not supported: a supervisor"),
         ("--stop-timeout 5 IMG", "--stop-timeout is not supported: signals are passed on"),
         ("-x IMG", "unknown option -x"),
         ("--volme /a:/b IMG", "did you mean --volume?"),

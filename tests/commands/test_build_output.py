@@ -67,7 +67,7 @@ def test_only_executables_of_ours_are_overwritten(tmp_path: Path, hello: Path) -
     output = tmp_path / "out"
     output.write_text("mine")
     told = failed("build", "-q", HELLO, "-o", output)
-    assert "give another name with -o, or --force" in told and output.read_text() == "mine"
+    assert "give another name, or --force" in told and output.read_text() == "mine"
     dockerc("build", "-q", HELLO, "-o", output, "--force")
     assert output.read_bytes() == hello.read_bytes()
     dockerc("build", "-q", HELLO, "-o", output)

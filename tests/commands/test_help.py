@@ -18,7 +18,7 @@ COMMANDS = (
     "build", "inspect", "ls", "cat", "extract", "replace", "edit", "verify", "diff", "run", "cp",
     "shell", "images", "history",
 )  # fmt: skip
-REGISTRIES = ("login", "logout", "tags")
+REGISTRIES = ("login", "logout", "tags", "push", "pull", "update")
 
 
 @pytest.mark.parametrize("command", (*COMMANDS, *REGISTRIES))

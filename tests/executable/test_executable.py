@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ from layout import write_layout
 from support import FIXTURES, dockerc, failed, need
 
 from toolkit.executable.executable import FooterFields, write_executable
+from toolkit.executable.integrity import Integrity
 from toolkit.executable.stub import read_stub
 
 HELLO = FIXTURES / "hello"
@@ -28,7 +30,7 @@ def test_inspect_tells_footer_architecture_and_config(hello: Path) -> None:
     assert told["squashfs"]["compression"] == "zstd"
     assert told["config"]["process"]["args"][0] == "/bin/hello"
     table = dockerc("inspect", hello).stdout
-    assert "offset" in table and '"/bin/hello"' in table
+    assert "offset" in table and "command  /bin/hello" in table
 
 
 def test_extract_gives_exactly_the_squashfs(hello: Path, tmp_path: Path) -> None:
@@ -185,16 +187,17 @@ def test_an_architecture_that_the_image_or_we_lack(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 4095, 4096, 4097])
-@pytest.mark.parametrize("digest", [None, b"\xee" * 32])
+@pytest.mark.parametrize("integrity", [None, Integrity(b"{}")])
 def test_each_part_is_where_the_format_says(
-    tmp_path: Path, size: int, digest: bytes | None
+    tmp_path: Path, size: int, integrity: Integrity | None
 ) -> None:
-    """docs/format.md: stub and payload each filled up with zeros to 4 KiB, digest, footer."""
+    """docs/format.md: stub and payload each filled up with zeros to 4 KiB, hash tree, signed block,
+    digest, footer."""
     stub, payload = b"\xaa" * 5000, b"\xbb" * size
 
     def write(file: BinaryIO) -> FooterFields:
         file.write(payload)
-        return FooterFields(False, digest)
+        return FooterFields(False, integrity)
 
     footer = write_executable(tmp_path / "app", stub, write)
     data = (tmp_path / "app").read_bytes()
@@ -203,5 +206,11 @@ def test_each_part_is_where_the_format_says(
     assert data[8192:].startswith(filled)
     rest = data[8192 + len(filled) :]
     assert rest.endswith(footer.encode()) and len(footer.encode()) == footer.size == 16
-    record = rest[: -footer.size]
-    assert len(record) == (48 if digest else 0) and (digest or b"") in record
+    rest = rest[: -footer.size]
+    if integrity is None:
+        assert not rest
+        return
+    tree = 4096 if size > 4096 else 0
+    assert len(rest) == tree + 4096 + 48
+    assert rest[tree:].startswith(b"dcsigned")
+    assert rest[-48:] == b"dcsha256" + hashlib.sha256(payload).digest() + bytes(8)

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from support import FIXTURES, Runner, describe_tree, differences, dockerc, failed, need
 
+from toolkit.executable.executable import open_executable
+
 HELLO = FIXTURES / "hello"
 STUB_SIZE = 54_321
 FOOTERS = {
@@ -66,7 +68,7 @@ def test_inspect(old: Path) -> None:
     assert told["footer"]["padding"] >= (8 if "replaced" in kind else 0)
     assert told["stub"]["architecture"] == "x86_64" and told["stub"]["current"] is False
     assert told["image"]["args"][0] == "/bin/hello" and told["image"]["entrypoint"] is None
-    assert told["space"]["largest"][0]["path"] == "/rootfs/bin/hello"
+    assert told["space"]["largest"][0]["path"] == "/bin/hello"
     assert "not made by this dockerc" in dockerc("inspect", old).stdout
 
 
@@ -135,8 +137,11 @@ def test_replace(old: Path, run: Runner, shared: Path) -> None:
         dockerc("extract", app, shared / f"{app.name}.sqfs")
     payload = (shared / f"{old.name}.sqfs").read_bytes()
     assert (shared / "new.sqfs").read_bytes() == payload
-    end = told["footer"]["offset"] + len(payload)
-    assert not any(new.read_bytes()[end:-16]), "stale bytes are gone"
+    with open_executable(new) as executable:
+        assert executable.signed_block is not None
+        padding = new.read_bytes()[executable.payload_end : executable.tree_offset]
+        assert not any(padding), "stale bytes are gone"
+    assert "SHA-256 is as recorded" in dockerc("verify", new).stdout
     done = run(new)
     assert "Hello from dockerc" in done.stdout, done.stderr
 

@@ -1,6 +1,7 @@
 """Which room may import which, and how large a file, a function and a line may be.
 
-    cli -> commands -> services -> { bundle, layers, images } -> { executable, squashfs } -> files
+    cli -> commands -> services -> { bundle, layers, images, packages }
+        -> { executable, squashfs } -> files
 
 with errors, limits and version below all. An arrow means "may import", and whatever is further to
 the right may be imported too. Rooms of one level may import each other one way only.
@@ -21,7 +22,7 @@ LEVELS = (
     {"errors", "limits", "version"},
     {"files"},
     {"executable", "squashfs"},
-    {"bundle", "layers", "images"},
+    {"bundle", "layers", "images", "packages"},
     {"services"},
     {"commands"},
     {"cli"},

@@ -80,15 +80,17 @@ def test_stopping_shuts_all_and_those_that_come(pair: tuple[socket.socket, socke
 
 
 def test_one_thread_watches_and_ends(pair: tuple[socket.socket, socket.socket]) -> None:
-    before = threading.active_count()
+    def watching() -> set[threading.Thread]:
+        """Those of other tests may end meanwhile."""
+        return {thread for thread in threading.enumerate() if thread.name == "stalls"}
+
+    before = watching()
     held = Sockets()
     handles = [held.hold(pair[0]) for _ in range(3)]
-    assert threading.active_count() == before + 1
+    (ours,) = watching() - before
     held.stop()
-    deadline = time.monotonic() + LONG
-    while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert threading.active_count() == before
+    ours.join(LONG)
+    assert not ours.is_alive()
     for handle in handles:
         handle.close()
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import os
-import tarfile
 
 import arm64_machine
 import pytest
@@ -14,6 +12,10 @@ from support import FIXTURES, dockerc, need
 
 CHANGES = "rm -r /usr/share/doc && mkdir /usr/share/doc && ls /usr/share/doc | wc -l && exit 42"
 """Wants an overlay that can hide a directory of the layer below."""
+TRANSLATED = (
+    "cat /etc/debian_version; id -u; cat /srv/f | tr a-z A-Z; echo new >/etc/new; cat /etc/new;"
+    " cd /usr; pwd; readlink /proc/self/exe; kill -TERM $$"
+)
 JOBS = {
     "greeting": ("user", "/disk/hello"),
     "debug": ("user", "DOCKERC_LOG=debug /disk/hello id"),
@@ -26,6 +28,12 @@ JOBS = {
     ),
     "filter": ("user", "/disk/deb grep -E '^(Seccomp|NoNewPrivs|CapEff):' /proc/self/status"),
     "root": ("root", "DOCKERC_LOG=debug /disk/deb cat /etc/debian_version"),
+    "emulation": (
+        "user",
+        "/disk/deb bash -c 'touch /tmp/f; chown 33:44 /tmp/f && stat -c %u /tmp/f'",
+    ),
+    "no namespaces": ("root", "echo 0 >/proc/sys/user/max_user_namespaces"),
+    "translated": ("user", f"/disk/deb -v /disk/home:/srv bash -c '{TRANSLATED}'"),
     "left": (
         "root",
         "ls -A /tmp /disk/tmp; grep -c dockerc /proc/mounts",
@@ -42,13 +50,8 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Answer]:
     work = tmp_path_factory.mktemp("arm64")
     apps = work / "apps"
     apps.mkdir()
-    system = arm64_machine.debian(work)
-    layer = io.BytesIO()
-    with tarfile.open(system) as archive, tarfile.open(fileobj=layer, mode="w") as small:
-        for member in archive:
-            if not member.name.startswith(("./boot", "./lib/modules", "./var/cache")):
-                small.addfile(member, archive.extractfile(member) if member.isreg() else None)
-    layout = write_layout(work / "deb", [layer.getvalue()], architecture="arm64")
+    system = arm64_machine.debian(work, "bookworm", "linux-image-cloud-arm64")
+    layout = write_layout(work / "deb", [arm64_machine.layer(system)], architecture="arm64")
     dockerc("build", "--arch", "arm64", f"oci:{layout}", "-o", apps / "deb")
     dockerc("build", "--arch", "arm64", f"oci:{FIXTURES}/hello", "-o", apps / "hello")
     found = arm64_machine.run(system, apps, list(JOBS.values()), timeout=400)
@@ -85,6 +88,17 @@ def test_root_s_start(answers: dict[str, Answer]) -> None:
     told = answers["root"].output
     assert "payload mounted by FUSE" in told
     assert "\n12." in told and answers["root"].status == 0
+
+
+def test_owners_that_do_not_exist(answers: dict[str, Answer]) -> None:
+    assert answers["emulation"].output.endswith("\n0\n"), answers["emulation"]
+
+
+def test_without_user_namespaces_paths_are_translated(answers: dict[str, Answer]) -> None:
+    note, version, *told = answers["translated"].output.splitlines()
+    assert "not isolated" in note and version.startswith("12.")
+    assert told == ["0", "MINE", "new", "/usr", "/bin/readlink"]
+    assert answers["translated"].status == 143
 
 
 def test_nothing_is_left(answers: dict[str, Answer]) -> None:

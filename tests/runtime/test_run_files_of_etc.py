@@ -26,6 +26,16 @@ def test_copies_that_can_be_written(run: Runner, deb: Path, way: str) -> None:
     assert {path: path.read_bytes() for path in before} == before
 
 
+@pytest.mark.parametrize("way", ["", "unpack", "copy"])
+def test_mtab_is_there_as_in_docker_s_containers(run: Runner, deb: Path, way: str) -> None:
+    environment = {**os.environ, "DOCKERC_FORCE": way}
+    for words in (["--read-only"], []):
+        done = run(deb, *words, "sh", "-c", "readlink /etc/mtab; df /", env=environment)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[0] == "/proc/mounts"
+        assert done.stdout.splitlines()[-1].split()[-1] == "/"
+
+
 def test_lines_of_resolv_conf(run: Runner, deb: Path) -> None:
     machines = Path("/etc/resolv.conf").read_text().splitlines()
     servers = [line for line in machines if line.startswith("nameserver")]
@@ -76,7 +86,7 @@ def test_other_options_of_docker(run: Runner, deb: Path) -> None:
     told = run(deb, "--env-host", "-e", "B=3", "env", env={"A": "1", "B": "2", "HOME": "/h"})
     assert {"A=1", "B=3", "HOME=/root"} <= set(told.stdout.splitlines())
     assert said(run, deb, "--expose", "80", "-u", "", "id", "-u") == "0\n"
-    assert "setsid -f FILE" in refused(run, deb, "-d", "true")
+    assert "restarts programs" in refused(run, deb, "--restart", "always", "true")
     assert "kill -s SIGNAL PID" in refused(run, deb, "--stop-signal", "QUIT", "true")
 
 

@@ -257,7 +257,8 @@ def test_the_app_has_the_filter_that_was_compared(
     trace = shared / "trace"
     traced = ["strace", "-v", "-qq", "-f", "-e", "trace=seccomp", "-o", trace]
     capabilities = ["--cap-drop", "ALL", "--cap-add", "SYS_CHROOT"]
-    done = run(*traced, deb, *capabilities, "true")
+    # Traced, set-id programs map no ids, and root with one id has a filter before this one.
+    done = run(*traced, deb, *capabilities, "--no-root-emulation", "true")
     assert done.returncode == 0, done.stderr
     (call,) = (line for line in trace.read_text().splitlines() if "seccomp(" in line)
     for name, value in (("ALLOW", ALLOW), ("KILL_PROCESS", KILL), ("ERRNO", 0x50000)):

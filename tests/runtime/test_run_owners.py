@@ -10,6 +10,7 @@ import pytest
 from layout import directory, file, on_top, symlink, tar_of
 from leftovers import wait_for
 from support import Runner, dockerc, need
+from terminal_support import Terminal
 
 NOBODY_S = ["setpriv", "--reuid", "23456", "--regid", "23456", "--clear-groups"]
 """A user who has no sub-ids."""
@@ -56,6 +57,36 @@ def test_with_sub_ids_they_belong_to_nobody(far: Path, run_as_user: Runner, way:
     assert done.stdout.splitlines() == expected("65534:65534", "60000:900")
     done = run_as_user(far, "sh", "-c", CHOWN, env=environment)
     assert (done.returncode, done.stdout) == (0, "far.txt 5:6\nfar 5:6\n"), done.stderr
+
+
+def test_the_build_says_which_ids_the_image_needs(images: Path, far: Path, place: Path) -> None:
+    done = dockerc("build", f"oci:{place}/far-layout", "-o", place / "far-again")
+    assert "note: files of the image belong to id 80000; who runs it with fewer" in done.stderr
+    done = dockerc("build", f"oci:{images}/debian", "-o", place / "near")
+    assert "belong to id" not in done.stderr
+
+
+def on_terminal(command: list[str]) -> str:
+    """What a command that ends with `echo ran` writes to a terminal before that."""
+    terminal = Terminal(command)
+    try:
+        seen = terminal.until("ran\r\n")
+        assert terminal.end() == 0
+        return seen
+    finally:
+        terminal.close()
+
+
+def test_a_start_says_so_to_a_terminal(far: Path, deb: Path, run_as_user: Runner) -> None:
+    need("newuidmap")
+    sentence = "/etc/subgid do not reach id 80000"
+    for app, expected_count in ((far, 1), (deb, 0)):
+        told = on_terminal(run_as_user.command(app, "echo", "ran"))
+        assert told.count(sentence) == expected_count, told
+    quiet = run_as_user.command("env", "DOCKERC_LOG=quiet", far, "echo", "ran")
+    assert sentence not in on_terminal(quiet)
+    done = run_as_user(far, "true")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_who_is_nobody_owns_them(far: Path, run_as_user: Runner) -> None:

@@ -6,11 +6,16 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
+import threading
 import time
 import urllib.request
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from images_support import common
 from support import TESTS, Runner, dockerc, need
 
 NOBODY_S = ["setpriv", "--reuid", "23456", "--regid", "23456", "--clear-groups"]
@@ -56,16 +61,70 @@ hello; dpkg --status hello | grep ^Status; stat -c %U /var/cache/apt/archives/pa
 """
 
 
+MARIADB = """
+set -e
+mariadb-install-db --user=$(id -un) --datadir=$1/db --auth-root-authentication-method=normal \\
+    --skip-test-db >/dev/null
+mariadbd --user=$(id -un) --datadir=$1/db --socket=/tmp/sql --pid-file=/tmp/pid \\
+    --skip-networking >/tmp/log 2>&1 &
+until mariadb-admin -u root -S /tmp/sql ping >/dev/null 2>&1; do sleep 0.05; done
+mariadb -u root -S /tmp/sql -Ne 'create database d; create table d.t (i int) engine=innodb;
+    insert into d.t values (1), (2), (39); select sum(i) from d.t'
+mariadb-admin -u root -S /tmp/sql shutdown
+wait
+"""
+
+JAVA = r"""
+set -e
+cat >/srv/Main.java <<'END'
+import java.nio.file.*;
+import java.util.stream.*;
+public class Main {
+    public static void main(String[] words) throws Exception {
+        Files.writeString(Path.of("/srv/out"), words[0]);
+        long sum = IntStream.rangeClosed(1, 1000).parallel().mapToLong(i -> i).sum();
+        System.out.println(Files.readString(Path.of("/srv/out")) + " " + sum);
+        System.exit(3);
+    }
+}
+END
+javac -d /srv /srv/Main.java
+exec java -Xshare:auto -cp /srv Main written
+"""
+
+CHROMIUM = """
+mkdir /tmp/page
+echo '<p id=p></p><script>p.textContent = "sum " + [1, 2, 39].reduce((a, b) => a + b)</script>' \\
+    >/tmp/page/index.html
+exec chromium --headless --no-sandbox --disable-gpu --user-data-dir=/tmp/profile --dump-dom \\
+    file:///tmp/page/index.html 2>/tmp/log
+"""
+
+TYPESCRIPT = """
+set -e
+echo 'const f = (n: number): string => `typed ${n}`; console.log(f(7))' >/srv/a.ts
+tsc --outDir /srv /srv/a.ts
+node /srv/a.js
+! echo 'const n: number = "no"' >/srv/b.ts || tsc --noEmit /srv/b.ts
+"""
+
+
 @pytest.fixture(scope="session")
 def services(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An image of servers, a compiler and the like, built; $DOCKERC_TEST_IMAGES may have it."""
-    directory = Path(os.environ.get("DOCKERC_TEST_IMAGES", ""))
-    if not (directory / "services.tar").exists():
-        if os.geteuid() != 0 or not shutil.which("mmdebstrap"):
-            pytest.skip("real images are made by root with mmdebstrap")
-        directory = tmp_path_factory.mktemp("services")
-        subprocess.run([TESTS / "make_images.sh", directory, "services"], check=True)
-    dockerc("build", f"docker-archive:{directory}/services.tar", "-o", place / "services")
+    with common(tmp_path_factory, "services") as directory:
+        if not (directory / "app").exists():
+            images = Path(os.environ.get("DOCKERC_TEST_IMAGES", directory))
+            if not (images / "services.tar").exists():
+                if os.geteuid() != 0 or not shutil.which("mmdebstrap"):
+                    pytest.skip("real images are made by root with mmdebstrap")
+                subprocess.run([TESTS / "make_images.sh", directory, "services"], check=True)
+            # 1.7 GB; what is asked here does not depend on how small they get.
+            source = f"docker-archive:{images}/services.tar"
+            dockerc("build", "--level", "1", source, "-o", directory / "app")
+        # Each module that takes this fixture has one of its own.
+        if not (place / "services").exists():
+            (place / "services").hardlink_to(directory / "app")
     return place / "services"
 
 
@@ -168,3 +227,65 @@ def test_apt_get_installs(run: Runner, images: Path, shared: Path) -> None:
     done = run(shared / "deb", "sh", "-c", APT)
     expected = "Hello, world!\nStatus: install ok installed\n_apt\n"
     assert (done.returncode, done.stdout) == (0, expected), done.stderr
+
+
+@pytest.fixture(
+    params=["user", "without sub-ids", pytest.param("root", marks=pytest.mark.root("own"))]
+)
+def anybody(request: pytest.FixtureRequest) -> list[str]:
+    """The start of a command line for each kind of caller."""
+    if request.param == "without sub-ids":
+        if os.geteuid() != 0:
+            pytest.skip("taking another user id wants root")
+        return NOBODY_S
+    return Runner(request.param == "root").command()
+
+
+def completed(words: list[str | Path]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, capture_output=True, text=True, timeout=120)
+
+
+def test_mariadb(anybody: list[str], services: Path) -> None:
+    done = completed([*anybody, services, "-u", "mysql", "sh", "-c", MARIADB, "-", "/tmp"])
+    assert (done.returncode, done.stdout) == (0, "42\n"), done.stderr
+
+
+def test_openjdk(anybody: list[str], services: Path) -> None:
+    done = completed([*anybody, services, "sh", "-c", JAVA])
+    assert (done.returncode, done.stdout, done.stderr) == (3, "written 500500\n", "")
+
+
+def test_chromium_without_a_window(anybody: list[str], services: Path) -> None:
+    done = completed([*anybody, services, "sh", "-c", CHROMIUM])
+    assert done.returncode == 0 and '<p id="p">sum 42</p>' in done.stdout, done.stderr
+
+
+def test_an_application_of_npm_s(anybody: list[str], services: Path) -> None:
+    done = completed([*anybody, services, "sh", "-c", TYPESCRIPT])
+    assert done.returncode == 2, done.stderr
+    assert done.stdout.startswith("typed 7\nsrv/b.ts(1,7): error TS2322"), done.stdout
+
+
+@pytest.fixture(scope="session")
+def httpie(images: Path, place: Path) -> Path:
+    """An application of PyPI's on the image with Python, a tool."""
+    command = [sys.executable, "-m", "pip", "install", "-q", "--target", place / "pypi", "httpie"]
+    subprocess.run(command, check=True)
+    options = ["--add-file", f"{place}/pypi:/opt/httpie", "-e", "PYTHONPATH=/opt/httpie"]
+    entrypoint = ["--entrypoint", '["python3", "-m", "httpie"]']
+    source = f"oci:{images}/python"
+    dockerc("build", source, *options, *entrypoint, "--args", "program", "-o", place / "http")
+    return place / "http"
+
+
+def test_an_application_of_pypi_s(anybody: list[str], httpie: Path, tmp_path: Path) -> None:
+    (tmp_path / "page.json").write_text('{"answer": 42}')
+    server = ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    )
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with server:
+        url = f"http://127.0.0.1:{server.server_port}/page.json"
+        done = completed([*anybody, httpie, "--body", "--ignore-stdin", "-v", url])
+        server.shutdown()
+    assert done.returncode == 0 and '"answer": 42' in done.stdout, done.stderr

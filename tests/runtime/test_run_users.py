@@ -43,6 +43,22 @@ def test_user_by_name_and_number(run: Runner, deb: Path) -> None:
         assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("options", [[], ["-u", "7:8"]])
+@pytest.mark.root("gives the caller another group")
+def test_the_caller_s_groups_can_be_kept(options: list[str], deb: Path, shared: Path) -> None:
+    need("newuidmap")
+    (shared / "file").write_text("the group's\n")
+    os.chown(shared / "file", 0, 4242)
+    (shared / "file").chmod(0o640)
+    user = Runner(as_root=False).command("true")[:-2]
+    words = [*user, "--groups", "4242", deb, *options, "-v", f"{shared}:/data"]
+    for more, expected in (([], ""), (["--group-add", "keep-groups"], "the group's\n")):
+        done = subprocess.run(
+            [*words, *more, "cat", "/data/file"], capture_output=True, text=True, timeout=60
+        )
+        assert done.stdout == expected, done.stderr
+
+
 def test_another_user_has_no_capabilities(run: Runner, deb: Path) -> None:
     status = run(deb, "-u", "daemon", "cat", "/proc/self/status").stdout
     assert "CapEff:\t0000000000000000\n" in status

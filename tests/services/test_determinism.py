@@ -21,7 +21,8 @@ from toolkit.bundle.baked import BakedOptions
 from toolkit.commands.progress_display import Silent
 from toolkit.images.open import open_image
 from toolkit.images.source import Image, Layer, Platform
-from toolkit.services.build import _mkfs_time, build_opened
+from toolkit.services.build import build_opened
+from toolkit.services.image_time import image_time
 from toolkit.services.pack_layers import Parameters
 
 
@@ -122,7 +123,7 @@ def test_the_filesystem_s_time_is_the_image_s_in_any_zone(monkeypatch: pytest.Mo
             "yesterday": 0,
             None: 0,
         }.items():
-            assert _mkfs_time(created) == seconds, created
+            assert image_time(created) == seconds, created
     finally:
         monkeypatch.undo()
         time.tzset()

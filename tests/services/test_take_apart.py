@@ -173,7 +173,9 @@ def test_diff(app: Path, place: Path) -> None:
     )  # fmt: skip
     done = dockerc("diff", app, other, check=False)
     assert done.returncode == 1 and done.stderr == ""
-    lines = [line for line in done.stdout.splitlines() if line[0] in "+-~"]
+    summary, *lines = done.stdout.splitlines()
+    assert summary.startswith("files: 1 added, 1 removed, 1 changed (+2 B); configuration: ")
+    lines = [line for line in lines if line[0] in "+-~"]
     assert lines == ["+ /d/new 5 bytes", "~ /d/small 6 -> 7 bytes (mode, content)",
                      "- /top 4 bytes"]  # fmt: skip
     assert "config annotations.dev.dockerc.reference" in done.stdout
@@ -183,6 +185,14 @@ def test_diff(app: Path, place: Path) -> None:
         "path": "/d/new", "change": "added", "fields": [], "size": [None, 5]
     }  # fmt: skip
     assert json.loads(dockerc("diff", "--json", app, app).stdout)["equal"] is True
+
+
+def test_diff_that_has_trouble(app: Path, place: Path, tmp_path: Path) -> None:
+    """As diff(1): 2, which is not "they differ"."""
+    (tmp_path / "cut").write_bytes(app.read_bytes()[:-5000])
+    for other in (tmp_path / "cut", tmp_path / "none", tmp_path):
+        assert str(other) in failed("diff", app, other, status=2)
+        assert failed("diff", "--json", other, app, status=2)
 
 
 def test_diff_of_equal_files_in_blocks_of_other_sizes(app: Path, place: Path) -> None:

@@ -120,3 +120,15 @@ def test_how_many_blocks_and_names_there_may_be(
         monkeypatch.setattr(space_usage, "MAX_ENTRIES", filesystem.superblock.inodes - 1)
         with pytest.raises(DamagedError, match="claims 5 files"):
             space_of(filesystem)
+
+
+def test_directories_beyond_the_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They count to the one that they are in."""
+    layer = tar_of(*[file(f"a/{name}/f", noise(900, n)) for n, name in enumerate("xyz")])
+    with image_of(tmp_path, layer) as filesystem:
+        assert len(space_of(filesystem).tree) == 4
+        monkeypatch.setattr(space_usage, "_MAX_SHARES", 3)
+        space = space_of(filesystem)
+        found = [(share.path, share.files, share.size) for share in space.tree]
+        assert found == [(b"/rootfs/a", 3, 2700), (b"/rootfs/a/x", 1, 900)]
+        assert space.total.size == 2700 + space.directories[-1].size

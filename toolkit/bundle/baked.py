@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from toolkit.bundle.annotations import ARGS_RULES
+from toolkit.bundle.ports import check_ports
 from toolkit.bundle.run_options import VOLUME_MODES
 from toolkit.errors import UsageError
 
@@ -45,6 +46,8 @@ class BakedOptions:
             _check_text(text)
         for volume in self.volumes:
             check_volume(volume)
+        publish = "--publish="
+        check_ports([word.removeprefix(publish) for word in self.run if word.startswith(publish)])
         if self.args not in (None, *ARGS_RULES):
             raise UsageError(f"--args {self.args}: write --args docker or --args program")
 

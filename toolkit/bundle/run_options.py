@@ -35,6 +35,8 @@ RUN_OPTIONS = (
     RunOption("cap-add", "", "NAME", "add a capability; ALL is all of them"),
     RunOption("cap-drop", "", "NAME", "drop a capability; ALL is all of them"),
     RunOption("cpus", "", "NUMBER", "limit processors, if a cgroup is delegated to you"),
+    RunOption("cwd", "", "", "bind the caller's working directory at its path, and start there"),
+    RunOption("detach", "d", "", "go on in the background; output goes to a log"),
     RunOption("device", "", "PATH[:TARGET]", "add a device, or VENDOR/CLASS=NAME of CDI"),
     RunOption("dns", "", "ADDRESS", "a name server, instead of the machine's"),
     RunOption(
@@ -45,53 +47,70 @@ RUN_OPTIONS = (
     RunOption("env", "e", "NAME[=VALUE]", "set a variable, or pass the caller's on"),
     RunOption("env-file", "", "FILE", "set the variables in FILE, one on each line"),
     RunOption("env-host", "", "", "pass all of the caller's variables on"),
-    RunOption("expose", "", "PORT"),
+    RunOption("expose", "", "PORT[/udp]", "with --publish-all: publish this port, too"),
     RunOption("gpus", "", "all|device=NAME", "the same as --device nvidia.com/gpu=NAME"),
-    RunOption("group-add", "", "GROUP", "add a supplementary group, by name or number"),
+    RunOption("group-add", "", "GROUP", "add a supplementary group; keep-groups: the caller's"),
+    RunOption("home", "", "", "bind the caller's home directory at its path, and set HOME"),
     RunOption("hostname", "h", "NAME", "the container's host name"),
     RunOption("init", "", "", "run an init that reaps processes and passes signals on"),
     RunOption("interactive", "i"),
     RunOption("label", "l", "NAME=VALUE"),
+    RunOption("linger", "", "SECONDS", "as --share; the mount stays so long after the last run"),
+    RunOption("log", "", "FILE", "with --detach: append the output to FILE"),
     RunOption("memory", "m", "BYTES", "limit memory, if a cgroup is delegated to you"),
     RunOption("mount", "", "type=bind|tmpfs,…", "as --volume or --tmpfs"),
-    RunOption("name", "", "NAME"),
-    RunOption("net", "", "host|none", "the same as --network"),
-    RunOption("network", "", "host|none", "the machine's network (default), or none"),
+    RunOption("name", "", "NAME", "what --dockerc-ps and the like call this run"),
+    RunOption("net", "", "host|private|none", "the same as --network"),
+    RunOption(
+        "network", "", "host|private|none", "the machine's (default), one behind pasta, or none"
+    ),
     RunOption("no-hosts", "", "", "keep the image's /etc/hosts"),
+    RunOption("no-root-emulation", "", "", "without subordinate ids: unknown owners are errors"),
     RunOption("overlay", "", "DIR", "keep written files in DIR; otherwise they are discarded"),
     RunOption("pids-limit", "", "COUNT", "limit processes, if a cgroup is delegated to you"),
     RunOption("privileged", "", "", "all capabilities and devices that the caller has"),
-    RunOption("publish", "p", "PORTS", "not needed: ports are open on the machine's network"),
+    RunOption(
+        "publish", "p", "[IP:][HOST:]PORT[/udp]", "the program's PORT is HOST on the machine"
+    ),
+    RunOption("publish-all", "P", "", "publish the ports that the image exposes on free ones"),
     RunOption("pull", "", "POLICY"),
     RunOption("read-only", "", "", "make the root file system read-only"),
     RunOption("read-only-tmpfs", "", "", "mount a tmpfs on /run, /tmp and /var/tmp"),
     RunOption("rm"),
     RunOption("security-opt", "", "OPTION", "no-new-privileges[=false], seccomp=FILE|unconfined"),
+    RunOption("share", "", "", "share one mount of the payload with other runs of this file"),
     RunOption("shm-size", "", "BYTES", "the size of /dev/shm (64m)"),
     RunOption("sysctl", "", "NAME=VALUE", "a kernel parameter of the container's namespaces"),
     RunOption("tmpfs", "", "TARGET[:OPTIONS]", "mount a tmpfs"),
     RunOption("tty", "t"),
     RunOption("ulimit", "", "NAME=SOFT[:HARD]", "set a resource limit"),
     RunOption("user", "u", "USER[:GROUP]", "the user and group; names are the image's"),
+    RunOption("userns", "", "keep-id|host", "keep-id: the program has the caller's user and group"),
     RunOption(
         "volume", "v", "SOURCE:TARGET[:ro]", "bind mount a file or directory of this machine"
     ),
     RunOption("workdir", "w", "DIR", "the working directory"),
     RunOption("dockerc-doctor", "", "", "check what this machine allows"),
+    RunOption("dockerc-exec", "", "", "run a command in a run of this file"),
     RunOption("dockerc-extract", "", "DIR", "unpack the file into DIR, which is made"),
     RunOption("dockerc-help", "", "", "show the help of the executable"),
     RunOption("dockerc-inspect", "", "", "print the configuration (config.json) in it"),
     RunOption("dockerc-licenses", "", "", "print the licences of the runtime and its parts"),
+    RunOption("dockerc-mount", "", "DIR", "mount the image's files on DIR until Ctrl-C"),
     RunOption(
         "dockerc-privileged-files", "", "", "unpack device nodes, set-id bits and security.*, too"
     ),
+    RunOption("dockerc-ps", "", "", "list the runs of this file"),
+    RunOption("dockerc-record", "", "FILE", "record a profile of this start, for dockerc build"),
+    RunOption("dockerc-stop", "", "", "stop a run of this file"),
+    RunOption("dockerc-verify", "", "", "refuse what is not as it was built or signed"),
     RunOption("dockerc-version", "", "", "print the version of the runtime"),
 )
 """In the order of the alphabet, docker's first."""
 
 _HELD_BY_CONFIG = ("entrypoint", "env", "env-file", "user", "volume", "workdir")
-_OF_A_RUN = ("net", "publish")
-"""`net` is `network`, and nothing comes of the other."""
+_OF_A_RUN = ("detach", "log", "name", "net")
+"""`net` is `network`; the others are the caller's to decide."""
 BAKED = tuple(
     option
     for option in RUN_OPTIONS
@@ -102,7 +121,6 @@ BAKED = tuple(
 """Those that a build keeps as they are written, for the runtime to read before the caller's."""
 
 SUBSTITUTES = {
-    "detach": "start it in the background: setsid -f FILE, or systemd-run",
     "init-path": "the init is a part of the runtime: --init",
     "restart": "a supervisor (systemd, runit) restarts programs",
     "stop-signal": "signals are passed on: kill -s SIGNAL PID",
@@ -156,8 +174,6 @@ def _letters(word: str) -> bool:
     """The same for several letters joined, the last perhaps with its value: -it, -itv/a:/b, -eA."""
     for at, letter in enumerate(word[1:], 1):
         option = next((each for each in RUN_OPTIONS if each.short == letter), None)
-        if letter == "d":
-            return _long("--detach")
         if option is None:
             raise _unknown(f"-{letter}")
         if option.value:

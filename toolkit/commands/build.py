@@ -14,11 +14,13 @@ import typer
 from toolkit.commands import baked, registry_options
 from toolkit.commands import build_options as options
 from toolkit.commands.baked_run import BakingCommand, baked_words
+from toolkit.commands.profiles import ProfileFiles, RecordArgs, Starts, missing_note
 from toolkit.errors import UsageError
 from toolkit.files.printable import printable
 
 if TYPE_CHECKING:
     from toolkit.bundle.baked import BakedOptions
+    from toolkit.bundle.profile import Profile
     from toolkit.commands.output import Output
     from toolkit.images.auth.access import Access
     from toolkit.images.source import Platform
@@ -62,6 +64,9 @@ def build(
     label: baked.Label = None,
     args: baked.Args = None,
     add_file: options.AddFile = None,
+    profile: ProfileFiles = None,
+    record: RecordArgs = None,
+    pin_key: options.PinKey = None,
     compression: options.CompressionName = options.Compression.ZSTD,
     level: options.Level = 10,
     block_size: options.BlockSizeName = options.BlockSize.K512,
@@ -77,25 +82,24 @@ def build(
 
     dockerc build . -o app
 
-    Other options of docker run (dockerc-run(1)) are accepted by their long names and baked in:
-    they become defaults of the executable.
+    Other options of docker run (dockerc-run(1)), by their long names, become its defaults.
     """
-    if image and old_image:
-        raise UsageError("name one image: `dockerc build IMAGE --output FILE`")
-    recipe = options.recipe(image or old_image, file, build_arg, target, tag)
+    image = options.one_image(image, old_image)
+    recipe = options.recipe(image, file, build_arg, target, tag)
     given = baked.options(
         env, volume, workdir, entrypoint, cmd, user, label, args, env_file, baked_words(context)
     )
+    creds = options.with_password(creds, password_stdin)
     wanted = _Wanted(
-        options.reference(image or old_image, recipe),
+        options.reference(image, recipe),
         options.parameters(compression, level, block_size),
         given,
         options.added(add_file),
-        registry_options.access(
-            options.with_password(creds, password_stdin), tls_verify, cert_dir, authfile
-        ),
+        Starts.of(profile, record),
+        registry_options.access(creds, tls_verify, cert_dir, authfile),
         options.cache(no_cache),
         rootfull,
+        options.pinned(pin_key),
         _Report(quiet, debug, as_json),
     )
     targets = options.targets(arch, override_os, platform, all_platforms)
@@ -119,9 +123,11 @@ class _Wanted:
     parameters: Parameters
     baked: BakedOptions
     added: tuple[AddedFile, ...]
+    starts: Starts
     access: Access
     cache: Cache | None
     rootfull: bool
+    pinned: bytes | None
     report: _Report
 
 
@@ -195,35 +201,65 @@ def _make(wanted: _Wanted, output: Output, platform: Platform) -> dict[str, Any]
 
     started = time.monotonic()
     with output.writing() as path, showing(wanted.report.quiet) as progress:
-        built = build_executable(
-            wanted.reference,
-            path,
-            platform,
-            access=wanted.access,
-            rootfull=wanted.rootfull,
-            baked=wanted.baked,
-            parameters=wanted.parameters,
-            cache=wanted.cache,
-            progress=progress,
-            added=wanted.added,
-        )
+
+        def write(path: Path, profile: Profile | None, pinned: bytes | None = None) -> Built:
+            return build_executable(
+                wanted.reference,
+                path,
+                platform,
+                access=wanted.access,
+                rootfull=wanted.rootfull,
+                baked=wanted.baked,
+                parameters=wanted.parameters,
+                cache=wanted.cache,
+                progress=progress,
+                added=wanted.added,
+                profile=profile,
+                pinned=pinned,
+            )
+
+        profile = wanted.starts.profile
+        if wanted.starts.record is not None:
+            from toolkit.services.record import recorded
+
+            profile = recorded(write, path.parent, wanted.starts.record, profile, platform)
+        built = write(path, profile, wanted.pinned)
     for what, count in sorted(built.left_out.items()):
         print(
             f"dockerc: note: left out of the executable: {count} {printable(what)}",
             file=sys.stderr,
         )
+    if built.largest_id > _USUAL_RANGE:
+        print(
+            f"dockerc: note: files of the image belong to id {built.largest_id}; who runs it"
+            f" with fewer subordinate ids (/etc/subuid) sees them as nobody's",
+            file=sys.stderr,
+        )
+    if wanted.pinned:
+        print(
+            f"dockerc: note: {printable(str(output.path))} does not start before `dockerc sign`"
+            " gives it a signature of the key that is pinned in it",
+            file=sys.stderr,
+        )
+    if built.missing:
+        print(missing_note(built.missing), file=sys.stderr)
     if not wanted.report.quiet:
         _say_what_was_made(output.path, built, time.monotonic() - started)
     return {"output": str(output.path), **built.as_json()}
 
 
+_USUAL_RANGE = 65536
+"""Of subordinate ids, which useradd(8) gives; with the caller's own, the largest id in it."""
+
+
 def _say_what_was_made(path: Path, built: Built, seconds: float) -> None:
     source = "" if built.size_in is None else f" from {built.size_in / 1e6:.1f} MB"
+    command = path if path.is_absolute() or len(path.parts) > 1 else f"./{path}"
     print(
         f"{path}: {built.size / 1e6:.1f} MB{source}, {printable(str(built.platform))},"
         f" {built.digest},"
         f" {built.cached} of {built.layers} layers cached,"
-        f" {seconds:.1f} s\n{_USAGE[built.args].format(path)}",
+        f" {seconds:.1f} s\n{_USAGE[built.args].format(command)}",
         file=sys.stderr,
     )
 

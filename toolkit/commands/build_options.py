@@ -144,6 +144,25 @@ Rootfull = Annotated[
     bool,
     typer.Option("--rootfull", help="Make an executable for root alone, without a user namespace."),
 ]
+PinKey = Annotated[
+    Path | None,
+    typer.Option(
+        "--pin-key",
+        metavar="FILE",
+        help="Let the executable start only what this public key has signed (docs/trust.md).",
+    ),
+]
+
+
+def pinned(path: Path | None) -> bytes | None:
+    """The key of --pin-key; raises DockercError."""
+    if path is None:
+        return None
+    from toolkit.services.sign import read_public_key
+
+    return read_public_key(path).data
+
+
 AddFile = Annotated[
     list[str] | None,
     typer.Option(
@@ -226,6 +245,13 @@ def recipe(
     from toolkit.services.context import Recipe
 
     return Recipe(image, file, tuple(build_arg or ()), target, tag)
+
+
+def one_image(image: str | None, old_image: str | None) -> str | None:
+    """The image, given as an argument or as an option; raises UsageError for both."""
+    if image and old_image:
+        raise UsageError("name one image: `dockerc build IMAGE --output FILE`")
+    return image or old_image
 
 
 def reference(image: str | None, recipe: Recipe | None) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from toolkit.commands.overwrite import Force, check_overwrite, note_lost_signatures
 from toolkit.errors import DockercError, UsageError
 from toolkit.files.printable import printable
 
@@ -25,6 +26,7 @@ def cp(
     follow: Annotated[
         bool, typer.Option("--follow-link", "-L", help="Copy what a symlink points to.")
     ] = False,
+    force: Force = False,
 ) -> None:
     """Copy files out of an executable's image, or into it, as docker cp does.
 
@@ -44,6 +46,8 @@ def cp(
 
         app, path = inside[1]
         source = str(Path(words[0]).resolve()) if follow else words[0]
+        check_overwrite(Path(words[2]), force, app)
+        note_lost_signatures(app, Path(words[2]))
         copy_in(source, app, path, Path(words[2]))
     elif len(words) == 2 and inside[1]:
         raise UsageError(f"name the executable to write: `dockerc cp SRC {words[1]} NEW`")

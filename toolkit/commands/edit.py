@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,8 @@ import typer
 
 from toolkit.commands import baked
 from toolkit.commands.baked_run import BakingCommand, baked_words
+from toolkit.commands.overwrite import Force, check_overwrite, note_lost_signatures
+from toolkit.commands.profiles import ProfileFiles, missing_note, read_profile
 from toolkit.errors import UsageError
 
 SETTINGS = {"cls": BakingCommand}
@@ -29,6 +32,8 @@ def edit(
     user: baked.User = None,
     label: baked.Label = None,
     args: baked.Args = None,
+    force: Force = False,
+    profile: ProfileFiles = None,
 ) -> None:
     """Change the configuration in an executable; its files are copied as they are.
 
@@ -42,6 +47,10 @@ def edit(
     options = baked.options(
         env, volume, workdir, entrypoint, cmd, user, label, args, env_file, baked_words(context)
     )
-    if options == BakedOptions():
+    if options == BakedOptions() and not profile:
         raise UsageError("say what to change, for example --env NAME=VALUE")
-    edit_executable(app, new, options)
+    check_overwrite(new, force, app)
+    note_lost_signatures(app, new)
+    missing = edit_executable(app, new, options, read_profile(profile))
+    if missing:
+        print(missing_note(missing), file=sys.stderr)

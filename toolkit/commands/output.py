@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from toolkit.commands.overwrite import check_overwrite
 from toolkit.errors import DockercError, RefusedError, UsageError
 
 if TYPE_CHECKING:
@@ -54,12 +55,7 @@ class Output:
             path = Path(":".join(parts[:end]))
             if path.is_file() and path.samefile(self.path):
                 raise RefusedError(f"{self.path} is the image itself; give another name")
-        if self.force or _is_executable_of_ours(self.path):
-            return
-        raise RefusedError(
-            f"{self.path} exists and is no executable made by dockerc; give another name with -o,"
-            " or --force to replace it"
-        )
+        check_overwrite(self.path, self.force)
 
     @contextmanager
     def writing(self) -> Iterator[Path]:
@@ -72,16 +68,6 @@ class Output:
             with Path(directory, "app").open("rb") as file:
                 shutil.copyfileobj(file, sys.stdout.buffer, 1 << 20)
             sys.stdout.buffer.flush()
-
-
-def _is_executable_of_ours(path: Path) -> bool:
-    from toolkit.executable.executable import open_executable
-
-    try:
-        with open_executable(path):
-            return True
-    except DockercError:
-        return False
 
 
 def output_name(reference: str, recipe: Recipe | None) -> Path:

@@ -42,9 +42,10 @@ class Lines(Silent):
 
 
 class Bars:
-    """A bar a task on a terminal, all of them gone at the end."""
+    """A bar a task on a terminal, all of them gone at the end; `done` is what is said of one that
+    is full."""
 
-    def __init__(self) -> None:
+    def __init__(self, done: str) -> None:
         from rich.console import Console
         from rich.progress import (
             BarColumn,
@@ -55,6 +56,7 @@ class Bars:
         )
         from rich.progress import Progress as RichProgress
 
+        self._done = done
         self._bars = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -71,7 +73,7 @@ class Bars:
         """A bar with bytes, rate, time left and state; without a total, only what has passed."""
         bar = self._bars.add_task(name, total=total, state="reading")
         yield lambda count: self._bars.update(bar, advance=count)
-        self._bars.update(bar, state="packed")
+        self._bars.update(bar, state=self._done)
 
     def note(self, text: str) -> None:
         """A line above the bars."""
@@ -86,12 +88,12 @@ class Bars:
 
 
 @contextmanager
-def showing(quiet: bool) -> Iterator[Progress]:
+def showing(quiet: bool, done: str = "packed") -> Iterator[Progress]:
     """Bars when a person watches stderr, else lines, or nothing at all."""
     if quiet:
         yield Silent()
     elif sys.stderr.isatty():
-        with Bars() as bars:
+        with Bars(done) as bars:
             yield bars
     else:
         yield Lines()

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toolkit.commands.build_options import CertDir, Creds, TlsVerify
+from toolkit.errors import UsageError
 
 if TYPE_CHECKING:
     from toolkit.images.auth.access import Access
+    from toolkit.images.reference import RegistryReference
 
-__all__ = ["Authfile", "CertDir", "Creds", "TlsVerify", "access"]
+__all__ = ["Authfile", "CertDir", "Creds", "TlsVerify", "access", "registry_name"]
 
 Authfile = Annotated[
     Path | None,
@@ -32,3 +34,13 @@ def access(
 
     credentials = parse_credentials(creds) if creds is not None else None
     return Access(credentials, tls_verify, cert_dir, authfile)
+
+
+def registry_name(text: str) -> RegistryReference:
+    """A name in a registry; raises UsageError for that of another place."""
+    from toolkit.images.reference import RegistryReference, parse_reference
+
+    reference = parse_reference(text)
+    if not isinstance(reference, RegistryReference):
+        raise UsageError(f"'{text}' is in no registry: write [docker://]REGISTRY/NAME[:TAG]")
+    return reference

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from toolkit.commands.build_options import architectures
+from toolkit.commands.overwrite import Force, check_overwrite
 from toolkit.errors import UsageError
 
 
@@ -38,6 +39,7 @@ def replace(
             "--runtime", metavar="FILE", help="Use this runtime stub, a static ELF program."
         ),
     ] = None,
+    force: Force = False,
 ) -> None:
     """Give an executable the current runtime stub; its payload stays the same.
 
@@ -52,5 +54,6 @@ def replace(
 
     pairs = [(file, file) for file in files] if in_place else [(files[0], files[1])]
     for app, new in pairs:
+        check_overwrite(new, force, app, runtime)
         for warning in replace_stub(app, new, architecture=arch, runtime=runtime):
             print(f"dockerc: warning: {warning}", file=sys.stderr)

@@ -11,10 +11,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
-from toolkit.errors import DockercError, RefusedError, UnsupportedError
+from toolkit.errors import DamagedError, DockercError, RefusedError, UnsupportedError
 from toolkit.executable.footer import Footer, read_footer
+from toolkit.executable.hash_tree import shape_of
+from toolkit.executable.integrity import (
+    Integrity,
+    Kept,
+    read_signed_block,
+    tree_offset,
+    write_integrity,
+)
 from toolkit.executable.payload_digest import SIZE as RECORD_SIZE
-from toolkit.executable.payload_digest import decode_record, encode_record
+from toolkit.executable.payload_digest import decode_record
+from toolkit.executable.signed_block import SignedBlock
 from toolkit.files.atomic import atomic_file
 from toolkit.files.copy import copy_range
 from toolkit.limits import MAX_STUB
@@ -73,13 +82,53 @@ class Executable:
         self.file.seek(self.size - self.footer.size - size)
         return decode_record(self.file.read(size))
 
+    @property
+    def tree_offset(self) -> int:
+        """Where its hash tree stands, if it has one."""
+        return tree_offset(self.payload_end, self.footer.offset)
+
+    @property
+    def block_offset(self) -> int:
+        """Where its signed block stands, if it has one."""
+        return self.tree_offset + shape_of(self.superblock.bytes_used).size
+
+    @cached_property
+    def signed_block(self) -> SignedBlock | None:
+        """The signed block; None where there is none. Raises DamagedError for a malformed one."""
+        return read_signed_block(self.file, self.block_offset, self.size - self.footer.size)
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether there is a signature, of whatever worth."""
+        try:
+            return bool(self.signed_block and self.signed_block.signatures)
+        except DamagedError:
+            return True
+
+    def kept(self) -> Kept:
+        """What another executable with this payload keeps; no block that is malformed."""
+        try:
+            block = self.signed_block
+        except DamagedError:
+            block = None
+        return Kept(self.file, self.tree_offset, block, self.digest)
+
+    @property
+    def stub_version(self) -> str:
+        """The version of the stub as the signed block tells it; empty where that is not known."""
+        try:
+            block = self.signed_block
+        except DamagedError:
+            return ""
+        return block.stub.version if block else ""
+
 
 @dataclass(frozen=True)
 class FooterFields:
-    """What is written after a payload: the footer's flag, and the payload's SHA-256, if known."""
+    """What is written after a payload: the footer's flag, and what the payload is checked by."""
 
     require_mapped_uids: bool
-    digest: bytes | None
+    integrity: Integrity | None
 
 
 @contextmanager
@@ -110,16 +159,17 @@ def write_executable(
     `write_payload` appends the squashfs to the file it is given; `sync` and `like` are
     `atomic_file`'s.
     """
+    stub += bytes(-len(stub) % ALIGNMENT)
     with atomic_file(path, _MODE, sync=sync, like=like) as file:
-        file.write(stub + bytes(-len(stub) % ALIGNMENT))
+        file.write(stub)
         offset = file.tell()
         fields = write_payload(file)
         footer = Footer(offset, fields.require_mapped_uids)
-        file.seek(0, 2)
+        bytes_used = file.seek(0, 2) - offset
         # Payloads of other makers may end anywhere; a loop device needs its last sector whole.
         file.write(bytes(-file.tell() % ALIGNMENT))
-        if fields.digest:
-            file.write(encode_record(fields.digest))
+        if fields.integrity:
+            write_integrity(file, bytes_used, stub, footer.flags, fields.integrity)
         file.write(footer.encode())
     return footer
 

@@ -35,9 +35,14 @@ class Footer:
         """1 for the big-endian 8 bytes of early 2024, 2 for the 16 bytes that we write."""
         return 1 if self.size == _FIRST.size else 2
 
+    @property
+    def flags(self) -> int:
+        """The byte of flags, those that are known."""
+        return _MAPPED_UIDS if self.require_mapped_uids else 0
+
     def encode(self) -> bytes:
         """The 16 bytes of the current generation, whichever this footer was read from."""
-        return _CURRENT.pack(self.offset, _MAPPED_UIDS if self.require_mapped_uids else 0)
+        return _CURRENT.pack(self.offset, self.flags)
 
 
 def read_footer(file: BinaryIO, name: str) -> tuple[Footer, Superblock]:

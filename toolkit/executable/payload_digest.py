@@ -7,9 +7,6 @@ tells damage, not malice: whoever changes the payload on purpose can change the 
 from __future__ import annotations
 
 import struct
-from typing import BinaryIO
-
-from toolkit.files.copy import pieces
 
 _RECORD = struct.Struct("<8s32s8x")
 _MAGIC = b"dcsha256"
@@ -27,13 +24,3 @@ def decode_record(padding: bytes) -> bytes | None:
         return None
     magic, digest = _RECORD.unpack(padding[-SIZE:])
     return bytes(digest) if magic == _MAGIC else None
-
-
-def payload_digest(file: BinaryIO, offset: int, size: int) -> bytes:
-    """The SHA-256 of `size` bytes from `offset`; raises OSError when they are not all there."""
-    import hashlib  # OpenSSL, which commands that only copy do without
-
-    digest = hashlib.sha256()
-    for piece in pieces(file, offset, size):
-        digest.update(piece)
-    return digest.digest()

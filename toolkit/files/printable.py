@@ -10,6 +10,8 @@ def printable_lines(text: str) -> str:
 
 def printable(text: str) -> str:
     """The text with what would steer a terminal or break the line escaped."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -18,6 +18,8 @@ OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+EXECUTABLE_TYPE = "application/vnd.dockerc.executable.v1"
+"""The artifactType of what `dockerc push` stores (toolkit/images/artifact.py)."""
 INDEX_TYPES = frozenset({OCI_INDEX, DOCKER_LIST})
 MANIFEST_TYPES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 _CONFIG_TYPES = frozenset({OCI_CONFIG, DOCKER_CONFIG})
@@ -114,7 +116,7 @@ def parse_manifest(data: bytes, where: str, media_type: str = "") -> Manifest | 
     if is_index != (media_type in INDEX_TYPES) and media_type in INDEX_TYPES | MANIFEST_TYPES:
         raise DamagedError(f"{where} does not hold what its media type says: {media_type}")
     if is_index:
-        return Index(tuple(_descriptor(entry) for entry in document.objects("manifests")))
+        return Index(tuple(descriptor(entry) for entry in document.objects("manifests")))
     return _manifest(document)
 
 
@@ -129,11 +131,14 @@ def describe(data: bytes, where: str, digest: str = "", media_type: str = "") ->
 
 
 def _manifest(document: Document) -> Manifest:
-    config = _descriptor(document.object("config"))
+    config = descriptor(document.object("config"))
     if config.media_type not in _CONFIG_TYPES:
         kind = document.text("artifactType") or config.media_type or "of no stated type"
-        raise UnsupportedError(f"{document.where} is not a container image but an artifact: {kind}")
-    layers = tuple(_descriptor(layer) for layer in document.objects("layers"))
+        hint = "; `dockerc pull` fetches it" if kind == EXECUTABLE_TYPE else ""
+        raise UnsupportedError(
+            f"{document.where} is not a container image but an artifact: {kind}{hint}"
+        )
+    layers = tuple(descriptor(layer) for layer in document.objects("layers"))
     if len(layers) > MAX_LAYERS:
         raise RefusedError(
             f"{document.where} has {len(layers)} layers; at most {MAX_LAYERS} are read"
@@ -150,7 +155,8 @@ def _manifest(document: Document) -> Manifest:
     return Manifest(config, layers)
 
 
-def _descriptor(entry: Document) -> Descriptor:
+def descriptor(entry: Document) -> Descriptor:
+    """Reads one; raises DockercError."""
     size = entry.integer("size")
     if size is None or not 0 <= size < _SIZE_LIMIT:
         raise DamagedError(f"{entry.where} is malformed: a descriptor without a proper size")

@@ -33,10 +33,11 @@ def _blocks(pack: Pack, first: int, count: int) -> Iterator[bytes]:
     """So many blocks that follow one another."""
     pack.file.seek(sum(word & (DATA_UNCOMPRESSED - 1) for word in pack.sizes[:first]))
     for word in pack.sizes[first : first + count]:
-        yield _decoded(pack, word)
+        yield decoded(pack, word)
 
 
-def _decoded(pack: Pack, word: int) -> bytes:
+def decoded(pack: Pack, word: int) -> bytes:
+    """The block with this size word, where the pack's file is."""
     data = pack.file.read(word & (DATA_UNCOMPRESSED - 1))
     if word & DATA_UNCOMPRESSED:
         return data

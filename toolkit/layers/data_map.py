@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -29,17 +29,19 @@ class _Moved:
 class DataMap:
     """Chooses the blocks, copies them, and answers where a content is in the filesystem.
 
-    Files of equal content, within a layer and across layers, share the first one's blocks.
+    Files of equal content, within a layer and across layers, share the first one's blocks; `hot`
+    contents are the first of theirs, and are copied in front of all, in their order.
     """
 
-    def __init__(self, packs: list[Pack], block_size: int) -> None:
+    def __init__(self, packs: list[Pack], block_size: int, hot: Sequence[Content] = ()) -> None:
         self._packs = packs
         self._block_size = block_size
         self._moved = [
             _Moved(bytearray(len(p.sizes)), array("Q", bytes(8 * len(p.sizes))), p.sizes)
             for p in packs
         ]
-        self._first: dict[tuple[int, bytes], Content] = {}
+        self._hot = hot
+        self._first = {(content.size, content.digest): content for content in hot}
         self._fragments: dict[tuple[int, int], int] = {}
         self._fragment_entries = bytearray()
 
@@ -59,28 +61,49 @@ class DataMap:
                 wanted[content.fragment] = 1
                 self._fragments.setdefault((content.pack, content.fragment), -1)
 
+    def wanted_sizes(self) -> list[int]:
+        """Of each pack, the bytes that `copy` will copy."""
+        return [
+            sum(word & _SIZE_MASK for word, wanted in zip(moved.sizes, moved.wanted, strict=True)
+                if wanted)
+            for moved in self._moved
+        ]  # fmt: skip
+
     def copy(self, output: BinaryIO, position: int) -> int:
         """Copy the wanted blocks to the output, where `position` is; returns the new position.
 
         Positions count from the start of the squashfs; blocks keep their packs' order.
         """
-        for number, (pack, moved) in enumerate(zip(self._packs, self._moved, strict=True)):
-            pack.file.flush()
-            source = run = run_size = 0
-            for block, word in enumerate(moved.sizes):
-                size = word & _SIZE_MASK
-                if moved.wanted[block]:
-                    if run + run_size != source:
-                        copy_range(pack.file, run, output, run_size)
-                        run, run_size = source, 0
-                    moved.starts[block] = position
-                    run_size += size
-                    position += size
-                    if (number, block) in self._fragments:
-                        self._fragments[number, block] = self.fragment_count
-                        self._fragment_entries += FRAGMENT_ENTRY.pack(moved.starts[block], word, 0)
-                source += size
-            copy_range(pack.file, run, output, run_size)
+        for content in self._hot:
+            if content.fragment >= 0:
+                position = self._copy(content.pack, content.fragment, 1, output, position)
+            if content.blocks:
+                first, count = content.first_block, content.blocks
+                position = self._copy(content.pack, first, count, output, position)
+        for number, moved in enumerate(self._moved):
+            position = self._copy(number, 0, len(moved.sizes), output, position)
+        return position
+
+    def _copy(self, number: int, first: int, count: int, output: BinaryIO, position: int) -> int:
+        """Copy those of a pack's blocks that are wanted and not there yet."""
+        pack, moved = self._packs[number], self._moved[number]
+        pack.file.flush()
+        run = run_size = 0
+        for block in range(first, first + count):
+            if not moved.wanted[block]:
+                continue
+            moved.wanted[block] = 0
+            word, source = moved.sizes[block], pack.offsets[block]
+            if run + run_size != source:
+                copy_range(pack.file, run, output, run_size)
+                run, run_size = source, 0
+            moved.starts[block] = position
+            run_size += word & _SIZE_MASK
+            position += word & _SIZE_MASK
+            if (number, block) in self._fragments:
+                self._fragments[number, block] = self.fragment_count
+                self._fragment_entries += FRAGMENT_ENTRY.pack(moved.starts[block], word, 0)
+        copy_range(pack.file, run, output, run_size)
         return position
 
     @property

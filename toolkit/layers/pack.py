@@ -9,12 +9,18 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate
 from typing import BinaryIO
 
 from toolkit.layers.entry import Entry
 from toolkit.squashfs.compress import BlockWriter, Compressor
+from toolkit.squashfs.structs import DATA_UNCOMPRESSED
 from toolkit.squashfs.tree import Content
+
+_SIZE_MASK = DATA_UNCOMPRESSED - 1
 
 
 @dataclass
@@ -27,6 +33,15 @@ class Pack:
     sizes: array[int] = field(default_factory=lambda: array("I"))
     left_out: Counter[str] = field(default_factory=Counter)
     """What squashfs or we cannot store, by kind, so that the user can be told."""
+    starts: array[int] | None = None
+    """Where each block is in the file, if they do not follow one another from its start on."""
+
+    @cached_property
+    def offsets(self) -> Sequence[int]:
+        """Where each block is in the file."""
+        if self.starts is not None:
+            return self.starts
+        return list(accumulate((word & _SIZE_MASK for word in self.sizes), initial=0))
 
 
 def pack_file(

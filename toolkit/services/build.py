@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import os
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from toolkit.bundle.annotations import ARGS, LAYERS
+from toolkit.bundle.annotations import ARGS, LAYERS, PROFILE, STORED
 from toolkit.bundle.baked import BakedOptions
 from toolkit.bundle.config import config_bytes, requires_mapped_uids, runtime_config
-from toolkit.errors import UsageError, about
+from toolkit.bundle.start_list import NAME as START_LIST
+from toolkit.bundle.start_list import Resolved, encode, resolve
+from toolkit.errors import about
 from toolkit.executable.executable import FooterFields, write_executable
-from toolkit.executable.payload_digest import payload_digest
-from toolkit.executable.stub import read_stub, stub_machine
+from toolkit.executable.integrity import Integrity
+from toolkit.executable.stub import read_stub, stub_machine, with_pinned_key
 from toolkit.files.atomic import check_writable
 from toolkit.images.auth.access import DEFAULT_ACCESS, Access
 from toolkit.images.open import open_image
@@ -28,18 +29,19 @@ from toolkit.layers.notes import folded
 from toolkit.layers.pack import Pack
 from toolkit.services.cache import Cache
 from toolkit.services.image_names import prune, remember
+from toolkit.services.image_time import image_time
 from toolkit.services.layer_history import created_by, layer_history
 from toolkit.services.pack_layers import Packing, Parameters, has_pack
 from toolkit.services.progress import Progress
 from toolkit.squashfs.structs import InodeType
-from toolkit.squashfs.tree import Inode, new_directory, walk
+from toolkit.squashfs.tree import Content, Inode, new_directory, walk
 from toolkit.squashfs.write.image import write_squashfs
+from toolkit.squashfs.write.inodes import inode_numbers
 from toolkit.version import __version__
 
 if TYPE_CHECKING:
+    from toolkit.bundle.profile import Profile
     from toolkit.layers.added import AddedFile
-
-_MAX_TIME = 0xFFFFFFFF
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,12 @@ class Built:
     layers: int
     cached: int
     """Layers that did not have to be read."""
+    largest_id: int
+    """Of the owners of files, users and groups."""
     left_out: Counter[str]
     """What the executable cannot hold, by kind."""
+    missing: int
+    """Paths of the profile that the image does not have as they were recorded."""
 
     def as_json(self) -> dict[str, Any]:
         """For programs (docs/building.md)."""
@@ -113,6 +119,8 @@ def build(
     progress: Progress,
     access: Access = DEFAULT_ACCESS,
     added: Sequence[AddedFile] = (),
+    profile: Profile | None = None,
+    pinned: bytes | None = None,
 ) -> Built:
     """Build the executable `output` from the image; raises DockercError when it cannot be done."""
     stub_machine(platform.architecture)
@@ -127,6 +135,8 @@ def build(
             cache=cache,
             progress=progress,
             added=added,
+            profile=profile,
+            pinned=pinned,
         )
 
 
@@ -140,9 +150,12 @@ def build_opened(
     cache: Cache | None,
     progress: Progress,
     added: Sequence[AddedFile] = (),
+    profile: Profile | None = None,
+    pinned: bytes | None = None,
 ) -> Built:
-    """The same, from an image that is open already."""
+    """The same, from an image that is open already. `pinned`: the key that it starts only with."""
     stub = read_stub(stub_machine(image.platform.architecture))
+    stub = with_pinned_key(stub, pinned) if pinned else stub
     with Packing(parameters, cache, output.resolve().parent) as packing:
         with about(image.reference):
             packs = packing.pack_layers(image, progress)
@@ -160,31 +173,29 @@ def build_opened(
             read_file=lambda path: read_file(tree, packs, path),
         )
         config["annotations"][LAYERS] = layer_history(tree, layers, history)
-        pack, content = packing.pack_bytes(config_bytes(config), len(packs))
-        root = new_directory()
-        assert root.children is not None
-        root.children[b"config.json"] = Inode(InodeType.FILE, 0o644, content=content)
-        root.children[b"rootfs"] = tree
+        config["annotations"][STORED] = _stored(tree, packs, parameters.block_size)
+        largest_id = max(max(each.uid, each.gid) for each in walk(tree))
+        payload = _Payload(packing, packs, tree)
+        if profile:
+            config["annotations"][PROFILE] = profile.digest
+            payload.prepare(profile, parameters.block_size)
+        text = config_bytes(config)
+        payload.add(b"config.json", text)
+        payload.add_start_list()
 
         def write_payload(file: BinaryIO) -> FooterFields:
-            offset = file.tell()
-            superblock = write_squashfs(
+            write_squashfs(
                 file,
-                root,
-                DataMap([*packs, pack], parameters.block_size),
+                payload.root,
+                DataMap(payload.packs, parameters.block_size, payload.hot),
                 block_size=parameters.block_size,
                 level=parameters.level,
-                mkfs_time=_mkfs_time(image.config.get("created")),
+                mkfs_time=image_time(image.config.get("created")),
             )
-            return FooterFields(
-                requires_mapped_uids(config) or _has_other_owners(tree),
-                payload_digest(file, offset, superblock.bytes_used),
-            )
+            return FooterFields(requires_mapped_uids(config) or largest_id > 0, Integrity(text))
 
         write_executable(output, stub, write_payload)
-        if cache:
-            remember(cache, image)
-            prune(cache)
+        _remember(cache, image)
         return Built(
             image.reference,
             image.digest,
@@ -194,8 +205,60 @@ def build_opened(
             config["annotations"][ARGS],
             len(image.layers),
             packing.cached,
+            largest_id,
             folded(sum((pack.left_out for pack in packs), Counter[str]())),
+            payload.started.missing if payload.started else 0,
         )
+
+
+def _stored(tree: Inode, packs: list[Pack], block_size: int) -> str:
+    """A JSON array of the bytes that each pack gives to the payload, if no profile puts some in
+    front."""
+    data = DataMap(packs, block_size)
+    data.want(walk(tree))
+    return json.dumps(data.wanted_sizes(), separators=(",", ":"))
+
+
+def _remember(cache: Cache | None, image: Image) -> None:
+    if cache:
+        remember(cache, image)
+        prune(cache)
+
+
+class _Payload:
+    """The tree of the bundle, and the packs with its data."""
+
+    def __init__(self, packing: Packing, packs: list[Pack], tree: Inode) -> None:
+        self.root = new_directory()
+        self.packs = [*packs]
+        self.hot: list[Content] = []
+        """What is in front."""
+        self.started: Resolved | None = None
+        self._packing, self._tree = packing, tree
+        self._children[b"rootfs"] = tree
+
+    @property
+    def _children(self) -> dict[bytes, Inode]:
+        assert self.root.children is not None
+        return self.root.children
+
+    def prepare(self, profile: Profile, block_size: int) -> None:
+        """Put what the profile names in front."""
+        self.started = resolve(profile, self._tree, block_size)
+        pack, self.hot = self._packing.pack_hot_files(self.started.hot, self._tree, self.packs)
+        self.packs.append(pack)
+
+    def add(self, name: bytes, data: bytes) -> None:
+        """A file beside the image's root."""
+        inode = self._children.setdefault(name, Inode(InodeType.FILE, 0o644))
+        pack, inode.content = self._packing.pack_bytes(data, len(self.packs))
+        self.packs.append(pack)
+
+    def add_start_list(self) -> None:
+        """The start list, once all other files are there: it has the numbers of inodes."""
+        if self.started:
+            self._children[START_LIST] = Inode(InodeType.FILE, 0o644)
+            self.add(START_LIST, encode(self.started, inode_numbers(self.root)))
 
 
 def _with_added(
@@ -213,22 +276,3 @@ def _with_added(
 def _size_in(image: Image) -> int | None:
     sizes = [layer.size for layer in image.layers]
     return None if None in sizes else sum(filter(None, sizes))
-
-
-def _has_other_owners(root: Inode) -> bool:
-    return any(inode.uid or inode.gid for inode in walk(root))
-
-
-def _mkfs_time(created: object) -> int:
-    """The superblock's time: SOURCE_DATE_EPOCH, else the image's, so that builds are repeatable."""
-    epoch = os.environ.get("SOURCE_DATE_EPOCH")
-    if epoch is not None:
-        if not epoch.isdigit() or int(epoch) > _MAX_TIME:
-            raise UsageError(f"SOURCE_DATE_EPOCH is {epoch!r}; it must be seconds since 1970")
-        return int(epoch)
-    try:
-        # Python 3.10 reads neither a `Z` nor nanoseconds.
-        time = datetime.fromisoformat(str(created)[:19]).replace(tzinfo=timezone.utc)
-    except ValueError:
-        return 0
-    return min(max(int(time.timestamp()), 0), _MAX_TIME)

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from toolkit.bundle.annotations import STORED
 from toolkit.executable.executable import Executable
 from toolkit.executable.payload import config_of, filesystem_of, rootfs_of
 from toolkit.squashfs.read.filesystem import Filesystem
 from toolkit.squashfs.read.inodes import Node
 
+_PACKED = f"annotations.{STORED}"
+"""Says how it was packed, as the sizes of blocks do, and not what is in it."""
 _FIELDS = ("kind", "mode", "uid", "gid", "mtime", "nlink", "target", "device")
 
 
@@ -38,7 +41,7 @@ def compare_facts(left: Executable, right: Executable) -> dict[str, dict[str, li
         part: {
             name: [before.get(name), after.get(name)]
             for name in sorted({*before, *after})
-            if before.get(name) != after.get(name)
+            if before.get(name) != after.get(name) and name != _PACKED
         }
         for part, (before, after) in parts.items()
     }

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from toolkit.bundle.start_list import NAME as START_LIST
+from toolkit.bundle.start_list import renumbered
 from toolkit.errors import AbsentError, DockercError, RefusedError, UnsupportedError
 from toolkit.executable.executable import (
     Executable,
@@ -15,15 +17,17 @@ from toolkit.executable.executable import (
     open_executable,
     write_executable,
 )
-from toolkit.executable.payload import filesystem_of
-from toolkit.executable.payload_digest import payload_digest
+from toolkit.executable.integrity import Integrity
+from toolkit.executable.payload import config_text, filesystem_of
 from toolkit.files.printable import show
 from toolkit.files.regular import open_regular
 from toolkit.limits import MAX_DEPTH, MAX_FILE_SIZE, MAX_PATH
 from toolkit.services.pack_layers import Parameters
+from toolkit.services.start_lists import start_list_of
 from toolkit.squashfs.read.lookup import reading
 from toolkit.squashfs.structs import InodeType
 from toolkit.squashfs.tree import Inode, look_up
+from toolkit.squashfs.write.inodes import inode_numbers
 from toolkit.squashfs.write.rewrite import Write, rewrite
 
 _MAX_TIME = 0xFFFFFFFF
@@ -42,20 +46,34 @@ def copy_in(source: str, app: Path, path: str, new: Path) -> None:
         level = Parameters().level
         assert level is not None
 
+        start_list = start_list_of(filesystem_of(executable))
+
+        def change(root: Inode, write: Write) -> None:
+            before = inode_numbers(root) if start_list else {}
+            _place(root, source, path, _Reader(executable, write))
+            if start_list:
+                assert root.children is not None
+                inodes = {number: inode for inode, number in before.items()}
+                data = renumbered(start_list, inodes, inode_numbers(root))
+                write(root.children[START_LIST], _cut(data, executable.superblock.block_size))
+
         def write_payload(file: BinaryIO) -> FooterFields:
-            start = file.tell()
-            superblock = rewrite(
+            rewrite(
                 filesystem_of(executable),
                 executable.file,
                 executable.footer.offset,
-                lambda root, write: _place(root, source, path, _Reader(executable, write)),
+                change,
                 file,
                 level=level,
             )
-            digest = payload_digest(file, start, superblock.bytes_used)
-            return FooterFields(executable.footer.require_mapped_uids, digest)
+            integrity = Integrity(config_text(executable), executable.stub_version)
+            return FooterFields(executable.footer.require_mapped_uids, integrity)
 
         write_executable(new, executable.whole_stub(), write_payload)
+
+
+def _cut(data: bytes, size: int) -> Iterator[bytes]:
+    return (data[start : start + size] for start in range(0, len(data), size))
 
 
 class _Reader:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from toolkit.bundle.annotations import LAYERS
-from toolkit.errors import DockercError
+from toolkit.bundle.annotations import LAYERS, PROFILE, STORED
 from toolkit.executable.elf import ElfProbe
 from toolkit.executable.executable import Executable
 from toolkit.executable.payload import config_of, filesystem_of
-from toolkit.executable.stub import read_stub
+from toolkit.executable.stub import is_installed_stub
 from toolkit.files.printable import show
 from toolkit.limits import MAX_STUB
+from toolkit.services.start_lists import start_facts
+from toolkit.services.verify_signatures import signed_facts
+from toolkit.squashfs.read.filesystem import Filesystem
 from toolkit.squashfs.read.space_usage import Share, space_of
 from toolkit.squashfs.structs import COMPRESSION_NAMES
 from toolkit.version import __version__
@@ -25,12 +27,14 @@ def inspection(executable: Executable) -> dict[str, Any]:
     """The object; raises DockercError, or the library's errors, on a damaged payload."""
     # A part of one that is larger than any would be no ELF file, and is not looked at.
     stub = executable.stub(MAX_STUB) if executable.footer.offset <= MAX_STUB else b""
-    current = _is_current(executable.machine, stub)
+    current = is_installed_stub(stub)
     # Our own stub is known; only another's needs a look, which takes a third of a second.
     probe = ElfProbe(b"" if current else stub)
     try:
         config = config_of(executable)
-        space = _space(executable, config)
+        filesystem = filesystem_of(executable)
+        space = _space(filesystem, config)
+        starts = start_facts(filesystem)
     finally:
         elf = probe.result()
     footer, superblock = executable.footer, executable.superblock
@@ -59,21 +63,18 @@ def inspection(executable: Executable) -> dict[str, Any]:
             "created": superblock.mkfs_time,
             "sha256": executable.digest.hex() if executable.digest else None,
         },
+        "signed": signed_facts(executable),
         "image": _image(config),
+        "profile": _profile(starts, config),
         "space": space,
         "config": config,
     }
 
 
-def _is_current(machine: str | None, stub: bytes) -> bool:
-    """Whether `replace` would put the very same runtime there."""
-    if machine is None:
-        return False
-    try:
-        ours = read_stub(machine)
-    except DockercError:
-        return False
-    return stub.rstrip(b"\0") == ours.rstrip(b"\0")
+def _profile(starts: list[dict[str, Any]] | None, config: dict[str, Any]) -> dict[str, Any] | None:
+    if starts is None:
+        return None
+    return {"digest": _object(config.get("annotations")).get(PROFILE), "starts": starts}
 
 
 def _image(config: dict[str, Any]) -> dict[str, Any]:
@@ -116,20 +117,44 @@ _CONVERTED = ("os", "architecture", "variant", "author", "created", "stopSignal"
 """What conversion.md makes annotations of, besides labels."""
 
 
-def _space(executable: Executable, config: dict[str, Any]) -> dict[str, Any]:
-    space = space_of(filesystem_of(executable))
+_SMALLEST_PART = 100
+"""A directory with less than one of so many parts of all is not in the tree."""
+
+
+def _space(filesystem: Filesystem, config: dict[str, Any]) -> dict[str, Any]:
+    space = space_of(filesystem)
+    least = space.total.stored // _SMALLEST_PART
     annotations = _object(config.get("annotations"))
     return {
         **_share(space.total),
-        "layers": _array(annotations.get(LAYERS)),
+        "layers": _layers(annotations),
         "directories": [_share(share, named=True) for share in space.directories],
+        "tree": [_share(share, named=True) for share in space.tree if share.stored > least],
         "largest": [_share(share, named=True) for share in space.largest],
     }
 
 
+def _layers(annotations: dict[str, Any]) -> list[Any] | None:
+    layers, stored = _array(annotations.get(LAYERS)), _array(annotations.get(STORED)) or []
+    return layers and [
+        {**each, "stored": stored[number] if number < len(stored) else None}
+        if isinstance(each, dict)
+        else each
+        for number, each in enumerate(layers)
+    ]
+
+
 def _share(share: Share, *, named: bool = False) -> dict[str, Any]:
-    path = {"path": show(share.path)} if named else {}
+    path = {"path": show(_in_image(share.path))} if named else {}
     return {**path, "files": share.files, "size": share.size, "stored": share.stored}
+
+
+def _in_image(path: bytes) -> bytes:
+    """A path of the payload as one of the image; what is beside the image has no slash."""
+    if path == b"/":
+        return path
+    top, slash, rest = path[1:].partition(b"/")
+    return b"/" + rest if top == b"rootfs" and slash else path[1:]
 
 
 def _object(value: Any) -> dict[str, Any]:

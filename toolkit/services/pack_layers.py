@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import io
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -87,6 +87,15 @@ class Packing:
     def pack_bytes(self, data: bytes, number: int) -> tuple[Pack, Content]:
         """A pack of one file of our own, never cached."""
         return pack_file(data, number, self._scratch_file(), self._compressor, self._block_size)
+
+    def pack_hot_files(
+        self, hot: Mapping[Inode, Iterable[int]], tree: Inode, packs: list[Pack]
+    ) -> tuple[Pack, list[Content]]:
+        """One more pack, of some of these files, and where all of them are (hot_files.py)."""
+        from toolkit.layers.hot_files import pack_hot_files
+
+        file, size = self._scratch_file(), self._block_size
+        return pack_hot_files(hot, tree, packs, file, self._compressor, size)
 
     def pack_added(
         self, files: Sequence[AddedFile], tree: Inode, number: int

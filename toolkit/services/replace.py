@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from toolkit.errors import DockercError, RefusedError, UnsupportedError
+from toolkit.errors import DockercError, RefusedError, UnsupportedError, about
 from toolkit.executable.elf import HEADER_SIZE, LIEF_IS_MISSING, ElfProbe, elf_machine, has_lief
 from toolkit.executable.executable import (
     Executable,
@@ -16,9 +16,16 @@ from toolkit.executable.executable import (
     open_executable,
     write_executable,
 )
-from toolkit.executable.payload import config_of, filesystem_of, rootfs_of
-from toolkit.executable.stub import ARCHITECTURES, read_stub, stub_machine
-from toolkit.files.regular import open_regular
+from toolkit.executable.integrity import Integrity
+from toolkit.executable.payload import config_of, config_text, filesystem_of, rootfs_of
+from toolkit.executable.stub import (
+    ARCHITECTURES,
+    pinned_key,
+    read_stub,
+    stub_machine,
+    with_pinned_key,
+)
+from toolkit.files.regular import read_regular
 from toolkit.limits import MAX_STUB
 from toolkit.squashfs.read.filesystem import Filesystem
 from toolkit.squashfs.read.lookup import reading
@@ -43,6 +50,11 @@ def replace_stub(
     with open_executable(path) as executable:
         witnesses = dict(_witnesses(executable))
         warnings = []
+        kept = executable.kept()
+        if kept.block is None and executable.is_signed:
+            warnings.append(
+                f"{path}: its signed block is malformed; there is a new one, without signatures"
+            )
         if architecture:
             machine = stub_machine(architecture)
             for witness, other in witnesses.items():
@@ -51,10 +63,15 @@ def replace_stub(
         else:
             machine = _agreed(path, witnesses)
         stub = _foreign_stub(runtime, machine) if runtime else read_stub(machine)
+        key = pinned_key(executable.stub(MAX_STUB))
+        if key is not None:
+            with about(f"{path}: its runtime is pinned to a key"):
+                stub = with_pinned_key(stub, key)
 
         def write_payload(file: BinaryIO) -> FooterFields:
             copy_payload(executable, file)
-            return FooterFields(executable.footer.require_mapped_uids, executable.digest)
+            integrity = Integrity(config_text(executable), kept=kept)
+            return FooterFields(executable.footer.require_mapped_uids, integrity)
 
         in_place = new.exists() and new.samefile(path)
         status = os.fstat(executable.file.fileno())
@@ -120,13 +137,8 @@ def _programs(config: dict[str, Any]) -> Iterator[str]:
 
 def _foreign_stub(path: Path, machine: str) -> bytes:
     """The file's bytes; raises DockercError unless it is a static program for that machine."""
-    try:
-        with open(open_regular(path), "rb") as file:
-            data = file.read(MAX_STUB + 1)
-    except OSError as error:
-        raise DockercError(f"{path}: cannot read it: {error.strerror}") from None
-    if len(data) > MAX_STUB:
-        raise RefusedError(f"{path}: no runtime has more than {MAX_STUB >> 20} MiB")
+    with about(str(path)):
+        data = read_regular(path, MAX_STUB, "runtime")
     if not has_lief():
         raise DockercError(f"{path}: cannot check that it is a runtime: {LIEF_IS_MISSING}")
     facts = ElfProbe(data).result()

@@ -9,9 +9,11 @@ from pathlib import Path
 from toolkit.errors import DamagedError, DockercError
 from toolkit.executable.executable import Executable
 from toolkit.executable.payload import config_of, filesystem_of, rootfs_of
-from toolkit.executable.payload_digest import payload_digest
+from toolkit.executable.signed_block import SignedBlock
 from toolkit.files.printable import show
 from toolkit.limits import MAX_ENTRIES
+from toolkit.services.integrity import check_integrity
+from toolkit.services.start_lists import check_start_list
 from toolkit.squashfs.read.blocks import little_endian, stored_size
 from toolkit.squashfs.read.filesystem import Filesystem
 from toolkit.squashfs.read.inodes import Node
@@ -22,8 +24,8 @@ _MAX_FAULTS = 20
 """Told of one payload; the others are counted."""
 _DIRECTORY = 0xFFFFFFFF
 """In the place of the names that it claims: its links follow from what is in it."""
-_MAY_DIFFER = ("reference", "digest", "version", "layers")
-"""Annotations of ours that tell where the image was taken from, and by which tool."""
+_MAY_DIFFER = ("reference", "digest", "version", "layers", "profile")
+"""Annotations of ours that tell where the image was taken from, by what tool, for which starts."""
 _THE_IMAGE_S = ("process.args", "process.env", "process.cwd", "process.user.", "annotations.")
 """What every version of the tool takes from the image; the rest are its own defaults."""
 _TOLD = 10
@@ -42,6 +44,8 @@ class Verified:
     """Of decoded data."""
     digest: bool = False
     """Whether a digest was recorded."""
+    signed_block: SignedBlock | None = None
+    """The one that was found, if it is well-formed."""
     faults: list[str] = field(default_factory=list)
     """A sentence for each; empty of what is whole."""
     more: int = 0
@@ -61,20 +65,15 @@ def verify(executable: Executable) -> Verified:
     Raises DockercError, or the library's errors, where nothing can be looked at.
     """
     found = Verified()
-    if executable.digest is not None:
-        found.digest = True
-        offset, size = executable.footer.offset, executable.superblock.bytes_used
-        actual = payload_digest(executable.file, offset, size)
-        if actual != executable.digest:
-            found.tell(
-                f"its payload was changed after it was built: its SHA-256 is {actual.hex()},"
-                f" {executable.digest.hex()} was recorded"
-            )
+    found.digest = executable.digest is not None
+    found.signed_block = check_integrity(executable, found.tell)
     filesystem = filesystem_of(executable)
     try:
         rootfs_of(filesystem)
         _Check(filesystem, found).run()
         config_of(executable)
+        if not found.faults:
+            check_start_list(filesystem)
     except DockercError as error:
         found.tell(str(error))
     return found

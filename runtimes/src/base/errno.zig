@@ -13,6 +13,7 @@ pub const Error = error{
     AGAIN,
     NOMEM,
     ACCES,
+    FAULT,
     BUSY,
     EXIST,
     XDEV,
@@ -41,6 +42,13 @@ pub const Error = error{
     SRCH,
     BADF,
     NOLCK,
+    ADDRINUSE,
+    ADDRNOTAVAIL,
+    AFNOSUPPORT,
+    CONNREFUSED,
+    CONNRESET,
+    NOTCONN,
+    CONNABORTED,
     Unexpected,
 };
 
@@ -56,10 +64,12 @@ const names = [_]Named{
     .{ .errno = .NOEXEC, .err = error.NOEXEC, .text = "not in an executable format of this " ++
         "machine" },
     .{ .errno = .BADF, .err = error.BADF, .text = "bad file descriptor" },
+    .{ .errno = .NOTCONN, .err = error.NOTCONN, .text = "not connected" },
     .{ .errno = .CHILD, .err = error.CHILD, .text = "no child process" },
     .{ .errno = .AGAIN, .err = error.AGAIN, .text = "resource temporarily unavailable" },
     .{ .errno = .NOMEM, .err = error.NOMEM, .text = "out of memory (or ulimit -v)" },
     .{ .errno = .ACCES, .err = error.ACCES, .text = "permission denied" },
+    .{ .errno = .FAULT, .err = error.FAULT, .text = "bad address" },
     .{ .errno = .BUSY, .err = error.BUSY, .text = "device or resource busy" },
     .{ .errno = .EXIST, .err = error.EXIST, .text = "file exists" },
     .{ .errno = .XDEV, .err = error.XDEV, .text = "on another file system" },
@@ -85,6 +95,13 @@ const names = [_]Named{
     .{ .errno = .OVERFLOW, .err = error.OVERFLOW, .text = "value too large" },
     .{ .errno = .OPNOTSUPP, .err = error.OPNOTSUPP, .text = "operation not supported" },
     .{ .errno = .NOLCK, .err = error.NOLCK, .text = "no locks on this file system" },
+    .{ .errno = .ADDRINUSE, .err = error.ADDRINUSE, .text = "address already in use" },
+    .{ .errno = .ADDRNOTAVAIL, .err = error.ADDRNOTAVAIL, .text = "not an address of this " ++
+        "machine" },
+    .{ .errno = .AFNOSUPPORT, .err = error.AFNOSUPPORT, .text = "address family not supported" },
+    .{ .errno = .CONNABORTED, .err = error.CONNABORTED, .text = "connection aborted" },
+    .{ .errno = .CONNREFUSED, .err = error.CONNREFUSED, .text = "connection refused" },
+    .{ .errno = .CONNRESET, .err = error.CONNRESET, .text = "connection reset" },
     .{ .errno = .USERS, .err = error.USERS, .text = "too many users" },
 };
 

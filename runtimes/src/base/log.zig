@@ -8,6 +8,8 @@ const text = @import("text.zig");
 /// File-level, and not passed about, for a panic handler has no argument to find it by. Set once,
 /// before there are threads.
 pub var debugging = false;
+/// Whether something may have to be said while the app runs.
+pub var late = false;
 var quiet = false;
 /// Microseconds of the monotonic clock.
 var started: i64 = 0;
@@ -20,6 +22,11 @@ pub fn setLevel(level: []const u8) void {
     quiet = std.mem.eql(u8, level, "quiet");
     debugging = std.mem.eql(u8, level, "debug");
     if (debugging) started = now();
+}
+
+/// Whether standard error has to stay open after the app was started.
+pub fn speaksLate() bool {
+    return debugging or late;
 }
 
 fn now() i64 {

@@ -87,8 +87,8 @@ pub noinline fn closeRange(first: fd_t, last: fd_t) void {
     };
 }
 
-/// Leaves four descriptors open at most, which may be the same.
-pub noinline fn closeAllBut(kept: *const [4]fd_t) void {
+/// In any order; some may be the same.
+pub noinline fn closeAllBut(kept: []const fd_t) void {
     var from: fd_t = 0;
     while (true) {
         var next: fd_t = std.math.maxInt(fd_t);
@@ -162,7 +162,11 @@ pub fn readAll(fd: fd_t, buf: []u8) Error![]u8 {
 /// Reads a whole file of at most `max` bytes into fresh pages. An allocator's memory would be
 /// filled first in Zig's safe modes.
 pub fn readLarge(dir: fd_t, path: [*:0]const u8, max: usize) Error![]u8 {
-    return readFile(dir, path, try anonymous(max));
+    const buf = try anonymous(max);
+    // The first byte of it could take 2 MiB as long as the run lasts (madvise(2)).
+    const no_huge_pages = 15;
+    _ = raw(.madvise, .{ buf.ptr, buf.len, no_huge_pages });
+    return readFile(dir, path, buf);
 }
 
 /// The whole, or an error.
@@ -204,12 +208,26 @@ pub fn lstat(dir: fd_t, path: [*:0]const u8) Error!linux.Statx {
     return statx(dir, path, at_symlink_nofollow);
 }
 
+/// The same as `stat`, without asking a server that may not answer (statx(2)).
+pub fn statCached(dir: fd_t, path: [*:0]const u8) Error!linux.Statx {
+    const at_statx_dont_sync = 0x4000;
+    return statx(dir, path, at_statx_dont_sync);
+}
+
 noinline fn statx(dir: fd_t, path: [*:0]const u8, flags: u32) Error!linux.Statx {
     const basic_and_mount = 0x7ff | 0x1000;
     // Emulators leave fields out that the kernel gives.
     var st = std.mem.zeroes(linux.Statx);
     try do(.statx, .{ dir, path, flags, basic_and_mount, &st });
     return st;
+}
+
+/// The magic number of the file system that an open file is on (statfs(2)).
+pub fn fileSystem(fd: fd_t) Error!u64 {
+    // struct statfs has 120 bytes, and begins with it.
+    var about: [15]u64 = undefined;
+    try do(.fstatfs, .{ fd, &about });
+    return about[0];
 }
 
 /// The name of an open file in /proc of the machine.
@@ -243,6 +261,22 @@ pub fn tryLock(fd: fd_t, lock: Lock) Error!void {
     return do(.flock, .{ fd, @backingInt(lock) | nonblocking });
 }
 
+/// Milliseconds since some point in the past.
+pub fn monotonic() i64 {
+    var now: linux.timespec = undefined;
+    const clock_monotonic = 1;
+    _ = raw(.clock_gettime, .{ clock_monotonic, &now });
+    return @intCast(now.sec * 1000 + @divTrunc(now.nsec, 1_000_000));
+}
+
+pub fn sleep(milliseconds: u32) void {
+    const time: linux.timespec = .{
+        .sec = milliseconds / 1000,
+        .nsec = milliseconds % 1000 * 1_000_000,
+    };
+    _ = raw(.nanosleep, .{ &time, 0 });
+}
+
 pub fn mkdir(path: [*:0]const u8, bits: u32) Error!void {
     return do(.mkdirat, .{ at_fdcwd, path, bits });
 }
@@ -253,6 +287,18 @@ pub fn anonymous(len: usize) Error![]align(4096) u8 {
     const private_anonymous_noreserve = 0x2 | 0x20 | 0x4000;
     const addr = try call(.mmap, .{ 0, len, read_write, private_anonymous_noreserve, -1, 0 });
     return @as([*]align(4096) u8, @ptrFromInt(addr))[0..len];
+}
+
+/// One page fault instead of 512, where the machine has them; else nothing changes.
+pub fn wantHugePages(memory: []const u8) void {
+    const hugepage = 14;
+    _ = raw(.madvise, .{ memory.ptr, memory.len, hugepage });
+}
+
+/// It is zeroed again, and not resident.
+pub fn discard(memory: []const u8) void {
+    const dont_need = 4;
+    _ = raw(.madvise, .{ memory.ptr, memory.len, dont_need });
 }
 
 pub fn release(memory: []const u8) void {

@@ -79,12 +79,14 @@ pub const Frame = struct {
         return .{ .src = src };
     }
 
-    /// The next piece, into `dst` behind those before; false when there is none.
-    pub fn step(self: *Frame, decoder: Decoder, dst: []u8) error{Corrupt}!bool {
+    /// The next piece, into `dst` behind those before; false when there is none. The decoder sees
+    /// no byte of `src` before `check.upTo` has agreed to as many as it will have seen.
+    pub fn step(self: *Frame, decoder: Decoder, dst: []u8, check: anytype) !bool {
         while (true) {
             const want = ZSTD_nextSrcSizeToDecompress(decoder.context);
             if (want == 0) return false;
             if (want > self.src.len - self.consumed) return error.Corrupt;
+            try check.upTo(self.consumed + want);
             const out = dst[self.produced..];
             const n = ZSTD_decompressContinue(decoder.context, out.ptr, out.len, self.src.ptr +
                 self.consumed, want);

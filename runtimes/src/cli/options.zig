@@ -4,8 +4,9 @@
 const std = @import("std");
 const flags = @import("flags.zig");
 pub const Flag = flags.Flag;
+pub const isOfFile = flags.isAboutFile;
 
-const Given = struct {
+pub const Given = struct {
     flag: Flag,
     value: []const u8,
     /// Written by its letter.
@@ -16,8 +17,9 @@ pub const Options = struct {
     given: []const Given,
     /// The app's arguments.
     args: []const []const u8,
-    /// An ignored option that stands directly before them, with no `--` between.
-    ignored: ?[]const u8 = null,
+    /// An option without effect on the app, directly before them with no `--` between: it may have
+    /// been meant for the app.
+    taken: ?[]const u8 = null,
 
     /// The last value of an option.
     pub noinline fn last(self: *const Options, flag: Flag) ?[]const u8 {
@@ -31,6 +33,11 @@ pub const Options = struct {
 
     pub fn has(self: *const Options, flag: Flag) bool {
         return std.mem.eql(u8, self.last(flag) orelse return false, "true");
+    }
+
+    /// Whether the run has a network of its own that is connected with the machine's.
+    pub fn isPrivate(self: *const Options) bool {
+        return std.mem.eql(u8, self.last(.network) orelse return false, "private");
     }
 
     pub noinline fn all(
@@ -76,7 +83,7 @@ pub fn parse(
     try parser.untilOtherWord();
     const first = parser.left();
     if (rule == .docker)
-        return .{ .given = parser.given.items, .args = first, .ignored = parser.ignored };
+        return .{ .given = parser.given.items, .args = first, .taken = parser.taken };
 
     parser.words = words;
     parser.at = 0;
@@ -92,7 +99,12 @@ pub fn parse(
 
 /// Whether it is one of the options about the file itself, which no program has.
 pub fn isAboutFile(word: []const u8) bool {
-    return std.mem.startsWith(u8, word, "--dockerc-");
+    return std.mem.startsWith(u8, word, "--" ++ flags.about_file);
+}
+
+/// Whether it names the log, a file that is written.
+pub fn isLog(word: []const u8) bool {
+    return std.mem.eql(u8, word, "--log") or std.mem.startsWith(u8, word, "--log=");
 }
 
 const Parser = struct {
@@ -101,8 +113,8 @@ const Parser = struct {
     problem: *Problem,
     at: usize = 0,
     given: std.ArrayList(Given) = .empty,
-    /// The last option, if it is one that is ignored.
-    ignored: ?[]const u8 = null,
+    /// The last option, if it has no effect on the app.
+    taken: ?[]const u8 = null,
 
     fn left(self: *const Parser) []const []const u8 {
         return self.words[self.at..];
@@ -115,7 +127,7 @@ const Parser = struct {
             if (word.len < 2 or word[0] != '-') return;
             if (std.mem.eql(u8, word, "--")) {
                 self.at += 1;
-                self.ignored = null;
+                self.taken = null;
                 return;
             }
             try self.option();
@@ -125,10 +137,10 @@ const Parser = struct {
     fn option(self: *Parser) !void {
         const word = self.words[self.at];
         self.at += 1;
-        self.ignored = null;
+        self.taken = null;
         try if (word[1] == '-') self.long(word) else self.short(word);
         const last = self.given.items[self.given.items.len - 1];
-        if (last.flag == .nothing) self.ignored = word;
+        if (last.flag == .nothing or last.flag == .name) self.taken = word;
     }
 
     /// Whether a `--` comes, and before it only what can be meant for us: `-v .:/w -- …`, but not
@@ -150,7 +162,8 @@ const Parser = struct {
                 .volume => ':',
                 else => 0,
             };
-            if (each.flag == .nothing) continue;
+            if (each.flag == .nothing or each.flag == .name) continue;
+            if (each.flag == .detach and each.short) continue;
             if (std.mem.startsWith(u8, value, "-")) return false;
             if (each.short and mark != 0 and std.mem.findScalar(u8, value, mark) == null)
                 return false;
@@ -187,7 +200,6 @@ const Parser = struct {
             const known = for (&flags.table) |*known| {
                 if (known.short == letter) break known;
             } else {
-                if (letter == 'd') return self.long("--detach");
                 return self.fail(word, .unknown);
             };
             if (known.value) {

@@ -8,37 +8,47 @@ const log = @import("../base/log.zig");
 const errno = @import("../base/errno.zig");
 const etc_files = @import("etc_files.zig");
 const quantity = @import("../cli/quantity.zig");
+const places = @import("place.zig");
+const ports = @import("ports.zig");
 const sys = @import("../base/syscalls.zig");
 const text = @import("../base/text.zig");
 const rlimits = @import("rlimits.zig");
 const sysctls = @import("sysctls.zig");
 const users = @import("users.zig");
+const Environment = @import("../cli/environment.zig").Environment;
 const Options = @import("../cli/options.zig").Options;
 
 /// Options that config.json cannot express.
 pub const HostAccess = struct {
     /// No system call filter.
     unconfined: bool = false,
+    /// The app keeps the caller's supplementary groups, which may have rights to volumes.
+    keep_groups: bool = false,
+    /// Where root has one id, calls that need others succeed and do nothing.
+    root_emulation: bool = true,
     sysctls: []const sysctls.Sysctl = &.{},
+    /// Published on the machine's network.
+    ports: []const ports.Port = &.{},
+    place: places.Place = .{},
 };
 
 pub fn apply(
     arena: std.mem.Allocator,
     spec: *config.Spec,
     options: *const Options,
+    callers: *const Environment,
     image: users.Image,
 ) !HostAccess {
-    var host_access: HostAccess = .{};
+    var host_access: HostAccess = .{ .root_emulation = !options.has(.no_root_emulation) };
     const process = &spec.process;
-    // As in docker, an empty one is the image's.
-    if (options.last(.user)) |wanted| if (wanted.len > 0)
-        try setUser(arena, process, wanted, image);
-    if (options.last(.workdir)) |path| {
-        if (path.len == 0 or path[0] != '/')
-            log.die("--workdir {s}: write an absolute path", .{path});
-        process.cwd = path;
-    }
-    for (try options.all(arena, .group_add)) |given| try addGroup(arena, process, given, image);
+    try applyToProcess(arena, process, options, image);
+    if (places.keepsId(options))
+        try setUser(arena, process, try places.callerUser(arena, options), image);
+    host_access.place = try places.apply(arena, spec, options, callers, &image);
+    for (try options.all(arena, .group_add)) |given|
+        if (std.mem.eql(u8, given, keep_groups)) {
+            host_access.keep_groups = true;
+        };
     if (options.has(.read_only)) spec.root.readonly = true;
     if (options.has(.read_only_tmpfs))
         for ([_][]const u8{ "/run", "/tmp", "/var/tmp" }) |path|
@@ -56,14 +66,34 @@ pub fn apply(
     for (try options.all(arena, .ulimit)) |given| try limit(arena, process, given);
     if (options.has(.privileged)) {
         privileged(spec);
-        host_access = .{ .unconfined = true };
+        host_access.unconfined = true;
     }
     try setCapabilities(arena, process, options);
     for (try options.all(arena, .security_opt)) |given|
         try security(arena, spec, &host_access, given);
     host_access.sysctls = try sysctls.given(arena, spec, options);
+    host_access.ports = try publish(arena, spec, options);
     try cdi.apply(arena, spec, options);
     return host_access;
+}
+
+/// Those that a program which is started in a running container has, too.
+pub fn applyToProcess(
+    arena: std.mem.Allocator,
+    process: *config.Process,
+    options: *const Options,
+    image: users.Image,
+) !void {
+    // As in docker, an empty one is the image's.
+    if (options.last(.user)) |wanted| if (wanted.len > 0)
+        try setUser(arena, process, wanted, image);
+    if (options.last(.workdir)) |path| {
+        if (path.len == 0 or path[0] != '/')
+            log.die("--workdir {s}: write an absolute path", .{path});
+        process.cwd = path;
+    }
+    for (try options.all(arena, .group_add)) |given|
+        if (!std.mem.eql(u8, given, keep_groups)) try addGroup(arena, process, given, image);
 }
 
 fn setUser(
@@ -91,6 +121,9 @@ fn setUser(
         sets.* = .{ .bounding = sets.bounding, .permitted = held, .effective = held };
     };
 }
+
+/// podman's word for the caller's own.
+const keep_groups = "keep-groups";
 
 fn addGroup(
     arena: std.mem.Allocator,
@@ -135,19 +168,25 @@ fn network(arena: std.mem.Allocator, spec: *config.Spec, options: *const Options
     for (spec.linux.namespaces) |namespace|
         if (!std.mem.eql(u8, namespace.type, "network")) try kept.append(arena, namespace);
     spec.linux.namespaces = kept.items;
-    const none = if (options.last(.network)) |name| std.mem.eql(u8, name, "none") else false;
-    if (options.last(.network)) |name| if (!none and !std.mem.eql(u8, name, "host"))
-        log.die("--network {s}: only host (the machine's network) and none are supported", .{name});
-    if (none) {
+    const name = options.last(.network) orelse return;
+    if (!text.isOneOf(name, &.{ "host", "none", "private" })) log.die("--network {s}: only " ++
+        "host (the machine's network), private and none are supported", .{name});
+    if (!std.mem.eql(u8, name, "host")) {
         try addNamespace(arena, spec, "network");
         try ownSysfs(arena, spec);
     }
-    if (options.last(.publish)) |port| {
-        if (none)
-            log.die("--publish {s}: with --network none there is nothing to publish", .{port});
-        log.note("--publish {s} is not needed: the network is the machine's, and the app's " ++
-            "ports are open on it as they are", .{port});
-    }
+}
+
+fn publish(
+    arena: std.mem.Allocator,
+    spec: *const config.Spec,
+    options: *const Options,
+) ![]const ports.Port {
+    const published = try ports.List.of(arena, spec, options);
+    if (published.len > 0 and spec.linux.hasNamespace("network") and !options.isPrivate())
+        log.die("--publish {s}: with --network none there is nothing to publish; use --network " ++
+            "private, or the machine's network (the default)", .{published[0].text});
+    return published;
 }
 
 /// The machine's /sys would show its network devices.

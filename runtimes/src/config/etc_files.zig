@@ -1,12 +1,19 @@
 //! /etc/hosts, /etc/resolv.conf and /etc/hostname: copies of the machine's, like the network, with
-//! what options add. As docker's they can be written: entry points append to them.
+//! what options add; with --userns keep-id, the image's /etc/passwd and /etc/group with the caller.
+//! As docker's they can be written: entry points append to them.
 const std = @import("std");
 const config = @import("spec.zig");
 const log = @import("../base/log.zig");
 const sys = @import("../base/syscalls.zig");
 const text = @import("../base/text.zig");
+const Ip = @import("../base/ip.zig").Ip;
 const Options = @import("../cli/options.zig").Options;
+const Place = @import("place.zig").Place;
 const Source = @import("source.zig").Source;
+
+/// With --network private, for a name server on the machine's loopback addresses, which the program
+/// cannot reach: pasta passes on what is sent there.
+pub const private_name_server = "10.0.2.3";
 
 /// Lists that block advertisers have several megabytes.
 const table_max = 64 << 20;
@@ -26,12 +33,17 @@ pub const Machines = struct {
     hostname: ?[]const u8 = null,
     /// One that is too large to be copied, where nothing is added to it.
     large_hosts: ?Source = null,
+    /// The image's, with the caller (--userns keep-id).
+    passwd: ?[]const u8 = null,
+    group: ?[]const u8 = null,
 };
 
-pub fn open(options: *const Options) Machines {
+pub fn open(options: *const Options, place: *const Place) Machines {
     var machines: Machines = .{
         .resolv_conf = sys.readLarge(sys.at_fdcwd, "/etc/resolv.conf", copy_max) catch null,
         .hostname = sys.readLarge(sys.at_fdcwd, "/etc/hostname", copy_max) catch null,
+        .passwd = place.passwd,
+        .group = place.group,
     };
     machines.hosts = sys.readLarge(sys.at_fdcwd, "/etc/hosts", copy_max) catch |err| blk: {
         if (err != error.FBIG) break :blk null;
@@ -53,9 +65,11 @@ pub fn list(
     spec: *const config.Spec,
     options: *const Options,
     machines: Machines,
-) ![3]?File {
+) ![5]?File {
     const hosts = try options.all(arena, .add_host);
     const hostname = options.last(.hostname);
+    if (options.isPrivate()) for (hosts) |given| if (std.mem.endsWith(u8, given, host_gateway))
+        log.die("--add-host {s}: with --network private write the machine's address", .{given});
     const changed = hosts.len > 0 or hostname != null;
     const table = if (changed)
         try hostLines(arena, machines.hosts orelse "127.0.0.1\tlocalhost\n", hosts, hostname)
@@ -74,6 +88,8 @@ pub fn list(
         else
             made(spec, "/etc/hosts", table),
         made(spec, "/etc/hostname", name),
+        made(spec, "/etc/passwd", machines.passwd),
+        made(spec, "/etc/group", machines.group),
     };
 }
 
@@ -105,12 +121,17 @@ fn resolverLines(
         .{ .word = "search", .given = try options.all(arena, .dns_search) },
         .{ .word = "options", .given = try options.all(arena, .dns_option) },
     };
-    if (kinds[0].given.len + kinds[1].given.len + kinds[2].given.len == 0) return machines;
+    const given = kinds[0].given.len + kinds[1].given.len + kinds[2].given.len;
+    if (given == 0 and !options.isPrivate()) return machines;
     var out: std.ArrayList(u8) = .empty;
     // Other servers know other domains: of the machine's nothing is kept then (docker's rule).
     const kept = if (kinds[0].given.len > 0) "" else machines orelse "";
     var lines = std.mem.tokenizeScalar(u8, kept, '\n');
     while (lines.next()) |line| {
+        if (options.isPrivate() and isLocalServer(line)) {
+            try out.appendSlice(arena, "nameserver " ++ private_name_server ++ "\n");
+            continue;
+        }
         for (kinds) |kind| {
             if (kind.given.len > 0 and std.mem.startsWith(u8, line, kind.word)) break;
         } else {
@@ -133,6 +154,15 @@ fn resolverLines(
     return out.items;
 }
 
+fn isLocalServer(line: []const u8) bool {
+    var words = std.mem.tokenizeAny(u8, line, " \t");
+    if (!std.mem.eql(u8, words.next() orelse return false, "nameserver")) return false;
+    const ip = Ip.parse(words.next() orelse return false) orelse return false;
+    return ip.isLoopback() or ip.isAny();
+}
+
+const host_gateway = "host-gateway";
+
 fn hostLines(
     arena: std.mem.Allocator,
     table: []const u8,
@@ -147,8 +177,23 @@ fn hostLines(
             log.die("--add-host {s}: write NAME:ADDRESS", .{given});
         const address = std.mem.trim(u8, given[at + 1 ..], "[]");
         // On the machine's network the machine itself is the loopback address.
-        const meant = if (std.mem.eql(u8, address, "host-gateway")) "127.0.0.1" else address;
+        const meant = if (std.mem.eql(u8, address, host_gateway)) "127.0.0.1" else address;
         out = try text.alloc(arena, "{s}{s}\t{s}\n", .{ out, meant, given[0..at] });
     }
     return out;
+}
+
+test "name servers of a private network" {
+    var arena_state = std.heap.ArenaAllocator.init(std.testing.allocator);
+    defer arena_state.deinit();
+    const arena = arena_state.allocator();
+    const machines = "nameserver 127.0.0.53\nnameserver 192.0.2.1\nnameserver ::1\nsearch a\n";
+    const network: @FieldType(Options, "given") = &.{.{ .flag = .network, .value = "private" }};
+    const given: Options = .{ .given = network, .args = &.{} };
+    try std.testing.expectEqualStrings(
+        "nameserver 10.0.2.3\nnameserver 192.0.2.1\nnameserver 10.0.2.3\nsearch a\n",
+        (try resolverLines(arena, &given, machines)).?,
+    );
+    const host: Options = .{ .given = &.{}, .args = &.{} };
+    try std.testing.expectEqualStrings(machines, (try resolverLines(arena, &host, machines)).?);
 }

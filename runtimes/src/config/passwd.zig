@@ -29,6 +29,13 @@ pub fn findGroup(table: []const u8, name: []const u8) ?u32 {
     return null;
 }
 
+/// The name of a group.
+pub fn findGroupName(table: []const u8, gid: u32) ?[]const u8 {
+    var groups: Groups = .{ .lines = std.mem.tokenizeScalar(u8, table, '\n') };
+    while (groups.next()) |group| if (group.gid == gid) return group.name;
+    return null;
+}
+
 /// The groups that list the user as a member.
 pub fn memberships(
     arena: std.mem.Allocator,
@@ -81,6 +88,8 @@ test "users and groups" {
     const groups = "root:x:0:\nwheel:x:10:you,me\nbroken\nme:x:8:me";
     try std.testing.expectEqual(10, findGroup(groups, "wheel").?);
     try std.testing.expect(findGroup(groups, "broken") == null);
+    try std.testing.expectEqualStrings("wheel", findGroupName(groups, 10).?);
+    try std.testing.expect(findGroupName(groups, 11) == null);
     var arena = std.heap.ArenaAllocator.init(std.testing.allocator);
     defer arena.deinit();
     try std.testing.expectEqualSlices(

@@ -30,6 +30,19 @@ pub const Spec = struct {
         return if (std.mem.eql(u8, name, "program")) .program else .docker;
     }
 
+    /// Of the root file system in the payload. It becomes a part of overlayfs' options, and must
+    /// not lead out of the payload.
+    pub fn rootPath(self: *const Spec) []const u8 {
+        const given = self.root.path;
+        var parts = std.mem.splitScalar(u8, given, '/');
+        var plain = given.len > 0 and std.mem.findAny(u8, given, ",:\\") == null;
+        while (parts.next()) |name| if (name.len == 0 or std.mem.eql(u8, name, "..")) {
+            plain = false;
+        };
+        if (!plain) log.die("the payload's root.path is not a directory in it: {s}", .{given});
+        return given;
+    }
+
     /// Whether it was built for the machine's root alone.
     pub fn isRootfull(self: *const Spec) bool {
         return std.mem.eql(u8, self.annotation("dev.dockerc.rootfull") orelse return false, "true");

@@ -16,6 +16,11 @@ pub fn given(
     options: *const Options,
 ) ![]const Sysctl {
     var out: std.ArrayList(Sysctl) = .empty;
+    // As in docker, every user of the container may have any port of it.
+    if (options.isPrivate()) try out.append(arena, .{
+        .path = directory ++ "net/ipv4/ip_unprivileged_port_start",
+        .value = "0",
+    });
     for (try options.all(arena, .sysctl)) |word| {
         const name, const value = std.mem.cutScalar(u8, word, '=') orelse
             log.die("--sysctl {s}: write NAME=VALUE", .{word});
@@ -26,7 +31,7 @@ pub fn given(
         );
         if (!isPlain(name) or !of_network and !isOfIpc(name)) log.die(
             "--sysctl {s}: only kernel.shm*, kernel.msg*, kernel.sem, fs.mqueue.* and, with " ++
-                "--network none, net.* are the container's own",
+                "--network private or none, net.* are the container's own",
             .{word},
         );
         const path = try text.alloc(arena, directory ++ "{s}", .{name});

@@ -74,7 +74,7 @@ pub const Image = struct {
     }
 
     /// Empty if the image has none that can be read.
-    fn table(self: *const Image, file: []const u8) []const u8 {
+    pub fn table(self: *const Image, file: []const u8) []const u8 {
         return self.read(file) catch |err| {
             if (err != error.TooLarge) return "";
             log.die("{s} of the image is larger than {d} bytes", .{ file, table_max });

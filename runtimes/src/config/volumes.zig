@@ -15,6 +15,7 @@ const text = @import("../base/text.zig");
 const isOneOf = text.isOneOf;
 const throttles = @import("throttles.zig");
 const Options = @import("../cli/options.zig").Options;
+const Place = @import("place.zig").Place;
 
 pub const Machine = struct {
     volumes: []const sources.Volume = &.{},
@@ -26,8 +27,19 @@ pub const Machine = struct {
 };
 
 /// Opened before our mounts hide it. Relative paths are relative to the caller's working directory.
-pub fn open(arena: std.mem.Allocator, spec: *config.Spec, options: *const Options) !Machine {
+pub fn open(
+    arena: std.mem.Allocator,
+    spec: *config.Spec,
+    options: *const Options,
+    place: *const Place,
+) !Machine {
     var volumes: std.ArrayList(sources.Volume) = .empty;
+    // Given volumes of the same places are mounted over these.
+    for (place.directories) |path| try volumes.append(arena, .{
+        .source = try openThere(arena, path),
+        .destination = path,
+        .readonly = false,
+    });
     const baked = config.list(arena, spec, "dev.dockerc.run.volumes") catch |err| switch (err) {
         error.OutOfMemory => |e| return e,
         error.Json => log.die("the payload's dev.dockerc.run.volumes is not a list of words", .{}),
@@ -48,7 +60,7 @@ pub fn open(arena: std.mem.Allocator, spec: *config.Spec, options: *const Option
     return .{
         .volumes = volumes.items,
         .sources = binds,
-        .etc = etc_files.open(options),
+        .etc = etc_files.open(options, place),
         .devices = if (options.has(.privileged)) try listDevices(arena) else &.{},
     };
 }

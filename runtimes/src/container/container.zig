@@ -10,6 +10,7 @@ const CpuPolicy = @import("../process/cpu_policy.zig").CpuPolicy;
 const Identity = @import("../namespaces/mount_namespace.zig").Identity;
 const MountNamespace = @import("../namespaces/mount_namespace.zig").MountNamespace;
 const landlock = @import("landlock.zig");
+const Lifeline = @import("lifeline.zig").Lifeline;
 const loopback = @import("loopback.zig");
 const Outputs = @import("../process/standard_output.zig").Outputs;
 const own_process = @import("../process/own_process.zig");
@@ -20,35 +21,22 @@ const exec = @import("exec.zig");
 const Operation = @import("operation.zig").Operation;
 const Performer = @import("perform.zig").Performer;
 const rootfs = @import("../rootfs/rootfs.zig");
+const port_filter = @import("seccomp/port_filter.zig");
+const root_emulation = @import("seccomp/root_emulation.zig");
 const seccomp = @import("seccomp/filter.zig");
-const Program = @import("seccomp/program.zig").Program;
+const Program = @import("../base/bpf.zig").Program;
 const apply_options = @import("../config/apply_options.zig");
 const signals = @import("../process/signals.zig");
+const streams = @import("streams.zig");
 const socket = @import("../base/socket.zig");
 const Terminal = @import("../process/terminal.zig").Terminal;
+const Channel = @import("../translation/start.zig").Channel;
 const watchdog = @import("../process/watchdog.zig");
 const Environment = @import("../cli/environment.zig").Environment;
 const Ids = @import("../namespaces/userns.zig").Ids;
 
 /// What is not known yet when the child is made.
 pub const Prepared = extern struct { ids: Ids, rootfs: rootfs.Kind };
-
-/// The socket between the runtime and the app's process until that is the app: that the root file
-/// system is mounted, what is executed, and why that failed.
-pub const Lifeline = struct {
-    ours: sys.fd_t,
-    theirs: sys.fd_t,
-
-    pub fn open() !Lifeline {
-        const ends = try socket.pair();
-        return .{ .ours = ends[0], .theirs = ends[1] };
-    }
-
-    pub fn goOn(self: Lifeline, prepared: Prepared) void {
-        socket.send(self.ours, std.mem.asBytes(&prepared), &.{}) catch {};
-        sys.close(self.theirs);
-    }
-};
 
 pub const Container = struct {
     arena: std.mem.Allocator,
@@ -64,6 +52,8 @@ pub const Container = struct {
     host_access: apply_options.HostAccess,
     /// Null where all system calls are allowed.
     filter: ?Program,
+    /// Whether the runtime is asked about the app's ports.
+    publishes: bool,
     /// Whether an init starts the app and reaps orphans (--init).
     init: bool,
     /// The processors of the app; during the start all runs on one.
@@ -72,7 +62,11 @@ pub const Container = struct {
     /// The caller's, where there is one to keep from the app.
     terminal: ?*const Terminal,
     outputs: *const Outputs,
+    /// Which a service manager has opened for the app.
+    sockets: u8,
     lifeline: Lifeline,
+    /// To the tracer, if paths are translated.
+    translation: ?Channel = null,
     ids: Ids = .none,
     rootfs: rootfs.Kind = .directory,
     process: ChildProcess = undefined,
@@ -122,7 +116,7 @@ pub const Container = struct {
         self.process = process;
         sys.close(self.lifeline.ours);
         // First of all: from here on we do not outlive the runtime.
-        self.dieWithRuntime() catch |err| fatal("tie the app to its runtime", err);
+        self.lifeline.dieWithRuntime() catch |err| fatal("tie the app to its runtime", err);
         self.separate() catch |err| fatal("leave the caller's process group", err);
         self.wait() catch |err| fatal("follow the runtime", err);
         self.enter() catch |err| fatal("set up the file system", err);
@@ -156,6 +150,7 @@ pub const Container = struct {
 
     /// The mounted root becomes our root; the machine's becomes our working directory.
     fn enter(self: *Container) !void {
+        if (self.translation) |channel| return channel.enter();
         // A process that was forked late has its own already.
         const own_root = try self.process.ownRoot();
         const flags: sys.O = .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true };
@@ -194,9 +189,11 @@ pub const Container = struct {
             .app_is_caller = self.spec.process.user.uid != 0 or self.spec.process.user.gid != 0,
             .devpts = if (self.terminal) |own| own.devpts else null,
             .workspace = self.workspace,
+            .targets = .{ .arena = self.arena },
         };
         for (self.operations) |*operation| try performer.perform(operation);
         try exec.setHome(self.arena, &self.env, self.spec.process.user.uid);
+        if (self.translation != null) return;
         if (self.mounts) |namespace| if (!self.covers_machine)
             try namespace.unmountWorkingDirectory();
         try sys.do(.chdir, .{"/"});
@@ -214,46 +211,11 @@ pub const Container = struct {
         try own.replaceStreams();
     }
 
-    /// Gives pipes to the app's user, who may open them again (/dev/stdout), as runc does. Files
-    /// keep their owner, and so do pipes that have a name: they are the machine's.
-    fn giveStreams(self: *const Container) void {
-        const user = self.spec.process.user;
-        if (self.ids == .single) return;
-        for ([_]sys.fd_t{ 0, 1, 2 }) |fd| {
-            const st = sys.stat(fd, "") catch continue;
-            if (st.mode & 0o170000 != 0o010000 or st.uid == user.uid) continue;
-            // struct statfs has 120 bytes, and begins with the file system's magic number.
-            var about: [15]u64 = undefined;
-            const pipefs = 0x5049_5045;
-            sys.do(.fstatfs, .{ fd, &about }) catch continue;
-            if (about[0] == pipefs) sys.do(.fchown, .{ fd, user.uid, -1 }) catch |err|
-                log.debug("stream {d}: {s}", .{ fd, errno.text(err) });
-        }
-    }
-
-    /// Refuses directories of the machine as standard streams, and replaces the machine's /dev/null
-    /// by the container's: root's app could change the mode of the machine's.
-    fn checkStreams(_: *const Container) !void {
-        for ([_]sys.fd_t{ 0, 1, 2 }) |fd| {
-            const st = sys.stat(fd, "") catch continue;
-            if (sys.isDirectory(st.mode)) log.die("standard stream {d} is a directory: the app " ++
-                "would leave its root by it", .{fd});
-            const null_device = st.mode & 0o170000 == 0o020000 and
-                st.rdev_major == 1 and st.rdev_minor == 3;
-            if (!null_device) continue;
-            const get_flags = 3;
-            const access: u2 = @truncate(try sys.call(.fcntl, .{ fd, get_flags, 0 }));
-            const own = sys.openat(sys.at_fdcwd, "/dev/null", @bitCast(@as(u32, access)), 0) catch
-                continue;
-            try sys.do(.dup3, .{ own, fd, 0 });
-            sys.close(own);
-        }
-    }
-
     fn setupProcess(self: *Container) !noreturn {
         const process = &self.spec.process;
         if (self.spec.linux.hasNamespace("network")) loopback.raise();
-        if (self.spec.linux.hasNamespace("uts")) if (self.spec.hostname) |name|
+        const own_name = self.translation == null and self.spec.linux.hasNamespace("uts");
+        if (own_name) if (self.spec.hostname) |name|
             sys.do(.sethostname, .{ name.ptr, name.len }) catch |err|
                 log.die("cannot take the hostname {s}: {s}", .{ name, errno.text(err) });
         if (process.oomScoreAdj) |score| self.setOomScore(score) catch |err|
@@ -265,37 +227,40 @@ pub const Container = struct {
 
         if (self.terminal) |own| try self.takeTerminal(own);
         try self.outputs.replaceStreams();
-        self.giveStreams();
-        try self.checkStreams();
-        try self.closeDescriptors();
-        if (!self.late) try exec.prepareLauncher();
+        if (self.ids != .single) streams.give(process.user.uid);
+        streams.refuseDirectories();
+        try streams.replaceNullDevice(false);
+        try self.lifeline.keepAlone(self.sockets);
+        const direct = self.late or (self.translation != null and !self.init);
+        if (!direct) try exec.prepareLauncher(self.lifeline.theirs + 1);
         if (process.noNewPrivileges) try credentials.noNewPrivileges();
+        // The kernel allows a process one filter that asks (seccomp(2)): the tracer has it.
+        if (self.publishes and self.translation == null)
+            try port_filter.install(self.arena, self.lifeline.theirs);
         if (!self.host_access.unconfined)
-            if (self.mounts != null) landlock.scope() else landlock.confine();
+            switch (self.rootfs) {
+                .mounted => landlock.scope(),
+                .directory => landlock.confine(),
+                // What is in a domain may not use files of the tracer, which is in none.
+                .translated => {},
+            };
         // Installing a filter needs no_new_privs or a capability that is about to be dropped.
-        if (!process.noNewPrivileges) self.filterCalls();
-        credentials.setIds(self.arena, process.user, self.ids) catch |err|
+        if (!process.noNewPrivileges) try self.filterCalls();
+        const keep_groups = self.host_access.keep_groups;
+        credentials.setIds(self.arena, process.user, self.ids, keep_groups) catch |err|
             log.die(
                 "cannot become user {d} and group {d}: {s}",
                 .{ process.user.uid, process.user.gid, errno.text(err) },
             );
         // As the app's user: only they may be able to enter it.
-        const cwd = try self.arena.dupeSentinel(u8, process.cwd, 0);
-        sys.do(.chdir, .{cwd.ptr}) catch |err|
-            log.die("cannot enter {s}: {s}", .{ cwd, errno.text(err) });
-        // For a directory outside of the root getcwd(2) returns a path that does not start with a
-        // slash.
-        var where: [std.posix.PATH_MAX]u8 = undefined;
-        const inside = if (sys.call(.getcwd, .{ &where, where.len })) |_|
-            where[0] == '/'
-        else |_|
-            false;
-        if (!inside) log.die("cannot enter {s}: it leads out of the container", .{cwd});
-        try credentials.setCapabilities(process.capabilities, if (self.mounts == null and
-            !self.host_access.unconfined) credentials.out_of_chroot else 0);
-        if (process.noNewPrivileges) self.filterCalls();
+        try exec.enterDirectory(self.arena, process.cwd);
+        // An ordinary user has none.
+        if (self.translation == null)
+            try credentials.setCapabilities(process.capabilities, if (self.mounts == null and
+                !self.host_access.unconfined) credentials.out_of_chroot else 0);
+        if (process.noNewPrivileges) try self.filterCalls();
         // A change of ids clears it.
-        try self.dieWithRuntime();
+        try self.lifeline.dieWithRuntime();
         self.cpus.useAll();
         const path = try exec.locate(self.arena, self.args[0], &self.env);
         try exec.start(
@@ -303,27 +268,21 @@ pub const Container = struct {
             path,
             self.args,
             &self.env,
-            if (self.late) .emulated else if (self.init) .with_init else .plain,
+            if (direct) .emulated else if (self.init) .with_init else .plain,
             self.lifeline.theirs,
             self.terminal != null,
         );
     }
 
-    /// Closes the runtime's descriptors, and those that the caller had open: a working directory or
-    /// program of /proc/self/fd/N must not lead to the machine's files (as in runc,
-    /// CVE-2024-21626). Only the lifeline stays, as the first one, until the exec.
-    fn closeDescriptors(self: *Container) !void {
-        const first = exec.lifeline_fd;
-        if (self.lifeline.theirs != first) {
-            const cloexec: u32 = @bitCast(sys.O{ .CLOEXEC = true });
-            try sys.do(.dup3, .{ self.lifeline.theirs, first, cloexec });
-            self.lifeline.theirs = first;
-        }
-        sys.closeRange(first + 1, std.math.maxInt(sys.fd_t));
-    }
-
-    fn filterCalls(self: *const Container) void {
-        if (self.filter) |*filter| seccomp.install(filter);
+    fn filterCalls(self: *const Container) !void {
+        const filter = &(self.filter orelse return);
+        try root_emulation.install(self.arena, .{
+            .ids = self.ids,
+            .uid = self.spec.process.user.uid,
+            // The tracer remembers ids.
+            .wanted = self.host_access.root_emulation and self.translation == null,
+        });
+        seccomp.install(filter);
     }
 
     fn setOomScore(self: *Container, score: i32) !void {
@@ -332,19 +291,5 @@ pub const Container = struct {
             "/proc/self/oom_score_adj",
             try text.alloc(self.arena, "{d}", .{score}),
         );
-    }
-
-    /// SIGKILL when the runtime dies, or now if it already has. The app may clear this; then the
-    /// watchdog kills it.
-    fn dieWithRuntime(self: *const Container) !void {
-        const set_pdeathsig = 1;
-        const sigkill = 9;
-        try sys.do(.prctl, .{ set_pdeathsig, sigkill, 0, 0, 0 });
-        const hung_up = std.os.linux.POLL.HUP;
-        var poll: std.os.linux.pollfd = .{ .fd = self.lifeline.theirs, .events = 0, .revents = 0 };
-        var at_once: std.os.linux.timespec = .{ .sec = 0, .nsec = 0 };
-        // The kernel writes the remaining time back.
-        _ = try sys.call(.ppoll, .{ &poll, 1, &at_once, 0, 0 });
-        if (poll.revents & hung_up != 0) sys.exit(log.failed);
     }
 };

@@ -25,23 +25,31 @@ pub fn setLimits(limits: []const config.Rlimit) void {
             log.debug("unknown limit {s}", .{limit.type});
             continue;
         };
-        var wanted = [2]u64{ limit.soft, limit.hard };
-        if (sys.do(.prlimit64, .{ 0, number, &wanted, 0 })) |_| continue else |_| {}
-        // Without privilege a hard limit can only be lowered: use the nearest allowed value.
-        var now: [2]u64 = undefined;
-        sys.do(.prlimit64, .{ 0, number, 0, &now }) catch continue;
-        wanted = .{ @min(limit.soft, now[1]), @min(limit.hard, now[1]) };
-        sys.do(.prlimit64, .{ 0, number, &wanted, 0 }) catch |err|
+        setLimit(number, .{ limit.soft, limit.hard }) catch |err|
             log.debug("limit {s}: {s}", .{ limit.type, errno.text(err) });
     }
 }
 
-pub fn setIds(arena: std.mem.Allocator, user: config.User, ids: Ids) !void {
+/// Without privilege a hard limit can only be lowered: then the nearest allowed value.
+pub fn setLimit(resource: usize, limit: [2]u64) sys.Error!void {
+    if (sys.do(.prlimit64, .{ 0, resource, &limit, 0 })) |_| return else |_| {}
+    var now: [2]u64 = undefined;
+    try sys.do(.prlimit64, .{ 0, resource, 0, &now });
+    const nearest = [2]u64{ @min(limit[0], now[1]), @min(limit[1], now[1]) };
+    return sys.do(.prlimit64, .{ 0, resource, &nearest, 0 });
+}
+
+pub fn setIds(
+    arena: std.mem.Allocator,
+    user: config.User,
+    ids: Ids,
+    keep_groups: bool,
+) !void {
     // -1 would change nothing (setresuid(2)).
     const none = std.math.maxInt(u32);
     if (user.uid == none or user.gid == none) return error.INVAL;
     // With a single id no other group exists, and setgroups is denied for good.
-    if (ids != .single) {
+    if (ids != .single and !keep_groups) {
         // With the primary one: else a set-group-id program of the app could lose it, and get what
         // is denied to that group (CVE-2022-36109).
         const groups = try std.mem.concat(arena, u32, &.{ &.{user.gid}, user.additionalGids });

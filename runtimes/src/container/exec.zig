@@ -7,6 +7,7 @@ const config = @import("../config/spec.zig");
 const path_in_root = @import("path_in_root.zig");
 const exit_status = @import("../process/exit_status.zig");
 const passwd = @import("../config/passwd.zig");
+const first_socket = @import("../config/service.zig").first_socket;
 const Options = @import("../cli/options.zig").Options;
 const Environment = @import("../cli/environment.zig").Environment;
 
@@ -73,7 +74,8 @@ fn set(
 pub fn setHome(arena: std.mem.Allocator, env: *Environment, uid: u32) !void {
     if (env.get("HOME") != null) return;
     const home = blk: {
-        const path = path_in_root.resolve(arena, "/etc/passwd", .nothing) catch break :blk "/";
+        const path = path_in_root.resolve(arena, "/etc/passwd", .nothing, false) catch
+            break :blk "/";
         // Reading a pipe of the image would block.
         if ((sys.stat(sys.at_fdcwd, path) catch break :blk "/").mode & 0o170000 != 0o100000)
             break :blk "/";
@@ -81,6 +83,19 @@ pub fn setHome(arena: std.mem.Allocator, env: *Environment, uid: u32) !void {
         break :blk (passwd.find(text, .{ .id = uid }) orelse break :blk "/").home;
     };
     try env.set(arena, "HOME", home);
+}
+
+/// The working directory, as the app's user: only they may be able to enter it.
+pub fn enterDirectory(arena: std.mem.Allocator, path: []const u8) !void {
+    const cwd = try arena.dupeSentinel(u8, path, 0);
+    sys.do(.chdir, .{cwd.ptr}) catch |err|
+        log.die("cannot enter {s}: {s}", .{ cwd, errno.text(err) });
+    // For a directory outside of the root getcwd(2) returns a path that does not start with a
+    // slash.
+    var where: [std.posix.PATH_MAX]u8 = undefined;
+    const len = sys.call(.getcwd, .{ &where, where.len }) catch 0;
+    const inside = len > 0 and where[0] == '/';
+    if (!inside) log.die("cannot enter {s}: it leads out of the container", .{cwd});
 }
 
 /// The app's file, in the container. Errors that can be seen before the exec are reported here.
@@ -118,7 +133,17 @@ pub fn start(
 ) !noreturn {
     const own = 2;
     const argv = try arena.allocSentinel(?[*:0]const u8, own + args.len, null);
-    argv[0] = if (how == .with_init) "i" else "x";
+    const sockets: u8 = @intCast(lifeline - first_socket);
+    const letters = try arena.dupeSentinel(u8, &.{
+        switch (how) {
+            .plain, .emulated => 'x',
+            .with_init => 'i',
+            .guest, .guest_at_terminal => 'g',
+        },
+        if (how == .guest_at_terminal) '0' + how.guest_at_terminal else '-',
+        '0' + sockets,
+    }, 0);
+    argv[0] = letters.ptr;
     argv[1] = path.ptr;
     for (argv[own..], args) |*a, arg| a.* = (try arena.dupeSentinel(u8, arg, 0)).ptr;
     const block = (try env.block(arena)).ptr;
@@ -139,7 +164,15 @@ pub fn start(
     try launch(argv, block, lifeline);
 }
 
-pub const How = enum { plain, with_init, emulated };
+pub const How = union(enum) {
+    plain,
+    with_init,
+    emulated,
+    /// A process that has entered a run: its child executes the program.
+    guest,
+    /// The same, with the standard stream that is its terminal.
+    guest_at_terminal: u8,
+};
 
 /// Executes the launcher that `prepareLauncher` has put at its place.
 fn launch(
@@ -150,22 +183,26 @@ fn launch(
     const set_descriptor_flags = 2;
     try sys.do(.fcntl, .{ lifeline, set_descriptor_flags, 0 });
     const empty_path = 0x1000;
-    if (sys.do(.execveat, .{ launcher_fd, "", argv, env, empty_path })) |_| {} else |err| {
+    if (sys.do(.execveat, .{ lifeline + 1, "", argv, env, empty_path })) |_| {} else |err| {
         if (err != error.PERM and err != error.NOSYS) return err;
     }
     // A filter of the caller's may allow execve(2) only.
     var name: [32:0]u8 = undefined;
-    try sys.do(.execve, .{ sys.fdPath(&name, launcher_fd), argv, env });
+    try sys.do(.execve, .{ sys.fdPath(&name, lifeline + 1), argv, env });
     return error.NOEXEC;
 }
 
-/// Where the launcher expects the lifeline and itself.
-pub const lifeline_fd = 3;
-const launcher_fd = 4;
+/// Puts the launcher into a sealed memfd; where memfds may not be executed (sysctl
+/// vm.memfd_noexec), into an unnamed file on a mount of ours.
+pub fn prepareLauncher(place: sys.fd_t) !void {
+    sealLauncher(place) catch |err| return switch (err) {
+        error.ACCES => placeLauncher(try onDevices(), place),
+        else => err,
+    };
+}
 
-/// Puts the launcher into a sealed memfd (memfd_create(2)); where memfds may not be executed
-/// (sysctl vm.memfd_noexec), into an unnamed file on a mount of ours.
-pub fn prepareLauncher() !void {
+/// Into a sealed memfd (memfd_create(2)), which needs no file system.
+pub fn sealLauncher(place: sys.fd_t) sys.Error!void {
     const allow_sealing = 2;
     const executable = 0x10;
     const made: sys.fd_t = if (sys.call(
@@ -176,17 +213,16 @@ pub fn prepareLauncher() !void {
     else |err| switch (err) {
         // Before Linux 6.3.
         error.INVAL => @intCast(try sys.call(.memfd_create, .{ "dockerc", allow_sealing })),
-        error.ACCES => return placeLauncher(try onDevices()),
         else => return err,
     };
     try fill(made);
     const add_seals = 1033;
     const seal_shrink_grow_write_and_seals = 1 | 2 | 4 | 8;
     try sys.do(.fcntl, .{ made, add_seals, seal_shrink_grow_write_and_seals });
-    return placeLauncher(made);
+    return placeLauncher(made, place);
 }
 
-fn fill(fd: sys.fd_t) !void {
+fn fill(fd: sys.fd_t) sys.Error!void {
     if (try sys.call(.write, .{ fd, launcher, launcher.len }) != launcher.len) return error.IO;
 }
 
@@ -201,12 +237,12 @@ fn onDevices() !sys.fd_t {
     return sys.openat(sys.at_fdcwd, sys.fdPath(&path, written), flags, 0);
 }
 
-fn placeLauncher(fd: sys.fd_t) !void {
-    if (fd == launcher_fd) {
+fn placeLauncher(fd: sys.fd_t, place: sys.fd_t) sys.Error!void {
+    if (fd == place) {
         const set_descriptor_flags = 2;
         return sys.do(.fcntl, .{ fd, set_descriptor_flags, 0 });
     }
-    try sys.do(.dup3, .{ fd, launcher_fd, 0 });
+    try sys.do(.dup3, .{ fd, place, 0 });
     sys.close(fd);
 }
 

@@ -19,8 +19,15 @@ pub fn scope() void {
         log.debug("no landlock scopes: {s}", .{errno.text(err)});
 }
 
-/// The same, and all files but those below the root directory, which is a directory of the machine
-/// that chroot(2) alone would keep: Linux 5.13.
+/// The sockets alone, for a process that enters a run: signals of its PID namespace must reach the
+/// app, whose scope is another.
+pub fn scopeSockets() void {
+    restrict(.{ .scoped = scope_abstract_unix_socket }) catch |err|
+        log.debug("no landlock scopes: {s}", .{errno.text(err)});
+}
+
+/// The same as `scope`, and all files but those below the root directory, which is a directory of
+/// the machine that chroot(2) alone would keep: Linux 5.13.
 pub fn confine() void {
     confineFiles() catch |err| log.debug("no landlock: {s}", .{errno.text(err)});
 }

@@ -116,6 +116,8 @@ pub const Bind = struct {
     target: []const u8,
     /// Restrictions, as in mount(2).
     flags: usize = 0,
+    /// A volume: others may change what is in it meanwhile.
+    shared: bool = false,
 };
 
 /// The content that a file of the machine has now, where nothing can be mounted.
@@ -134,4 +136,9 @@ pub const Device = struct { path: []const u8, major: u32, minor: u32 };
 pub const Link = struct { path: []const u8, to: [:0]const u8 };
 
 /// A file of the run, not of the machine.
-pub const Write = struct { path: []const u8, content: []const u8 };
+pub const Write = struct {
+    path: []const u8,
+    content: []const u8,
+    /// Only where root has one id, and the directory is there.
+    for_single_root: bool = false,
+};

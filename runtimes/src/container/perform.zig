@@ -7,12 +7,13 @@ const text = @import("../base/text.zig");
 const log = @import("../base/log.zig");
 const mount_options = @import("../config/mount_options.zig");
 const operations = @import("operation.zig");
+const mount_target = @import("mount_target.zig");
 const path_in_root = @import("path_in_root.zig");
 const userns = @import("../namespaces/userns.zig");
 const MountNamespace = @import("../namespaces/mount_namespace.zig").MountNamespace;
 const Operation = operations.Operation;
 const MS = sys.MS;
-const isOneOf = text.isOneOf;
+const createAt = path_in_root.createAt;
 
 pub const Performer = struct {
     arena: std.mem.Allocator,
@@ -25,31 +26,44 @@ pub const Performer = struct {
     devpts: ?sys.fd_t,
     /// A directory of the run, for files that are bound.
     workspace: sys.fd_t,
-    /// A directory of the container to which no link leads; nothing has been mounted since.
-    plain: ?[]const u8 = null,
+    targets: mount_target.Targets,
 
     pub fn perform(self: *Performer, operation: *const Operation) error{OutOfMemory}!void {
         if (log.debugging) log.debug("{s}", .{try operation.describe(self.arena)});
         self.attempt(operation) catch |err| {
             if (err == error.OutOfMemory) return error.OutOfMemory;
             // The target is there by now; a working directory that was removed could be opened.
-            const why = if (operation.what == .bind and err == error.NOENT)
-                "its source has been removed"
-            else
-                errno.text(err);
+            const why = self.otherKind(operation) orelse
+                if (operation.what == .bind and err == error.NOENT)
+                    "its source has been removed"
+                else
+                    errno.text(err);
             const what = try operation.describe(self.arena);
             if (!operation.optional) log.die("cannot {s}: {s}", .{ what, why });
             log.debug("could not {s}: {s}", .{ what, why });
         };
     }
 
+    /// Why nothing can be mounted there, if the image has a file where a directory is mounted, or
+    /// the reverse.
+    fn otherKind(self: *const Performer, operation: *const Operation) ?[]const u8 {
+        const target, const directory = switch (operation.what) {
+            .mount => |*mount| .{ mount.target, true },
+            .bind => |*bind| .{ bind.target, bind.directory },
+            else => return null,
+        };
+        const st = (self.present(target) catch return null) orelse return null;
+        if (sys.isDirectory(st.mode) == directory) return null;
+        return if (directory) "a file is there" else "a directory is there";
+    }
+
     fn attempt(self: *Performer, operation: *const Operation) !void {
         switch (operation.what) {
             .bind => |*bind| if (bind.directory) {
-                self.plain = null;
+                self.targets.plain = null;
             },
             .link => {},
-            else => self.plain = null,
+            else => self.targets.plain = null,
         }
         const namespace = self.namespace orelse return self.fill(operation);
         switch (operation.what) {
@@ -78,7 +92,7 @@ pub const Performer = struct {
             .directory => |*directory| try self.makeDirectory(directory),
             .device => |*device| try self.makeDevice(device),
             .link => |*link| {
-                const path = try self.newPath(link.path);
+                const path = try self.targets.new(link.path);
                 if (sys.do(.symlinkat, .{ link.to.ptr, sys.at_fdcwd, path.ptr })) |_|
                     self.giveToRoot(sys.at_fdcwd, path)
                 else |err| if (err != error.EXIST) return err;
@@ -94,7 +108,7 @@ pub const Performer = struct {
         mount: *const operations.Mount,
         optional: bool,
     ) !void {
-        const path = try self.mountTarget(mount);
+        const path = try self.targets.ofMount(mount);
         const is_devpts = std.mem.eql(u8, mount.fstype, "devpts");
         if (if (is_devpts) self.devpts else null) |mounted|
             try namespace.attach(mounted, path)
@@ -110,20 +124,21 @@ pub const Performer = struct {
         self: *Performer,
         namespace: MountNamespace,
         mount: *const operations.Mount,
-        path: [*:0]const u8,
+        path: [:0]const u8,
         optional: bool,
     ) !void {
         // Before the options that are given, which may name another owner.
         const owner = if (self.rootIsOther() and mount.fstype[0] == 't') "uid=0,gid=0," else "";
         const all = try text.alloc(self.arena, "{s}{s}", .{ owner, mount.data });
-        self.tryMount(namespace, mount, path, all) catch |err| {
+        const target = try self.targets.pinned(path);
+        self.tryMount(namespace, mount, target, all) catch |err| {
             // The user namespace lacks an id (devpts' group 5), or the kernel an option.
             if (err == error.INVAL) if (try mount_options.withoutIds(self.arena, all)) |data|
-                return self.tryMount(namespace, mount, path, data);
+                return self.tryMount(namespace, mount, target, data);
             const refused = err == error.PERM or err == error.ACCES;
             if (mount.instead) |machines| if (refused or optional) {
-                try namespace.mount(machines.path[1..], path, null, MS.bind | MS.rec, null);
-                restrict(namespace, path, machines.flags);
+                const source: mount_target.From = .{ .path = machines.path[1..] };
+                try self.targets.bind(namespace, source, path, machines.flags);
                 return if (machines.hidden.len > 0) self.mask(namespace, machines.hidden);
             };
             if (!optional and self.ids != .host and err == error.ACCES)
@@ -150,15 +165,16 @@ pub const Performer = struct {
         bind: *const operations.Bind,
     ) !void {
         var buf: [32:0]u8 = undefined;
-        const path = try self.freeTarget(bind.target, if (bind.directory) .directory else .file);
-        const source = switch (bind.source) {
-            .opened => |source| if (source.detached) null else source.machinePath(&buf),
-            .path => |path_there| path_there[1..].ptr,
+        const path = try self.targets.free(bind.target, if (bind.directory) .directory else .file);
+        const source: mount_target.From = switch (bind.source) {
+            .opened => |source| if (source.detached)
+                .{ .tree = source.fd }
+            else
+                .{ .path = source.machinePath(&buf) },
+            .path => |path_there| .{ .path = path_there[1..] },
         };
-        if (source) |from| {
-            try namespace.mount(from, path, null, MS.bind | MS.rec, null);
-        } else try namespace.attach(bind.source.opened.fd, path);
-        if (bind.flags != 0) restrict(namespace, path, bind.flags);
+        try self.targets.bind(namespace, source, path, bind.flags);
+        if (bind.shared) self.targets.shared = true;
     }
 
     fn show(self: *Performer, namespace: MountNamespace, device: []const u8) !void {
@@ -178,21 +194,26 @@ pub const Performer = struct {
         namespace: MountNamespace,
         write: *const operations.Write,
     ) !void {
+        if (write.for_single_root) {
+            if (self.ids != .single) return;
+            const directory = std.fs.path.dirname(write.path).?;
+            if (try self.present(directory) == null) return;
+        }
         const base = std.fs.path.basename(write.path);
         const name = try text.alloc(self.arena, ".dockerc.{s}", .{base});
         const fd = createAt(self.workspace, name) catch |err| cannotWrite(write.path, err);
         try self.writeFile(fd, write);
         self.giveToRoot(fd, "");
-        const path = try self.freeTarget(write.path, .file);
+        const path = try self.targets.free(write.path, .file);
         var buf: [32:0]u8 = undefined;
-        try namespace.mount(sys.fdPath(&buf, fd) + 1, path, null, MS.bind, null);
+        const source: mount_target.From = .{ .path = sys.fdPath(&buf, fd) + 1 };
+        try self.targets.bind(namespace, source, path, 0);
     }
 
     /// What we make belongs to the app's user, who is the caller outside; as in docker's containers
     /// it is root's, where there is a root.
     noinline fn giveToRoot(self: *const Performer, dir: sys.fd_t, path: [*:0]const u8) void {
         if (!self.rootIsOther()) return;
-        const empty_path = 0x1000;
         sys.do(.fchownat, .{ dir, path, 0, 0, no_follow | empty_path }) catch |err|
             log.debug("{s} stays the app's: {s}", .{ std.mem.span(path), errno.text(err) });
     }
@@ -209,18 +230,23 @@ pub const Performer = struct {
     /// image's could be anything (CVE-2025-31133).
     fn mask(self: *Performer, namespace: MountNamespace, destination: []const u8) !void {
         const st = try self.present(destination) orelse return;
-        const path = try self.target(destination, .nothing);
+        const path = try self.targets.any(destination, .nothing);
         if (sys.isDirectory(st.mode))
-            return namespace.mount("tmpfs", path, "tmpfs", MS.rdonly, "size=0k");
-        try namespace.mount("dev/null", path, null, MS.bind, null);
-        try namespace.restrict(path, MS.rdonly);
+            return namespace.mount(
+                "tmpfs",
+                try self.targets.pinned(path),
+                "tmpfs",
+                MS.rdonly,
+                "size=0k",
+            );
+        try self.targets.bind(namespace, .{ .path = "dev/null" }, path, MS.rdonly);
     }
 
     fn protect(self: *Performer, namespace: MountNamespace, destination: []const u8) !void {
         _ = try self.present(destination) orelse return;
-        const path = try self.target(destination, .nothing);
-        try namespace.mount(path, path, null, MS.bind | MS.rec, null);
-        try namespace.restrict(path, MS.rdonly);
+        const path = try self.targets.any(destination, .nothing);
+        const source: mount_target.From = .{ .path = try self.targets.pinned(path) };
+        try self.targets.bind(namespace, source, path, MS.rdonly);
     }
 
     /// Null for what is not there: most kernels lack some of the masked paths. Any other error ends
@@ -233,85 +259,9 @@ pub const Performer = struct {
         };
     }
 
-    /// The target of a mount. A mount on the root would hide nothing, but `/..` would lead to what
-    /// is below it: the machine.
-    fn target(
-        self: *Performer,
-        destination: []const u8,
-        make_it: path_in_root.Make,
-    ) ![:0]const u8 {
-        const path = if (make_it == .file)
-            try self.fileTarget(destination)
-        else
-            try path_in_root.resolve(self.arena, destination, make_it);
-        if (path.len == 1) log.die(
-            "cannot mount on {s}: it is the container's root, or leads there",
-            .{destination},
-        );
-        return path;
-    }
-
-    /// The same for targets that a caller or an image names: a mount in /proc could make the
-    /// runtime write its settings to another file (CVE-2019-16884, CVE-2019-19921).
-    fn freeTarget(
-        self: *Performer,
-        destination: []const u8,
-        make_it: path_in_root.Make,
-    ) ![:0]const u8 {
-        const path = try self.target(destination, make_it);
-        const inside = std.mem.cutPrefix(u8, path, "/proc") orelse return path;
-        if (inside.len > 0 and inside[0] != '/') return path;
-        if (isOneOf(inside, &proc_files)) return path;
-        log.die("cannot mount on {s}: it is in /proc, or leads there", .{destination});
-    }
-
-    /// The kernel's file systems are mounted at their own paths, not where a link of the image
-    /// leads: the masks of /proc and /sys would miss them (CVE-2019-19921).
-    fn mountTarget(self: *Performer, mount: *const operations.Mount) ![:0]const u8 {
-        const wanted = mount.target;
-        if (isOneOf(mount.fstype, &.{ "tmpfs", "cgroup2" }))
-            return self.freeTarget(wanted, .directory);
-        const path = try self.target(wanted, .directory);
-        if (!std.mem.eql(u8, path, std.mem.trimEnd(u8, wanted, "/"))) log.die(
-            "cannot mount {s} on {s}: a link of the image leads elsewhere",
-            .{ mount.fstype, wanted },
-        );
-        return path;
-    }
-
-    /// A file to mount on, which is made if there is none.
-    fn fileTarget(self: *Performer, destination: []const u8) ![:0]const u8 {
-        if (self.isPlain(parentOf(destination))) {
-            const path = try self.arena.dupeSentinel(u8, destination, 0);
-            if (createAt(sys.at_fdcwd, path)) |fd| {
-                sys.close(fd);
-                return path;
-            } else |_| {}
-        }
-        const path = try path_in_root.resolve(self.arena, destination, .file);
-        if (std.mem.eql(u8, path, destination)) self.plain = parentOf(path);
-        return path;
-    }
-
-    /// Where something is made whose directory may be reached by links.
-    fn newPath(self: *const Performer, destination: []const u8) ![:0]const u8 {
-        const parent = parentOf(destination);
-        return text.alloc(self.arena, "{s}{s}", .{
-            if (self.isPlain(parent))
-                parent
-            else
-                try path_in_root.resolve(self.arena, parent, .directory),
-            destination[parent.len..],
-        });
-    }
-
-    fn isPlain(self: *const Performer, directory: []const u8) bool {
-        return std.mem.eql(u8, self.plain orelse return false, directory);
-    }
-
     /// Replaces what the image has there, which may be a pipe or a device.
     fn replace(self: *const Performer, destination: []const u8) !sys.fd_t {
-        const path = try path_in_root.resolve(self.arena, destination, .file);
+        const path = try path_in_root.resolve(self.arena, destination, .file, false);
         try sys.do(.unlinkat, .{ sys.at_fdcwd, path.ptr, 0 });
         return createAt(sys.at_fdcwd, path);
     }
@@ -331,15 +281,22 @@ pub const Performer = struct {
 
     fn makeDirectory(self: *const Performer, directory: *const operations.Directory) !void {
         const wanted = directory.path;
-        if (path_in_root.resolve(self.arena, wanted, .nothing)) |_| return else |_| {}
-        const path = try path_in_root.resolve(self.arena, wanted, .directory);
+        if (path_in_root.resolve(self.arena, wanted, .nothing, false)) |_| return else |_| {}
+        const path = try path_in_root.resolve(
+            self.arena,
+            wanted,
+            .directory,
+            self.targets.shared,
+        );
         if (self.ids == .single) return;
-        if (directory.owner) |owner|
-            try sys.do(.fchownat, .{ sys.at_fdcwd, path.ptr, owner.uid, owner.gid, no_follow });
+        const owner = directory.owner orelse return;
+        const fd = try path_in_root.open(self.arena, path);
+        defer sys.close(fd);
+        try sys.do(.fchownat, .{ fd, "", owner.uid, owner.gid, empty_path });
     }
 
     fn makeDevice(self: *const Performer, device: *const operations.Device) !void {
-        const path = try self.newPath(device.path);
+        const path = try self.targets.new(device.path);
         const char_device = 0o020666;
         const number = device.major << 8 | device.minor;
         try sys.do(.mknodat, .{ sys.at_fdcwd, path.ptr, char_device, number });
@@ -350,34 +307,10 @@ pub const Performer = struct {
 
 /// Of *at(2) calls.
 const no_follow = 0x100;
-
-/// Files that only show numbers; runc allows mounts on them, too (for lxcfs).
-const proc_files = [_][]const u8{
-    "/cpuinfo",  "/diskstats", "/meminfo", "/stat", "/swaps", "/uptime", "/loadavg",
-    "/slabinfo",
-};
-
-/// Whatever is mounted, is so with its restrictions, or the app does not start.
-fn restrict(namespace: MountNamespace, path: [*:0]const u8, flags: usize) void {
-    namespace.restrict(path, flags) catch |err|
-        log.die("cannot restrict the mount on {s}: {s}", .{ path, errno.text(err) });
-}
+const empty_path = 0x1000;
 
 fn cannotWrite(path: []const u8, err: sys.Error) noreturn {
     log.die("cannot write {s}: {s}", .{ path, errno.text(err) });
-}
-
-fn parentOf(path: []const u8) []const u8 {
-    return path[0 .. std.mem.findScalarLast(u8, path, '/') orelse 0];
-}
-
-fn createAt(dir: sys.fd_t, path: [*:0]const u8) sys.Error!sys.fd_t {
-    return sys.openat(
-        dir,
-        path,
-        .{ .ACCMODE = .WRONLY, .CREAT = true, .EXCL = true, .NOFOLLOW = true, .CLOEXEC = true },
-        0o644,
-    );
 }
 
 fn copyAll(from: sys.fd_t, to: sys.fd_t) sys.Error!void {

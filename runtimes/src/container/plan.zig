@@ -15,7 +15,7 @@ const Operation = @import("operation.zig").Operation;
 const Options = @import("../cli/options.zig").Options;
 const Source = @import("../config/source.zig").Source;
 const Sysctl = @import("../config/sysctls.zig").Sysctl;
-const Volume = @import("../config/source.zig").Volume;
+const Write = @import("operation.zig").Write;
 const isOneOf = @import("../base/text.zig").isOneOf;
 
 pub const Given = struct {
@@ -25,6 +25,8 @@ pub const Given = struct {
     sysctls: []const Sysctl = &.{},
     /// Whether the start has a mount namespace.
     can_mount: bool,
+    /// Whether the tracer shows what would be mounted.
+    translated: bool = false,
     /// Null: some of a user namespace of ours.
     ids: ?Ids,
 };
@@ -32,7 +34,7 @@ pub const Given = struct {
 pub fn make(arena: std.mem.Allocator, given: Given) ![]const Operation {
     var plan: Plan = .{ .arena = arena, .given = given };
     const spec = given.spec;
-    if (given.can_mount) try plan.mountAll() else try plan.fillRoot();
+    if (given.can_mount) try plan.mountAll() else if (!given.translated) try plan.fillRoot();
     // The image's volumes.
     const volumes = config.list(arena, spec, "dev.dockerc.volumes") catch null;
     for (volumes orelse &.{}) |path|
@@ -144,7 +146,22 @@ const Plan = struct {
             else
                 try self.addCopy(source, file.path),
         };
+        // As docker has it; df(1) and mount(8) of old images read it.
+        const mtab: Operation.What = .{ .link = .{ .path = "/etc/mtab", .to = "/proc/mounts" } };
+        try self.add(.{ .what = mtab, .optional = true });
+        const may_be_single = (given.ids orelse .single) == .single;
+        if (may_be_single and given.spec.process.user.uid == 0 and
+            !given.options.has(.no_root_emulation))
+            try self.add(.{ .what = .{ .write = apt }, .optional = true });
     }
+
+    /// apt-get(8) becomes the user _apt to fetch packages, and looks whether it is
+    /// (seccomp/root_emulation.zig).
+    const apt: Write = .{
+        .path = "/etc/apt/apt.conf.d/99dockerc",
+        .content = "APT::Sandbox::User \"root\";\n",
+        .for_single_root = true,
+    };
 
     noinline fn addCopy(self: *Plan, source: Source, target: []const u8) !void {
         const copy: Operation.What = .{ .copy = .{ .source = source, .target = target } };
@@ -173,7 +190,8 @@ const Plan = struct {
                 };
             for (machine.volumes) |volume| if (depth(volume.destination) == at) {
                 left -= 1;
-                const bind = opened(volume.source, volume.destination, volume.flags());
+                var bind = opened(volume.source, volume.destination, volume.flags());
+                bind.shared = true;
                 try self.addBind(bind, false);
             };
         }
@@ -187,8 +205,9 @@ const Plan = struct {
         const options = try mount_options.parse(self.arena, mount.options);
         if (options.bind) {
             // Null if this machine does not have it.
-            if (source) |file| try self.addBind(opened(file, target, options.flags), false);
-            return;
+            var bind = opened(source orelse return, target, options.flags);
+            bind.shared = mount.given;
+            return self.addBind(bind, false);
         }
         const kind = mount.type;
         if (!isOneOf(kind, &kinds)) refuse(mount, error.NODEV);

@@ -24,7 +24,7 @@ fn expectPlan(case: Case, expected: []const u8) !void {
     var spec = try config.parse(arena, case.config);
     const given: Options = .{ .given = case.options, .args = &.{} };
     // The image is read for users' names only.
-    _ = try apply_options.apply(arena, &spec, &given, .{
+    _ = try apply_options.apply(arena, &spec, &given, &.{}, .{
         .arena = arena,
         .reader = undefined,
         .root = "rootfs",
@@ -110,6 +110,7 @@ test "what config.json lists" {
     ++ devices ++
         \\? write /etc/resolv.conf, 15 bytes
         \\? write /etc/hosts, 14 bytes
+        \\? link /etc/mtab to /proc/mounts
         \\make /proc/sys read-only
         \\mask /proc/keys
         \\? make directory /data
@@ -136,6 +137,8 @@ test "volumes, tmpfs and devices by name are made in the order of their depth" {
         \\mount tmpfs on /a/b/c (nodev)
         \\
     ++ devices ++
+        \\? link /etc/mtab to /proc/mounts
+        \\? write /etc/apt/apt.conf.d/99dockerc, 27 bytes
         \\mount tmpfs on /m (nosuid,nodev,noexec,mode=1777)
         \\bind /f on /f
         \\bind inner on /m/./n// (ro,nodev)
@@ -161,6 +164,8 @@ test "options that change files of /etc" {
         \\? write /etc/resolv.conf, 19 bytes
         \\? write /etc/hosts, 38 bytes
         \\? write /etc/hostname, 2 bytes
+        \\? link /etc/mtab to /proc/mounts
+        \\? write /etc/apt/apt.conf.d/99dockerc, 27 bytes
         \\make directory / of 0:0
     );
     // What config.json mounts there stays.
@@ -174,6 +179,8 @@ test "options that change files of /etc" {
         \\
     ++ devices ++
         \\? write /etc/resolv.conf, 38 bytes
+        \\? link /etc/mtab to /proc/mounts
+        \\? write /etc/apt/apt.conf.d/99dockerc, 27 bytes
         \\make directory / of 0:0
     );
 }
@@ -200,6 +207,7 @@ test "the machine's root gets devices whose nodes it cannot change" {
     ++ links ++
         \\? show /dev/sda, if nothing is there
         \\? show /dev/dri, if nothing is there
+        \\? link /etc/mtab to /proc/mounts
         \\make directory / of 0:0
         \\remount / (ro,nodev)
     );
@@ -235,6 +243,7 @@ test "where nothing can be mounted, files are made in the root" {
         \\? copy /etc/resolv.conf to /etc/resolv.conf
         \\? write /etc/hosts, 32 bytes
         \\? write /etc/hostname, 2 bytes
+        \\? link /etc/mtab to /proc/mounts
         \\make directory /w of 0:0
     );
 }

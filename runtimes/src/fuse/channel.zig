@@ -49,7 +49,7 @@ pub const Channel = struct {
     pub fn isolateFdTable(self: *const Channel, others: [2]sys.fd_t) void {
         sys.do(.unshare, .{sys.CLONE.files}) catch return;
         sys.closeAllBut(
-            &.{ if (log.debugging) 2 else self.device, self.device, others[0], others[1] },
+            &.{ if (log.speaksLate()) 2 else self.device, self.device, others[0], others[1] },
         );
     }
 

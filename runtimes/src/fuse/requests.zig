@@ -18,6 +18,7 @@ const Inode = squashfs.inode.Inode;
 const Owners = @import("../namespaces/owners.zig").Owners;
 const ReaddirCache = @import("readdir_cache.zig").ReaddirCache;
 const node_id = @import("node_id.zig");
+const Recorder = @import("recorder.zig").Recorder;
 const read_max = @import("channel.zig").read_max;
 
 /// Seconds; the kernel takes it as "for ever".
@@ -32,6 +33,8 @@ pub const RequestHandler = struct {
     owners: *const Owners,
     readdir_cache: *ReaddirCache,
     prefetcher: *Prefetcher,
+    /// While a profile is recorded.
+    recorder: ?*Recorder = null,
     decoder: Decoder,
     block_list: squashfs.extents.BlockList = .{},
 
@@ -114,18 +117,20 @@ pub const RequestHandler = struct {
         const flag = protocol.flag;
         // Not async_read: an asynchronous request keeps its pages locked when all processes are
         // killed (channel.zig), and prefetching makes up for it.
-        const wanted = flag.readdirplus | flag.readdirplus_auto | flag.no_open_support |
-            flag.parallel_dirops | flag.max_pages | flag.cache_symlinks | flag.no_opendir_support;
+        var wanted: u32 = flag.no_open_support | flag.parallel_dirops | flag.max_pages |
+            flag.cache_symlinks | flag.no_opendir_support;
+        if (self.recorder == null) wanted |= flag.readdirplus | flag.readdirplus_auto;
         const out: protocol.InitOut = .{
             .major = protocol.major,
             .minor = protocol.minor,
-            .readahead_max = in.readahead_max,
+            .readahead_max = if (self.recorder == null) in.readahead_max else 0,
             .flags = in.flags & wanted,
             .background_max = 64,
             .congestion_threshold = 48,
             .write_max = page,
             .time_gran = 1,
-            .pages_max = read_max / page,
+            // The kernel's pages, of up to 64 KiB on arm64: no READ may be larger than its reply.
+            .pages_max = @intCast(read_max / std.heap.pageSize()),
         };
         self.channel.send(request.header.unique, std.mem.asBytes(&out));
     }
@@ -180,7 +185,10 @@ pub const RequestHandler = struct {
             .attr = std.mem.zeroes(protocol.Attr),
         };
         // Before the reply: another thread may handle the next LOOKUP.
-        if (found) |f| self.prefetcher.named(try self.referenceOf(request.header.nodeid), f);
+        const place = try self.referenceOf(request.header.nodeid);
+        if (self.recorder) |recorder|
+            recorder.lookedUp(place, name, if (found) |f| f.reference else null)
+        else if (found) |f| self.prefetcher.named(place, f);
         self.channel.send(request.header.unique, std.mem.asBytes(&out));
     }
 
@@ -233,7 +241,10 @@ pub const RequestHandler = struct {
             parts[0..part_count],
             @intCast(end - in.offset),
         );
-        self.prefetcher.touched(ref, &inode, in.offset, end);
+        if (self.recorder) |recorder|
+            recorder.read(ref, in.offset, end)
+        else
+            self.prefetcher.touched(ref, &inode, in.offset, end);
     }
 
     /// A block that is decoded only as far as the reply needs it.
@@ -255,6 +266,7 @@ pub const RequestHandler = struct {
         const nodeid = request.header.nodeid;
         const dir = try self.inodeOf(nodeid);
         if (dir.kind != .directory) return error.NOTDIR;
+        if (self.recorder) |recorder| recorder.listed(try self.referenceOf(nodeid));
         const size = @min(in.size, self.channel.answer.len);
         var out: std.ArrayList(u8) = .initBuffer(self.channel.answer[0..size]);
 

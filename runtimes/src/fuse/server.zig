@@ -9,6 +9,8 @@ const protocol = @import("protocol.zig");
 const blocks = @import("../squashfs/blocks.zig");
 const CpuPolicy = @import("../process/cpu_policy.zig").CpuPolicy;
 const Prefetcher = @import("prefetch/prefetcher.zig").Prefetcher;
+const StartList = @import("prefetch/prefetcher.zig").StartList;
+const Recorder = @import("recorder.zig").Recorder;
 const RequestHandler = @import("requests.zig").RequestHandler;
 const Owners = @import("../namespaces/owners.zig").Owners;
 const Reader = @import("../squashfs/reader.zig").Reader;
@@ -22,8 +24,8 @@ pub const Server = struct {
     reader: *Reader,
     owners: *const Owners,
     device: sys.fd_t = -1,
-    /// Of the mount.
-    root: sys.fd_t = -1,
+    /// Of the mount; null where names are not prefetched.
+    root: ?sys.fd_t = null,
     cpus: *CpuPolicy,
     quiesce: *Quiesce,
     /// The mount's devices, and its root.
@@ -31,11 +33,13 @@ pub const Server = struct {
     server_fd_count: usize = 0,
     readdir_cache: ReaddirCache = .{},
     prefetcher: Prefetcher = undefined,
+    recorder: ?*Recorder = null,
+    start_list: ?*StartList = null,
 
     /// Replies to INIT, then serves with `count` threads; one less, but at least one, prefetch.
     pub fn start(self: *Server, count: usize) !void {
         self.trackServerFd(self.device);
-        self.trackServerFd(self.root);
+        if (self.root) |root| self.trackServerFd(root);
         const device = try self.clone();
         self.prefetcher = .init(
             self.reader,
@@ -47,13 +51,20 @@ pub const Server = struct {
             // (channel.zig).
             if (device == self.device) null else self.root,
         );
+        self.prefetcher.start_list = self.start_list;
+        if (self.start_list) |list| list.mounted.store(true, .monotonic);
         var first = try self.handler(self.device);
         _ = try first.serveOne();
         for (0..@max(count - 1, 1)) |_|
-            try self.spawn(Prefetcher.loop, .{ &self.prefetcher, try self.reader.newDecoder() });
-        try self.spawn(serve, .{ first, self.cpus });
-        for (1..count) |_|
-            try self.spawn(serveLater, .{ try self.handler(try self.clone()), self.cpus });
+            _ = try self.spawn(
+                Prefetcher.loop,
+                .{ &self.prefetcher, try self.reader.newDecoder() },
+            );
+        self.cpus.addServer(try self.spawn(serve, .{ first, self.cpus }));
+        for (1..count) |_| {
+            const handled = try self.handler(try self.clone());
+            self.cpus.addServer(try self.spawn(serveLater, .{ handled, self.cpus }));
+        }
         // This thread will send requests itself: see `closeServerFds`.
         try sys.do(.unshare, .{sys.CLONE.files});
         self.closeServerFds();
@@ -71,8 +82,11 @@ pub const Server = struct {
         self.server_fd_count += 1;
     }
 
-    fn spawn(self: *Server, comptime function: anytype, arguments: anytype) !void {
-        (try thread.spawn(self.arena, function, arguments)).detach();
+    /// Returns the thread's id.
+    fn spawn(self: *Server, comptime function: anytype, arguments: anytype) !i32 {
+        const made = try thread.spawn(self.arena, function, arguments);
+        defer made.detach();
+        return made.getHandle();
     }
 
     fn handler(self: *Server, device: sys.fd_t) !RequestHandler {
@@ -82,6 +96,7 @@ pub const Server = struct {
             .owners = self.owners,
             .readdir_cache = &self.readdir_cache,
             .prefetcher = &self.prefetcher,
+            .recorder = self.recorder,
             .decoder = try self.reader.newDecoder(),
         };
     }

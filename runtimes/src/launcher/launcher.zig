@@ -3,16 +3,17 @@
 //! /proc/1/exe finds this program, in a sealed memfd, and never the executable on the machine's
 //! disk (CVE-2019-5736).
 //!
-//! Its arguments: "x" or "i" (with init), the path of the program, and the program's arguments.
-//! Descriptor 3 leads to the runtime, which gets the error if the app cannot be executed; 4 is this
-//! file.
+//! Its arguments: how, the path of the program, and the program's arguments. How is three letters:
+//! x, i (with init) or g (a guest, see `goIn`); the stream that is a guest's terminal; and a number
+//! from 0 to 64, as a character above '0'. As many descriptors from 3 on are the app's. The next
+//! leads to the runtime, which gets the error if the app cannot be executed; the one after it is
+//! this file.
 const std = @import("std");
 const linux = std.os.linux;
 
 pub const panic = std.debug.no_panic;
 
-const report = 3;
-const own_file = 4;
+const first = 3;
 
 /// The stack of a new program (System V ABI): the count of words, the words, null, the environment.
 pub export fn _start() callconv(.naked) noreturn {
@@ -41,12 +42,18 @@ fn enter(stack: [*]usize) callconv(.c) noreturn {
     const count = stack[0];
     const words: [*:null]?[*:0]const u8 = @ptrCast(stack + 1);
     const environment: [*:null]?[*:0]const u8 = @ptrCast(stack + 1 + count + 1);
-    _ = linux.syscall1(.close, own_file);
-    const set_descriptor_flags = 2;
-    const close_on_exec = 1;
-    _ = linux.syscall3(.fcntl, report, set_descriptor_flags, close_on_exec);
     if (count > 2) {
-        var result = if (words[0].?[0] == 'i') stayFirst() else 0;
+        const how = words[0].?;
+        const report: usize = first + (how[2] - '0');
+        _ = linux.syscall1(.close, report + 1);
+        const set_descriptor_flags = 2;
+        const close_on_exec = 1;
+        _ = linux.syscall3(.fcntl, report, set_descriptor_flags, close_on_exec);
+        var result = switch (how[0]) {
+            'i' => stayFirst(report),
+            'g' => goIn(how[1], report),
+            else => 0,
+        };
         if (result == 0) result = linux.syscall3(
             .execve,
             @intFromPtr(words[1].?),
@@ -64,9 +71,40 @@ fn exit(status: usize) noreturn {
     unreachable;
 }
 
+/// By a process that has entered everything but the PID namespace: only its child gets into that,
+/// which is the runtime's child. Whoever lies in wait there sees a process that executes this file.
+/// `terminal` is the standard stream that becomes the new session's terminal, or another letter.
+fn goIn(terminal: u8, report: usize) usize {
+    const clone_parent = 0x8000;
+    const guest = linux.syscall5(.clone, sigchld | clone_parent, 0, 0, 0, 0);
+    if (linux.errno(guest) != .SUCCESS) return guest;
+    if (guest != 0) {
+        const message: extern struct { kind: u8 = 'c', pid: [4]u8 } = .{
+            .pid = @bitCast(@as(u32, @truncate(guest))),
+        };
+        _ = linux.syscall3(.write, report, @intFromPtr(&message), @sizeOf(@TypeOf(message)));
+        exit(0);
+    }
+    const set_pdeathsig = 1;
+    const sigkill = 9;
+    _ = linux.syscall5(.prctl, set_pdeathsig, sigkill, 0, 0, 0);
+    // The runtime may have ended before; then the lifeline hangs up.
+    var poll: linux.pollfd = .{ .fd = @intCast(report), .events = 0, .revents = 0 };
+    // The kernel writes the remaining time back.
+    var at_once: linux.timespec = .{ .sec = 0, .nsec = 0 };
+    _ = linux.syscall5(.ppoll, @intFromPtr(&poll), 1, @intFromPtr(&at_once), 0, 0);
+    if (poll.revents != 0) exit(127);
+    const session = linux.syscall0(.setsid);
+    if (linux.errno(session) != .SUCCESS) return session;
+    const tiocsctty = 0x540e;
+    if (terminal >= '0' and terminal <= '2')
+        return linux.syscall3(.ioctl, terminal - '0', tiocsctty, 0);
+    return 0;
+}
+
 /// Returns 0 in the child that executes the app, or an error if fork failed. The init passes
 /// signals on, reaps orphans, and ends when the app does.
-fn stayFirst() usize {
+fn stayFirst(report: usize) usize {
     const set_mask = 2;
     // Except those that report a fault of the process itself.
     const all: u64 = ~@as(u64, 1 << 3 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 30);

@@ -41,12 +41,13 @@ pub fn enter(arena: std.mem.Allocator, options: *const Options) !?Group {
     };
 }
 
+/// As in docker, 0 is no limit.
 fn wanted(arena: std.mem.Allocator, options: *const Options) ![]const Limit {
     var limits: std.ArrayList(Limit) = .empty;
     if (options.last(.memory)) |given| {
         const bytes = quantity.bytes(given) orelse
             log.die("--memory {s}: write a number of bytes, as in 512m", .{given});
-        try limits.append(arena, .{
+        if (bytes > 0) try limits.append(arena, .{
             .file = "memory.max",
             .controller = "+memory",
             .value = try text.alloc(arena, "{d}", .{bytes}),
@@ -57,7 +58,7 @@ fn wanted(arena: std.mem.Allocator, options: *const Options) ![]const Limit {
         const share = quantity.thousandths(given) orelse
             log.die("--cpus {s}: write a number, as in 1.5", .{given});
         const quota = @max(1000, share * (period / 1000));
-        try limits.append(arena, .{
+        if (share > 0) try limits.append(arena, .{
             .file = "cpu.max",
             .controller = "+cpu",
             .value = try text.alloc(arena, "{d} {d}", .{ quota, period }),
@@ -71,7 +72,11 @@ fn wanted(arena: std.mem.Allocator, options: *const Options) ![]const Limit {
             "max"
         else
             try text.alloc(arena, "{d}", .{count +| sys.processors() +| 2});
-        try limits.append(arena, .{ .file = "pids.max", .controller = "+pids", .value = value });
+        if (count > 0) try limits.append(arena, .{
+            .file = "pids.max",
+            .controller = "+pids",
+            .value = value,
+        });
     }
     return limits.items;
 }
@@ -79,9 +84,7 @@ fn wanted(arena: std.mem.Allocator, options: *const Options) ![]const Limit {
 fn divide(arena: std.mem.Allocator, limits: []const Limit) !Group {
     var buf: [4096]u8 = undefined;
     const lines = try sys.readFile(sys.at_fdcwd, "/proc/self/cgroup", &buf);
-    // The line of cgroup v2 (cgroups(7)).
-    const at = std.mem.find(u8, lines, "0::/") orelse return error.NODEV;
-    const own = std.mem.sliceTo(lines[at + "0::".len ..], '\n');
+    const own = try unified(lines);
     const home = try text.alloc(arena, mount_point ++ "{s}", .{std.mem.trimEnd(u8, own, "/")});
     const procs = try text.alloc(arena, "{s}/cgroup.procs", .{home});
     const write_only: sys.O = .{ .ACCMODE = .WRONLY, .CLOEXEC = true };
@@ -125,6 +128,26 @@ fn below(
     for (limits) |limit| try sys.writeFile(group, limit.file, limit.value);
     try sys.writeFile(group, "cgroup.procs", "0");
     return .{ parent, name };
+}
+
+/// Moves us into the group of another process, by their directories in /proc, which is the
+/// machine's; nothing is done in the same group.
+pub fn join(arena: std.mem.Allocator, proc: sys.fd_t, process: sys.fd_t) !void {
+    var own: [4096]u8 = undefined;
+    var theirs: [4096]u8 = undefined;
+    const from = try unified(try sys.readFile(proc, "self/cgroup", &own));
+    const to = try unified(try sys.readFile(process, "cgroup", &theirs));
+    if (std.mem.eql(u8, from, to)) return;
+    // Outside of what our own cgroup namespace shows.
+    if (std.mem.startsWith(u8, to, "/..")) return error.XDEV;
+    const procs = try text.alloc(arena, mount_point ++ "{s}/cgroup.procs", .{to});
+    return sys.writeFile(sys.at_fdcwd, procs, "0");
+}
+
+/// The path in the line of cgroup v2 (cgroups(7)).
+fn unified(lines: []const u8) error{NODEV}![]const u8 {
+    const at = std.mem.find(u8, lines, "0::/") orelse return error.NODEV;
+    return std.mem.sliceTo(lines[at + "0::".len ..], '\n');
 }
 
 /// Groups whose run was killed are empty; a group in use cannot be removed.

@@ -2,10 +2,11 @@
 const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const log = @import("../base/log.zig");
-const passwd = @import("../config/passwd.zig");
 const quantity = @import("../cli/quantity.zig");
+const subordinate_ids = @import("subordinate_ids.zig");
 const text = @import("../base/text.zig");
 const Environment = @import("../cli/environment.zig").Environment;
+const Range = subordinate_ids.Range;
 
 pub fn writeSingle(
     arena: std.mem.Allocator,
@@ -40,13 +41,19 @@ pub const Map = struct {
     };
 
     /// Of the namespace that we are in: `path` is one of uid_map and gid_map.
-    pub noinline fn ofSelf(
+    pub fn ofSelf(arena: std.mem.Allocator, path: [*:0]const u8) error{OutOfMemory}!?Map {
+        return ofProcess(arena, sys.at_fdcwd, path);
+    }
+
+    /// Of another process, whose directory in /proc is `dir`.
+    pub noinline fn ofProcess(
         arena: std.mem.Allocator,
+        dir: sys.fd_t,
         path: [*:0]const u8,
     ) error{OutOfMemory}!?Map {
         // The kernel takes 340 lines at most (user_namespaces(7)).
         var buf: [340 * 33 + 1]u8 = undefined;
-        const lines = sys.readFile(sys.at_fdcwd, path, &buf) catch return null;
+        const lines = sys.readFile(dir, path, &buf) catch return null;
         return parse(arena, lines);
     }
 
@@ -97,12 +104,12 @@ pub const Mapper = struct {
         const none = std.math.maxInt(u32);
         if (app.uid == none or app.gid == none) return null;
         const uid = own.uid;
-        const user = userName(uid);
-        const uids = subordinate("/etc/subuid", user, uid) orelse {
+        const ranges = subordinate_ids.find(arena, environment, uid);
+        const uids = ranges.uids orelse {
             missing.* = "/etc/subuid has no range for you";
             return null;
         };
-        const gids = subordinate("/etc/subgid", user, uid) orelse {
+        const gids = ranges.gids orelse {
             missing.* = "/etc/subgid has no range for you";
             return null;
         };
@@ -182,35 +189,6 @@ fn extents(app: u32, own: u32, range: Range) [3]Extent {
     };
 }
 
-const Range = struct { start: u32, count: u32 };
-
-/// The largest range that /etc/subuid or /etc/subgid gives to the user (subuid(5)).
-fn subordinate(path: [*:0]const u8, user: ?[]const u8, uid: u32) ?Range {
-    return largest(sys.readLarge(sys.at_fdcwd, path, 16 << 20) catch return null, user, uid);
-}
-
-fn largest(table: []const u8, user: ?[]const u8, uid: u32) ?Range {
-    var best: ?Range = null;
-    var lines = std.mem.tokenizeScalar(u8, table, '\n');
-    while (lines.next()) |line| {
-        var fields = std.mem.splitScalar(u8, line, ':');
-        const owner = fields.first();
-        const start = quantity.number(u32, fields.next() orelse continue) orelse continue;
-        const count = quantity.number(u32, fields.next() orelse continue) orelse continue;
-        const by_number = quantity.number(u32, owner) == uid;
-        const by_name = if (user) |name| std.mem.eql(u8, owner, name) else false;
-        if (!by_name and !by_number) continue;
-        if (count > std.math.maxInt(u32) - start) continue;
-        if (best == null or count > best.?.count) best = .{ .start = start, .count = count };
-    }
-    return best;
-}
-
-fn userName(uid: u32) ?[]const u8 {
-    const table = sys.readLarge(sys.at_fdcwd, "/etc/passwd", 16 << 20) catch return null;
-    return (passwd.find(table, .{ .id = uid }) orelse return null).name;
-}
-
 test "maps of ids" {
     var arena: std.heap.ArenaAllocator = .init(std.testing.allocator);
     defer arena.deinit();
@@ -238,17 +216,4 @@ test "the app's id is the caller's" {
         try std.testing.expectEqual(Extent{ .inner = app, .outer = 1001, .count = 1 }, map[1]);
         try std.testing.expectEqual(0, map[2].count);
     }
-}
-
-test "the largest range of the user" {
-    const table = "root:1:2\nbench:100000:65536\n1001:300000:70000\nbench:x:3\nbench:5\n";
-    try std.testing.expectEqual(
-        Range{ .start = 300000, .count = 70000 },
-        largest(table, "bench", 1001).?,
-    );
-    try std.testing.expectEqual(
-        Range{ .start = 100000, .count = 65536 },
-        largest(table, "bench", 7).?,
-    );
-    try std.testing.expect(largest(table, null, 7) == null);
 }

@@ -1,7 +1,10 @@
 //! A mount namespace that this process has made for itself. Whatever mounts, unmounts or pivots
 //! takes a value of this type, and only a successful unshare(2) makes one: a start that was refused
 //! a namespace cannot change the machine's mounts.
+const std = @import("std");
 const sys = @import("../base/syscalls.zig");
+const errno = @import("../base/errno.zig");
+const log = @import("../base/log.zig");
 const MS = sys.MS;
 
 /// Of one mounted tree, in one mount namespace (statx(2), stx_mnt_id), and what it shows.
@@ -29,10 +32,20 @@ pub const MountNamespace = struct {
     /// A new mount namespace, and what else `flags` ask for. A filter may answer unshare(2) with
     /// success and do nothing (seccomp(2), SECCOMP_RET_ERRNO with 0): that is a refusal.
     pub fn unshare(flags: u32) sys.Error!MountNamespace {
+        try mayMount();
         const before = try number();
         try sys.do(.unshare, .{flags | sys.CLONE.newns});
         if (try number() == before) return error.PERM;
         return .{ .made = @ptrCast(&any) };
+    }
+
+    /// Asked before anything is changed. The kernel looks for the target first, and at rights
+    /// then: with an address that nobody has, only a filter says EPERM (systemd's @system-service).
+    pub fn mayMount() sys.Error!void {
+        const nowhere: usize = std.math.maxInt(usize) - 4095;
+        sys.do(.mount, .{ 0, nowhere, 0, 0, 0 }) catch |err|
+            return if (err == error.FAULT) {} else err;
+        return error.PERM;
     }
 
     /// What `made` points to: nothing reads it.
@@ -55,7 +68,32 @@ pub const MountNamespace = struct {
 
     /// Our mounts must not propagate to the machine, nor the machine's to us.
     pub fn makePrivate(self: MountNamespace) sys.Error!void {
-        return self.mount(null, "/", null, MS.private | MS.rec, null);
+        self.mount(null, "/", null, MS.private | MS.rec, null) catch |err|
+            if (err == error.INVAL) try self.leaveChroot() else return err;
+    }
+
+    /// The root of a chroot(2) need be no mount point, and what it is mounted in cannot be reached
+    /// to be made private. So all is made private from the namespace's own root, over which the
+    /// chroot's is bound then: it is our root again, and nothing is above it.
+    noinline fn leaveChroot(self: MountNamespace) sys.Error!void {
+        const directory: sys.O = .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true };
+        var cwd: [std.posix.PATH_MAX:0]u8 = @splat(0);
+        // Of a directory outside of the chroot it does not begin with a slash.
+        _ = try sys.call(.getcwd, .{ &cwd, cwd.len });
+        const root = try sys.openat(sys.at_fdcwd, "/", directory, 0);
+        defer sys.close(root);
+        const own = try sys.openat(sys.at_fdcwd, "/proc/self/ns/mnt", .{ .CLOEXEC = true }, 0);
+        defer sys.close(own);
+        // setns(2): root and working directory become the namespace's root, as mounted last.
+        try sys.do(.setns, .{ own, sys.CLONE.newns });
+        try self.mount(null, "/", null, MS.private | MS.rec, null);
+        try sys.do(.fchdir, .{root});
+        try self.mount(".", "/", null, MS.bind | MS.rec, null);
+        try sys.do(.setns, .{ own, sys.CLONE.newns });
+        const now, const before = .{ try sys.stat(sys.at_fdcwd, "/"), try sys.stat(root, "") };
+        if (now.ino != before.ino or now.mnt_id == before.mnt_id) return error.PERM;
+        if (cwd[0] == '/') sys.do(.chdir, .{&cwd}) catch {};
+        log.debug("the root of a chroot made a mount point", .{});
     }
 
     /// Binds an open file or directory to another path.
@@ -67,7 +105,6 @@ pub const MountNamespace = struct {
     /// Restricts the whole tree at a mount point; `flags` as in mount(2), whose values
     /// mount_setattr(2) shares.
     pub fn restrict(self: MountNamespace, target: [*:0]const u8, flags: usize) sys.Error!void {
-        const at_recursive = 0x8000;
         if (setAttributes(sys.at_fdcwd, target, at_recursive, flags)) |_|
             return
         else |err| if (err != error.NOSYS) return err;
@@ -77,10 +114,42 @@ pub const MountNamespace = struct {
             try self.mount(null, target, null, again | restrictions & ~@as(usize, MS.rdonly), null);
     }
 
+    /// The same for a detached mount, with all that is mounted in it.
+    pub fn restrictTree(_: MountNamespace, tree: sys.fd_t, flags: usize) sys.Error!void {
+        return setAttributes(tree, "", at_empty_path | at_recursive, flags);
+    }
+
     /// A detached mount of an open directory with all that is mounted in it (open_tree(2)).
     pub fn detachedTree(_: MountNamespace, fd: sys.fd_t) sys.Error!sys.fd_t {
-        const at_recursive = 0x8000;
         return openTree(fd, at_recursive);
+    }
+
+    /// The same of what another namespace has at `path`. Entered for this, it must be of a process
+    /// that is proven to be ours (keeper/peer.zig); we are back here on return, or do not go on.
+    pub fn treeOf(_: MountNamespace, other: sys.fd_t, path: [*:0]const u8) sys.Error!sys.fd_t {
+        const directory: sys.O = .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true };
+        const own = try sys.openat(sys.at_fdcwd, "/proc/self/ns/mnt", .{ .CLOEXEC = true }, 0);
+        defer sys.close(own);
+        // setns(2) replaces both.
+        const root = try sys.openat(sys.at_fdcwd, "/", directory, 0);
+        defer sys.close(root);
+        const cwd = try sys.openat(sys.at_fdcwd, ".", directory, 0);
+        defer sys.close(cwd);
+        try sys.do(.setns, .{ other, sys.CLONE.newns });
+        const found = sys.openat(sys.at_fdcwd, path, directory, 0);
+        const tree = if (found) |fd| openTree(fd, 0) else |err| err;
+        if (found) |fd| sys.close(fd) else |_| {}
+        comeBack(own, root, cwd) catch |err|
+            log.die("cannot return to the own mount namespace: {s}", .{errno.text(err)});
+        return tree;
+    }
+
+    fn comeBack(own: sys.fd_t, root: sys.fd_t, cwd: sys.fd_t) sys.Error!void {
+        try sys.do(.setns, .{ own, sys.CLONE.newns });
+        try sys.do(.fchdir, .{root});
+        try sys.do(.chroot, .{"."});
+        try sys.do(.fchdir, .{cwd});
+        if (try number() != (try sys.stat(own, "")).ino) return error.PERM;
     }
 
     fn openTree(fd: sys.fd_t, how: u32) sys.Error!sys.fd_t {
@@ -131,7 +200,6 @@ pub const MountNamespace = struct {
         defer sys.close(context);
         const empty = try newMount(context);
         defer sys.close(empty);
-        const both_empty_paths = 0x4 | 0x40;
         try sys.do(.move_mount, .{ empty, "", root, "", both_empty_paths });
         try sys.do(.fchdir, .{empty});
         try self.pivotRoot();
@@ -144,7 +212,17 @@ pub const MountNamespace = struct {
         return sys.do(.move_mount, .{ mounted, "", sys.at_fdcwd, target, from_empty_path });
     }
 
+    /// The same, on what is open.
+    pub fn attachTo(_: MountNamespace, mounted: sys.fd_t, target: sys.fd_t) sys.Error!void {
+        try heeded(.move_mount);
+        return sys.do(.move_mount, .{ mounted, "", target, "", both_empty_paths });
+    }
+
+    /// move_mount(2), of both.
+    const both_empty_paths = 0x4 | 0x40;
+
     const at_empty_path: u32 = 0x1000;
+    const at_recursive: u32 = 0x8000;
 
     /// Whether a call is made at all: with these flags the kernel refuses each of them, and only a
     /// filter answers with success. A volume would be missing, or could be written.

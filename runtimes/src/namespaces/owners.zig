@@ -3,10 +3,12 @@
 //! it, and overlayfs cannot copy it up (user_namespaces(7)). Such files belong to the user nobody
 //! instead, as `stat` has shown them all along.
 const std = @import("std");
+const log = @import("../base/log.zig");
 const text = @import("../base/text.zig");
 const id_map = @import("id_map.zig");
 const Sha256 = @import("../base/sha256.zig").Sha256;
 const Ids = @import("userns.zig").Ids;
+const Reader = @import("../squashfs/reader.zig").Reader;
 
 /// user_namespaces(7): the kernel shows this one in place of an id that does not exist.
 const overflow_id = 65534;
@@ -16,7 +18,7 @@ pub const Owners = struct {
     gids: Existing,
 
     /// Where one id is mapped, that is the user's, and all files belong to it.
-    pub fn find(arena: std.mem.Allocator, ids: Ids, user: u32, group: u32) !Owners {
+    pub noinline fn find(arena: std.mem.Allocator, ids: Ids, user: u32, group: u32) !Owners {
         return switch (ids) {
             .single => .{ .uids = .{ .instead = user }, .gids = .{ .instead = group } },
             .host => all,
@@ -39,6 +41,20 @@ pub const Owners = struct {
         const digest = hash.final();
         const hex = std.fmt.bytesToHex(digest[0..8], .lower);
         return text.alloc(arena, "{s}-{s}", .{ name, @as([]const u8, &hex) });
+    }
+
+    /// A program that does not find its files its own says only "permission denied".
+    pub fn noteUnmapped(self: *const Owners, reader: *Reader) !void {
+        const decoder = try reader.newDecoder();
+        var largest: u32 = 0;
+        for (0..reader.superblock.id_count) |i| {
+            const id = try reader.id(decoder, @intCast(i));
+            if (self.uids.present(id) != id and self.gids.present(id) != id)
+                largest = @max(largest, id);
+        }
+        if (largest > 0) log.note("files of the image belong to nobody here: your ranges in " ++
+            "/etc/subuid and /etc/subgid do not reach id {d} (DOCKERC_LOG=quiet silences " ++
+            "this)", .{largest});
     }
 
     pub const all: Owners = .{ .uids = .of(.all), .gids = .of(.all) };

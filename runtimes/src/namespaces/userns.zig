@@ -46,12 +46,14 @@ pub const Caller = struct {
     entered: bool = false,
     mapper: ?id_map.Mapper = null,
     missing: []const u8 = "",
+    /// A user namespace is of no use (AppArmor), or not wanted by tests.
+    without: bool = false,
 
     /// An ordinary user always needs a user namespace. It is entered at once, for the helpers that
     /// map a `range` of ids in it take longer than all that can be done meanwhile. Root may need
     /// one, which `enter` finds out; and so it is where `app`, the ids that the caller gets in it,
     /// are not known yet.
-    pub fn begin(
+    pub noinline fn begin(
         arena: std.mem.Allocator,
         environment: *const Environment,
         range: bool,
@@ -63,6 +65,7 @@ pub const Caller = struct {
             .range = range,
         };
         if (self.uid == 0) return self;
+        self.without = isForced(environment) or appArmorRefuses(arena);
         const ids = app orelse return self;
         // `enter` tries again, and reports the error.
         _ = self.enterUser(arena, environment, ids, null) catch null;
@@ -77,6 +80,8 @@ pub const Caller = struct {
         app: Pair,
         others: ?u32,
     ) sys.Error!?MountNamespace {
+        if (self.without) return error.PERM;
+        try MountNamespace.mayMount();
         const own: Pair = .{ .uid = self.uid, .gid = self.gid };
         self.mapper = if (self.range)
             id_map.Mapper.prepare(arena, environment, app, own, &self.missing)
@@ -98,14 +103,18 @@ pub const Caller = struct {
 /// Namespaces that exist; their ids may still be in the making.
 pub const Entered = struct {
     ids: ?Ids = null,
+    /// The ids of a user namespace that was joined.
+    mapped: ?Ids = null,
     wanted: Wanted,
     caller: Caller,
     /// Null where we have no namespace at all.
     mounts: ?MountNamespace = null,
+    /// Why there is no namespace, where paths are to be translated instead.
+    refusal: ?sys.Error = null,
 
     /// Waits until the ids are mapped. Nothing can be created before.
-    pub fn settle(self: *const Entered, arena: std.mem.Allocator) Ids {
-        if (self.ids) |ids| return ids;
+    pub noinline fn settle(self: *const Entered, arena: std.mem.Allocator) Ids {
+        if (self.ids orelse self.mapped) |ids| return ids;
         const caller = &self.caller;
         if (caller.mapper) |mapper| {
             if (mapper.finish()) {
@@ -134,15 +143,40 @@ pub const Entered = struct {
     }
 };
 
-pub fn enter(
+/// Of a process that shares its mount with us. `user` is null if it has no user namespace.
+pub const Shared = struct { user: ?sys.fd_t, ids: Ids };
+
+/// The same as `enter`, in a user namespace that exists already: its owner, the caller, has all
+/// capabilities in it (user_namespaces(7)). The mounts are copies of the caller's, as there.
+pub fn join(caller: Caller, wanted: Wanted, shared: Shared) sys.Error!Entered {
+    var entered: Entered = .{ .wanted = wanted, .caller = caller };
+    if (shared.user) |user| {
+        try sys.do(.setns, .{ user, CLONE.newuser });
+        // A filter may answer with success and do nothing.
+        const own = try sys.stat(sys.at_fdcwd, "/proc/self/ns/user");
+        if (own.ino != (try sys.stat(user, "")).ino) return error.PERM;
+        sys.close(user);
+        entered.mapped = shared.ids;
+    } else entered.ids = shared.ids;
+    const mounts: MountNamespace = try .unshare(flagsOf(wanted));
+    if (shared.user == null) try mounts.makePrivate();
+    entered.mounts = mounts;
+    return entered;
+}
+
+fn flagsOf(wanted: Wanted) u32 {
+    return (if (wanted.ipc) CLONE.newipc else 0) |
+        (if (wanted.uts) CLONE.newuts else 0) |
+        (if (wanted.network) CLONE.newnet else 0);
+}
+
+pub noinline fn enter(
     arena: std.mem.Allocator,
     environment: *const Environment,
     caller: Caller,
     wanted: Wanted,
 ) Entered {
-    const flags: u32 = (if (wanted.ipc) CLONE.newipc else 0) |
-        (if (wanted.uts) CLONE.newuts else 0) |
-        (if (wanted.network) CLONE.newnet else 0);
+    const flags = flagsOf(wanted);
     var entered: Entered = .{ .wanted = wanted, .caller = caller };
     const outer = if (caller.uid == 0)
         id_map.Map.ofSelf(arena, "/proc/self/uid_map") catch null
@@ -170,9 +204,13 @@ pub fn enter(
         wanted.mapped,
         flags,
     ) catch |err| blk: {
-        if (!wanted.optional or caller.uid != 0 or !canChroot()) refused(err);
+        // An emulator of programs cannot trace them either; and root's program would have all of
+        // root's rights.
+        const root = caller.uid == 0;
+        if (!wanted.optional or err == error.INVAL or (root and !canChroot())) refused(err);
         log.debug("no namespaces: {s}", .{errno.text(err)});
-        entered.ids = .none;
+        entered.ids = if (root) .none else .single;
+        if (!root) entered.refusal = err;
         break :blk null;
     };
     return entered;
@@ -203,33 +241,62 @@ pub fn enterPlain(arena: std.mem.Allocator) !MountNamespace {
     return mounts;
 }
 
+/// For tests, which cannot choose a machine without user namespaces.
+fn isForced(environment: *const Environment) bool {
+    const way = environment.get("DOCKERC_FORCE") orelse return false;
+    return std.mem.startsWith(u8, way, "translate");
+}
+
+/// Tried by a child process: who is in such a namespace does not come back.
+fn appArmorRefuses(arena: std.mem.Allocator) bool {
+    if (!forbids(apparmor_setting, '1')) return false;
+    const child = sys.fork() catch return false;
+    if (child == 0) {
+        const mounts = enterPlain(arena) catch sys.exit(1);
+        mounts.makePrivate() catch sys.exit(1);
+        sys.exit(0);
+    }
+    const end = sys.wait(child, 0) catch return false;
+    return end.status != 0;
+}
+
+const apparmor_setting = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns";
+
 /// Which setting forbids user namespaces, and the command that allows them.
-fn refused(err: sys.Error) noreturn {
+pub fn refused(err: sys.Error) noreturn {
+    var buf: [4096]u8 = undefined;
+    log.die("{s}", .{whyRefused(&buf, err)});
+}
+
+pub fn whyRefused(buf: []u8, err: sys.Error) []const u8 {
     if (forbids("/proc/sys/user/max_user_namespaces", '0'))
-        log.die("user namespaces are turned off (user.max_user_namespaces is 0): sudo sysctl " ++
-            "-w user.max_user_namespaces=15000", .{});
+        return "user namespaces are turned off (user.max_user_namespaces is 0): sudo sysctl " ++
+            "-w user.max_user_namespaces=15000";
     if (forbids("/proc/sys/kernel/unprivileged_userns_clone", '0'))
-        log.die("user namespaces are for root only (kernel.unprivileged_userns_clone is 0): " ++
-            "sudo sysctl -w kernel.unprivileged_userns_clone=1", .{});
-    explainAppArmor();
+        return "user namespaces are for root only (kernel.unprivileged_userns_clone is 0): " ++
+            "sudo sysctl -w kernel.unprivileged_userns_clone=1";
+    if (forbids(apparmor_setting, '1')) return ownProfileAdvice(buf);
     // unshare(2): a process of several threads, which qemu-user always is, may not enter one.
-    if (err == error.INVAL) log.die("an emulated program cannot enter a user namespace: start " ++
-        "the emulator in one (unshare -Urm qemu-... FILE), or as root", .{});
-    if (sys.raw(.geteuid, .{}) == 0) log.die("the kernel refuses root a mount namespace and a " ++
-        "user namespace ({s}): inside another container they have to be allowed there " ++
-        "(CAP_SYS_ADMIN)", .{errno.text(err)});
-    log.die("the kernel refuses a user namespace ({s}): inside another container it has to be " ++
-        "allowed there, or run this as root", .{errno.text(err)});
+    if (err == error.INVAL) return "an emulated program cannot enter a user namespace: start " ++
+        "the emulator in one (unshare -Urm qemu-... FILE), or as root";
+    if (sys.raw(.geteuid, .{}) == 0) return text.print(buf, "the kernel refuses root a mount " ++
+        "namespace and a user namespace ({s}): inside another container they have to be " ++
+        "allowed there (CAP_SYS_ADMIN)", .{errno.text(err)});
+    return text.print(buf, "the kernel refuses a user namespace ({s}): inside another " ++
+        "container it has to be allowed there, or run this as root", .{errno.text(err)});
 }
 
 /// AppArmor may let a user namespace be made and then refuse everything in it (Ubuntu 24.04).
 pub fn explainAppArmor() void {
-    if (!forbids("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", '1')) return;
+    if (!forbids(apparmor_setting, '1')) return;
+    var sentence: [4096]u8 = undefined;
+    log.die("{s}", .{ownProfileAdvice(&sentence)});
+}
+
+fn ownProfileAdvice(sentence: []u8) []const u8 {
     var buf: [std.posix.PATH_MAX]u8 = undefined;
     const len = sys.call(.readlinkat, .{ sys.at_fdcwd, "/proc/self/exe", &buf, buf.len }) catch 0;
-    const path = buf[0..len];
-    var sentence: [4096]u8 = undefined;
-    log.die("{s}", .{profileAdvice(&sentence, path)});
+    return profileAdvice(sentence, buf[0..len]);
 }
 
 /// A profile that allows this file what every file had before, as distributions ship for browsers.

@@ -1,4 +1,5 @@
 //! The executable that the runtime is a part of, and the payload in it.
+const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const errno = @import("../base/errno.zig");
 const log = @import("../base/log.zig");
@@ -15,6 +16,13 @@ pub fn open() !sys.fd_t {
                 log.die("cannot read my own file: {s}", .{errno.text(err)});
         if (fd > 2) return fd;
     }
+}
+
+/// Another executable.
+pub fn openOther(arena: std.mem.Allocator, path: []const u8) !sys.fd_t {
+    const name = try arena.dupeSentinel(u8, path, 0);
+    return sys.openat(sys.at_fdcwd, name, .{ .CLOEXEC = true }, 0) catch |err|
+        log.die("cannot read {s}: {s}", .{ path, errno.text(err) });
 }
 
 const File = struct {

@@ -41,9 +41,13 @@ fn isPrivileged() bool {
 /// An image can contain a dockerc executable as its program. Our container's root is an overlay of
 /// ours, or a directory that a run has unpacked.
 fn isInside() bool {
-    if (sys.raw(.getpid, .{}) != 1) return false;
+    return sys.raw(.getpid, .{}) == 1 and hasRootOfOurs(sys.at_fdcwd, "/proc/self/mountinfo");
+}
+
+/// Whether the root of a process, whose mountinfo this is, is that of a container of ours.
+pub fn hasRootOfOurs(dir: sys.fd_t, mountinfo: [*:0]const u8) bool {
     var buf: [16384]u8 = undefined;
-    const table = sys.readStart(sys.at_fdcwd, "/proc/self/mountinfo", &buf) catch return false;
+    const table = sys.readStart(dir, mountinfo, &buf) catch return false;
     var lines = std.mem.tokenizeScalar(u8, table, '\n');
     while (lines.next()) |line| if (isRootOfOurs(line)) return true;
     return false;

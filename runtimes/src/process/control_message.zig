@@ -17,6 +17,8 @@ pub const Kind = enum(u8) {
     background,
     /// From the listener: a signal that the app's process group was sent.
     heard,
+    /// pasta's process, which ends with the run.
+    network,
     dismiss,
 };
 

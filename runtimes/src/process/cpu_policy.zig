@@ -45,13 +45,21 @@ pub const Affinity = struct {
     }
 };
 
+const servers_max = @import("../squashfs/blocks.zig").threads_max;
+
 /// Shared by all threads of a start; it outlives them.
 pub const CpuPolicy = struct {
     /// The processors that the caller may run on.
     caller_mask: Affinity,
     /// The one that the start and the app run on. Not known before `divide`.
     foreground_cpu: Affinity = .{},
-    /// 1 while the loader is at work. A futex.
+    background_cpus: Affinity = .{},
+    /// Threads that serve.
+    servers: [servers_max]i32 = undefined,
+    server_count: usize = 0,
+    /// While the start list is worked through.
+    listing: std.atomic.Value(bool) = .init(false),
+    /// While the loader is at work 1, or 2 if others need not wait for its end. A futex.
     loading: std.atomic.Value(u32) = .init(0),
     /// Until the app is executed. The container's mounts have to wait for kernel threads
     /// (synchronize_rcu_expedited), and those for the end of the loader's time slice.
@@ -66,8 +74,14 @@ pub const CpuPolicy = struct {
         self.loading.store(1, .monotonic);
     }
 
+    /// By the loader, when it has found a start list, which others work through.
+    pub fn listFound(self: *CpuPolicy) void {
+        self.loading.store(2, .release);
+        futex.wake(&self.loading, std.math.maxInt(i32));
+    }
+
     pub fn loadingEnds(self: *CpuPolicy) void {
-        self.loading.store(0, .monotonic);
+        self.loading.store(0, .release);
         futex.wake(&self.loading, std.math.maxInt(i32));
     }
 
@@ -79,9 +93,33 @@ pub const CpuPolicy = struct {
     /// begins there, too; the loader leaves it. Not earlier than the ids are mapped: newuidmap and
     /// newgidmap need the processors.
     pub fn divide(self: *CpuPolicy, loader: ?i32) void {
-        self.foreground_cpu, const background_cpus = self.caller_mask.divide();
-        if (loader) |thread| if (self.isLoading()) background_cpus.setOf(thread);
+        self.foreground_cpu, self.background_cpus = self.caller_mask.divide();
+        if (loader) |thread| if (self.isLoading()) self.background_cpus.setOf(thread);
         self.foreground_cpu.set();
+    }
+
+    pub fn addServer(self: *CpuPolicy, thread: i32) void {
+        self.servers[self.server_count] = thread;
+        self.server_count += 1;
+    }
+
+    /// By the thread that works through the start list.
+    pub fn beginList(self: *CpuPolicy) void {
+        self.listing.store(true, .monotonic);
+        self.background_cpus.set();
+    }
+
+    /// While that thread looks names up, those that serve run where it runs, for the app asks for
+    /// hardly any; else they run where the app does.
+    pub fn serveList(self: *CpuPolicy, names: bool) void {
+        const where = if (names) &self.background_cpus else &self.foreground_cpu;
+        for (self.servers[0..self.server_count]) |thread| where.setOf(thread);
+    }
+
+    pub fn endList(self: *CpuPolicy) void {
+        self.listing.store(false, .monotonic);
+        self.caller_mask.set();
+        for (self.servers[0..self.server_count]) |thread| self.caller_mask.setOf(thread);
     }
 
     /// The app's process, while it is set up.
@@ -98,14 +136,14 @@ pub const CpuPolicy = struct {
     /// serves would take turns with the first while the app is started, which costs one more
     /// wake-up for each request.
     pub fn waitForLoader(self: *CpuPolicy) void {
-        while (self.isLoading()) futex.wait(&self.loading, 1);
+        while (self.loading.load(.acquire) == 1) futex.wait(&self.loading, 1);
     }
 
     /// By a thread that serves, on the app's processor, after the reply to a READ: nothing is read
     /// before the app is executed. Returns whether the thread has left that processor.
     pub fn afterRead(self: *CpuPolicy) bool {
         self.setting_up.store(false, .monotonic);
-        if (self.isLoading()) return false;
+        if (self.isLoading() or self.listing.load(.monotonic)) return false;
         self.useAll();
         return true;
     }

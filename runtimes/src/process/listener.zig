@@ -21,7 +21,7 @@ pub fn start(control: sys.fd_t, group: i32) !own_process.Process {
             sys.do(.prctl, .{ set_pdeathsig, SIG.kill, 0, 0, 0 }) catch sys.exit(1);
             if (sys.raw(.getppid, .{}) != leader) sys.exit(1);
             sys.do(.setpgid, .{ 0, group }) catch sys.exit(1);
-            sys.closeAllBut(&@splat(control));
+            sys.closeAllBut(&.{control});
             tell(control, .{ .kind = .listen });
             listen(control);
         },

@@ -37,6 +37,10 @@ pub const Process = struct {
         _ = sys.raw(.kill, .{ self.pid, signal });
     }
 
+    pub fn waitForEnd(self: Process) void {
+        _ = sys.wait(self.pid, 0) catch {};
+    }
+
     /// Signals its process group, which it leads or is about to.
     pub fn killGroup(self: Process, signal: u32) void {
         sys.do(.kill, .{ -self.pid, signal }) catch self.kill(signal);

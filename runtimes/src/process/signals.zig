@@ -2,6 +2,7 @@
 const std = @import("std");
 const linux = std.os.linux;
 const sys = @import("../base/syscalls.zig");
+const Status = @import("status.zig").Status;
 
 pub const Set = u64;
 
@@ -42,11 +43,9 @@ pub fn block(but: Set) sys.Error!Set {
 
 /// What the caller has set to be ignored, which execve(2) keeps.
 pub fn ignored() Set {
-    var buf: [4096]u8 = undefined;
-    const status = sys.readStart(sys.at_fdcwd, "/proc/self/status", &buf) catch return 0;
-    const at = std.mem.find(u8, status, "SigIgn:\t") orelse return 0;
-    const digits = status[at + "SigIgn:\t".len ..];
-    return std.fmt.parseInt(Set, digits[0..@min(digits.len, 16)], 16) catch 0;
+    var status: Status = .{};
+    status.readOwn();
+    return status.set("SigIgn");
 }
 
 /// For the app, which gets every signal's default action, as in docker's containers.

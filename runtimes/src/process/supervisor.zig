@@ -8,11 +8,16 @@ const text = @import("../base/text.zig");
 const errno = @import("../base/errno.zig");
 const log = @import("../base/log.zig");
 const Quiesce = @import("quiesce.zig").Quiesce;
+const Detached = @import("detached.zig").Detached;
 const exit_status = @import("exit_status.zig");
+const Service = @import("../config/service.zig").Service;
 const signals = @import("signals.zig");
 const socket = @import("../base/socket.zig");
 const Outputs = @import("standard_output.zig").Outputs;
+const PortServer = @import("ports/server.zig").Server;
 const Process = @import("own_process.zig").Process;
+const Status = @import("status.zig").Status;
+const StandardError = @import("standard_error.zig").StandardError;
 const Terminal = @import("terminal.zig").Terminal;
 const Watchdog = @import("watchdog.zig").Watchdog;
 const SIG = signals.SIG;
@@ -28,12 +33,20 @@ pub const Supervisor = struct {
     outputs: *Outputs,
     quiesce: *Quiesce,
     queue: signals.Queue,
+    /// To the process that keeps the payload's mount, if that is shared.
+    keeper: sys.fd_t,
+    errors: *StandardError,
     /// From the app's process, until it is the app.
     lifeline: ?sys.fd_t,
     /// The app's file, and the error of its execution.
     path: []const u8 = "",
     failure: ?u8 = null,
     ended_by: ?u32 = null,
+    /// With -d: who waits until the program is executed.
+    detached: ?Detached = null,
+    service: Service,
+    /// With -p.
+    ports: ?*PortServer = null,
 
     pub const End = struct {
         status: u8,
@@ -55,12 +68,13 @@ pub const Supervisor = struct {
             else
                 .{ nobody, nobody };
             const outputs = self.outputs.interests();
-            var polled = [7]linux.pollfd{
+            var polled = [8]linux.pollfd{
                 .{ .fd = self.queue.fd, .events = POLL.IN, .revents = 0 },
-                // POLLHUP is reported in any case; without a terminal, earlier messages can wait.
+                // POLLHUP is reported in any case; earlier messages can wait, but for those that
+                // are waited for.
                 .{
                     .fd = self.lifeline orelse -1,
-                    .events = if (self.terminal == null) 0 else POLL.IN,
+                    .events = if (self.terminal == null and self.ports == null) 0 else POLL.IN,
                     .revents = 0,
                 },
                 .{ .fd = self.watchdog.control, .events = POLL.IN, .revents = 0 },
@@ -68,6 +82,7 @@ pub const Supervisor = struct {
                 terminals[1],
                 outputs[0],
                 outputs[1],
+                .{ .fd = self.keeper, .events = 0, .revents = 0 },
             };
             _ = sys.raw(.ppoll, .{ &polled, polled.len, 0, 0, 0 });
             while (self.queue.next()) |signal| {
@@ -79,6 +94,7 @@ pub const Supervisor = struct {
             if (polled[2].revents != 0) self.listen();
             if (self.terminal) |terminal| terminal.relay(polled[3..5].*);
             self.outputs.relay(polled[5..7].*);
+            if (polled[7].revents != 0) self.endOrphan();
         }
     }
 
@@ -105,9 +121,18 @@ pub const Supervisor = struct {
         self.app.kill(SIG.kill);
     }
 
+    /// Nothing that the app has not read yet can be read.
+    fn endOrphan(self: *Supervisor) void {
+        self.keeper = -1;
+        self.errors.takeFrom(self.app.pid);
+        self.app.kill(SIG.kill);
+    }
+
     /// Reads the remaining messages, and shows the app's last output.
     fn finish(self: *Supervisor, end: End) End {
         while (self.lifeline != null and self.follow()) {}
+        // A thread that has just copied our descriptors may hold the other end for a moment.
+        if (self.lifeline != null) if (self.detached != null) self.started();
         self.outputs.finish();
         if (self.terminal) |terminal| {
             if (end.status == 128 + SIG.int and terminal.streams[0] and terminal.streams[1])
@@ -149,6 +174,12 @@ pub const Supervisor = struct {
                 self.path = std.heap.page_allocator.dupe(u8, rest) catch "";
                 self.openTerminal();
             },
+            // The listener of its filter (container/seccomp/port_filter.zig).
+            'l' => if (self.ports) |ports| if (got.files[0]) |listener| {
+                ports.check(self.app.pid);
+                ports.start(listener);
+                socket.send(self.lifeline.?, "l", &.{}) catch {};
+            },
             'e' => self.failure = if (rest.len > 0) rest[0] else 0,
             else => {},
         }
@@ -170,7 +201,10 @@ pub const Supervisor = struct {
     fn started(self: *Supervisor) void {
         sys.close(self.lifeline.?);
         self.lifeline = null;
-        if (self.failure == null and !log.debugging) sys.closeStandard();
+        if (self.detached) |detached| if (self.failure == null and self.path.len > 0)
+            detached.started();
+        self.service.close();
+        if (self.failure == null and !log.speaksLate()) sys.closeStandard();
     }
 
     /// The app's terminal has sent the app's process group a signal.
@@ -243,26 +277,9 @@ pub const Supervisor = struct {
     /// Whether the app neither handles nor ignores the signal.
     fn hasDefault(self: *Supervisor, signal: u32) bool {
         if (self.init) return signal == SIG.tstp or signal == SIG.ttin or signal == SIG.ttou;
-        var path: [32:0]u8 = undefined;
-        const name = text.print(&path, "{d}/status", .{self.app.pid});
-        path[name.len] = 0;
-        var buf: [8192]u8 = undefined;
-        const status = sys.readStart(self.proc, &path, &buf) catch return false;
-        return (field(status, "SigIgn:") | field(status, "SigCgt:")) & signals.bit(signal) == 0;
+        var status: Status = .{};
+        status.read(self.proc, self.app.pid);
+        if (status.len == 0) return false;
+        return (status.set("SigIgn") | status.set("SigCgt")) & signals.bit(signal) == 0;
     }
 };
-
-fn field(status: []const u8, name: []const u8) u64 {
-    const at = std.mem.find(u8, status, name) orelse return 0;
-    const rest = std.mem.trim(u8, status[at + name.len ..], " \t");
-    const end = std.mem.findScalar(u8, rest, '\n') orelse rest.len;
-    return std.fmt.parseInt(u64, rest[0..end], 16) catch 0;
-}
-
-test "masks of /proc/PID/status" {
-    const status = "SigBlk:\t0000000000000000\n" ++
-        "SigIgn:\t0000000000000001\nSigCgt:\t0000000180004a02\n";
-    try std.testing.expectEqual(signals.bit(1), field(status, "SigIgn:"));
-    try std.testing.expect(field(status, "SigCgt:") & signals.bit(SIG.int) != 0);
-    try std.testing.expectEqual(0, field(status, "SigNone:"));
-}

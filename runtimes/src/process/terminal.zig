@@ -132,14 +132,20 @@ pub const Terminal = struct {
     /// Makes the app's terminal with the caller's settings: of the container's devpts if it can
     /// have one, else of the machine's.
     pub fn makeOwn(self: *Terminal, namespace: ?MountNamespace) sys.Error!void {
+        self.devpts = if (namespace) |own| try own.newDevpts() else null;
+        try self.adopt(if (self.devpts) |mounted|
+            try self.makePair(mounted, "ptmx")
+        else
+            try self.makePair(sys.at_fdcwd, "/dev/ptmx"));
+    }
+
+    /// Both ends of a pseudo-terminal, of the multiplexer that the path leads to; returns the
+    /// master.
+    pub fn makePair(self: *Terminal, dir: sys.fd_t, ptmx: [*:0]const u8) sys.Error!sys.fd_t {
         const flags: sys.O = .{ .ACCMODE = .RDWR, .NOCTTY = true, .CLOEXEC = true };
         var nonblocking = flags;
         nonblocking.NONBLOCK = true;
-        self.devpts = if (namespace) |own| try own.newDevpts() else null;
-        const master = if (self.devpts) |mounted|
-            try sys.openat(mounted, "ptmx", nonblocking, 0)
-        else
-            try sys.openat(sys.at_fdcwd, "/dev/ptmx", nonblocking, 0);
+        const master = try sys.openat(dir, ptmx, nonblocking, 0);
         const unlocked: i32 = 0;
         try sys.do(.ioctl, .{ master, tiocsptlck, &unlocked });
         self.slave = @intCast(try sys.call(
@@ -148,6 +154,11 @@ pub const Terminal = struct {
         ));
         _ = sys.raw(.ioctl, .{ self.slave, tcsetsw, &self.saved });
         _ = sys.raw(.ioctl, .{ self.slave, tiocswinsz, &self.size });
+        return master;
+    }
+
+    /// The master of the app's terminal.
+    pub fn adopt(self: *Terminal, master: sys.fd_t) sys.Error!void {
         self.master = master;
         const room = 8192;
         const memory = try sys.anonymous(2 * room);

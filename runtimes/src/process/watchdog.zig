@@ -85,6 +85,10 @@ pub const Watchdog = struct {
         if (leftovers.root) |fd| try self.tell(.{ .kind = .root }, &.{fd});
     }
 
+    pub fn willEnd(self: Watchdog, network: own_process.Process) !void {
+        try self.tell(.{ .kind = .network, .value = network.pid }, &.{});
+    }
+
     /// Starts the listener for signals of the app's terminal.
     pub fn listen(self: Watchdog) !void {
         try self.tell(.{ .kind = .listen }, &.{});
@@ -131,6 +135,7 @@ const WatchdogProcess = struct {
     pid: i32 = 0,
     /// A pidfd, for the number may be reused once the runtime, which waits for it, has ended.
     app: ?sys.fd_t = null,
+    network: ?sys.fd_t = null,
     listener: ?own_process.Process = null,
     listener_handle: ?sys.fd_t = null,
 
@@ -179,6 +184,7 @@ const WatchdogProcess = struct {
             .listen => try self.startListener(),
             .foreground => self.setForeground(self.pid),
             .background => self.setForeground(ownGroup()),
+            .network => self.network = @intCast(try sys.call(.pidfd_open, .{ message.value, 0 })),
             .heard => {},
             .dismiss => {
                 if (self.listener) |process| process.kill(signals.SIG.kill);
@@ -258,6 +264,8 @@ const WatchdogProcess = struct {
             };
             _ = sys.raw(.ppoll, .{ &dead, 1, 0, 0, 0 });
         }
+        if (self.network) |handle|
+            _ = sys.raw(.pidfd_send_signal, .{ handle, signals.SIG.kill, 0, 0 });
         if (self.terminal) |terminal| terminal.restoreForeign();
         self.leftovers.discard();
         sys.exit(0);

@@ -13,20 +13,40 @@ const Server = @import("../fuse/server.zig").Server;
 /// `server` gets its device and the mount's root here, and is started.
 pub fn mount(namespace: MountNamespace, server: *Server) !void {
     const user, const group = .{ server.owners.uids.present(0), server.owners.gids.present(0) };
-    const device_flags: sys.O = .{ .ACCMODE = .RDWR, .CLOEXEC = true };
-    // The kernel wants /dev/fuse opened in the user namespace that mounts it.
-    server.device = try sys.openat(sys.at_fdcwd, "/dev/fuse", device_flags, 0);
-    const format = "fd={d},rootmode=40000,user_id={d},group_id={d}," ++
-        "allow_other,default_permissions,max_read={d}";
-    const args = .{ server.device, user, group, read_max };
-    const options = try text.alloc(server.arena, format, args);
-    try namespace.mount("dockerc", "lower", "fuse", sys.MS.rdonly | sys.MS.nodev, options);
+    server.device = try mountDevice(namespace, server.arena, user, group);
     const root_flags: sys.O = .{ .PATH = true, .DIRECTORY = true, .CLOEXEC = true };
     server.root = try sys.openat(sys.at_fdcwd, "lower", root_flags, 0);
     try server.start(threadCount());
     log.debug("payload mounted by FUSE", .{});
 }
 
-fn threadCount() usize {
+/// Returns the device by which the mount on `lower` of the workspace is served.
+pub fn mountDevice(
+    namespace: MountNamespace,
+    arena: std.mem.Allocator,
+    user: u32,
+    group: u32,
+) !sys.fd_t {
+    const device_flags: sys.O = .{ .ACCMODE = .RDWR, .CLOEXEC = true };
+    // The kernel wants /dev/fuse opened in the user namespace that mounts it.
+    const device = try sys.openat(sys.at_fdcwd, "/dev/fuse", device_flags, 0);
+    const format = "fd={d},rootmode=40000,user_id={d},group_id={d}," ++
+        "allow_other,default_permissions,max_read={d}";
+    const options = try text.alloc(arena, format, .{ device, user, group, read_max });
+    try namespace.mount("dockerc", "lower", "fuse", sys.MS.rdonly | sys.MS.nodev, options);
+    return device;
+}
+
+/// Whether a mount of it is served still: asks for attributes, past the kernel's cache.
+pub fn isServed(tree: sys.fd_t) bool {
+    const empty_path_and_force_sync = 0x1000 | 0x2000;
+    var st: std.os.linux.Statx = undefined;
+    return if (sys.do(.statx, .{ tree, "", empty_path_and_force_sync, 1, &st })) |_|
+        true
+    else |_|
+        false;
+}
+
+pub fn threadCount() usize {
     return std.math.clamp(sys.processors(), 2, blocks.threads_max - 1);
 }

@@ -12,10 +12,13 @@ const text = @import("../base/text.zig");
 const MountNamespace = @import("../namespaces/mount_namespace.zig").MountNamespace;
 const userns = @import("../namespaces/userns.zig");
 const workspace = @import("workspace.zig");
+const kept_tree = @import("kept_tree.zig");
 const unpack_cache = @import("unpack_cache.zig");
 const upper_dir = @import("upper_dir.zig");
 const Quiesce = @import("../process/quiesce.zig").Quiesce;
 const Owners = @import("../namespaces/owners.zig").Owners;
+const Recorder = @import("../fuse/recorder.zig").Recorder;
+const StartList = @import("../fuse/prefetch/prefetcher.zig").StartList;
 const Server = @import("../fuse/server.zig").Server;
 const Leftovers = @import("../process/leftovers.zig").Leftovers;
 const RunDir = @import("../base/run_dir.zig").RunDir;
@@ -28,6 +31,8 @@ pub const Kind = enum(u8) {
     mounted,
     /// A directory that is our working directory.
     directory,
+    /// Two directories, which the program's paths are translated to.
+    translated,
 };
 
 pub const Rootfs = struct {
@@ -43,21 +48,38 @@ pub const Rootfs = struct {
     /// The caller's, outside of all namespaces of ours.
     caller: u32,
     tmpfs_allowed: bool,
+    /// Whether there is neither a mount nor chroot(2).
+    translated: bool = false,
     /// Where --overlay keeps what is written.
     kept: ?sys.fd_t,
     cpus: *CpuPolicy,
     quiesce: *Quiesce,
+    /// The payload's mount, where another process serves it.
+    shared: ?sys.fd_t,
+    recorder: ?*Recorder = null,
+    start_list: ?*StartList = null,
 
     /// The payload unpacked for this run, and the root that is mounted from it.
     own: ?RunDir = null,
     own_root: ?sys.fd_t = null,
     /// What the run writes, on a disk.
     written: ?RunDir = null,
+    /// The payload's root in the cache, if paths are translated.
+    unpacked: sys.fd_t = -1,
 
     pub fn make(self: *Rootfs) !Kind {
         const namespace = self.mounts orelse {
+            if (self.translated) {
+                self.unpacked = try self.rootOf(if (self.kept) |kept|
+                    kept_tree.open(self.arena, self.reader, self.topName(), kept) catch |err|
+                        cannotUnpack(err)
+                else
+                    (try self.openUnpacked()).fd);
+                try self.writeToCache();
+                return .translated;
+            }
             const tree = try self.copy();
-            try sys.do(.fchdir, .{try self.rootOf(tree)});
+            try sys.do(.fchdir, .{try self.rootOf(tree.fd)});
             return .directory;
         };
         if (self.kept == null) try self.findDisk();
@@ -69,10 +91,17 @@ pub const Rootfs = struct {
             try workspace.make(namespace);
         }
         self.mountPayload(namespace) catch |err| {
+            if (self.recorder != null) log.die("nothing can be recorded: the payload cannot be " ++
+                "mounted by FUSE: {s}", .{errno.text(err)});
             log.debug("the payload cannot be mounted: {s}", .{errno.text(err)});
             try self.bindUnpacked(namespace);
         };
         self.mountOverlay(namespace) catch |err| {
+            // Another process's end is no reason to unpack all.
+            if (self.shared) |tree| if (!payload_mount.isServed(tree)) {
+                if (self.written) |written| written.discard();
+                log.die("the keeper of the shared mount has ended, and with it this run", .{});
+            };
             if (self.kept != null) log.die(
                 "cannot mount an overlayfs that keeps what is written: {s}",
                 .{errno.text(err)},
@@ -81,7 +110,7 @@ pub const Rootfs = struct {
             try workspace.leave(namespace);
             const tree = try self.copy();
             try workspace.make(namespace);
-            try namespace.bindFd(try self.rootOf(tree), "root");
+            try namespace.bindFd(try self.rootOf(tree.fd), "root");
             // It is on a file system of the machine, and the image may hold device nodes.
             try namespace.restrict("root", sys.MS.nodev);
             self.own_root = try sys.openat(
@@ -105,6 +134,7 @@ pub const Rootfs = struct {
 
     fn mountPayload(self: *Rootfs, namespace: MountNamespace) !void {
         if (self.forced("unpack")) return error.NOSYS;
+        if (self.shared) |tree| return namespace.attach(tree, "lower");
         const serving = try self.arena.create(Server);
         serving.* = .{
             .arena = self.arena,
@@ -112,21 +142,27 @@ pub const Rootfs = struct {
             .owners = self.owners,
             .cpus = self.cpus,
             .quiesce = self.quiesce,
+            .recorder = self.recorder,
+            .start_list = self.start_list,
         };
         return payload_mount.mount(namespace, serving);
     }
 
     fn bindUnpacked(self: *Rootfs, namespace: MountNamespace) !void {
-        self.cpus.useAll();
         try workspace.leave(namespace);
-        var store = try unpack_cache.Cache.open(self.arena, self.callers, self.caller);
-        const kind = try self.owners.kind(self.arena, self.ids);
-        const key = try unpack_cache.keyOf(self.arena, self.reader, kind);
-        const tree = store.shared(self.reader, self.topName(), self.settable(), key) catch |err|
-            cannotUnpack(err);
+        const tree = try self.openUnpacked();
         try workspace.make(namespace);
         try namespace.bindFd(tree.fd, "lower");
         log.debug("payload unpacked in the cache", .{});
+    }
+
+    fn openUnpacked(self: *Rootfs) !RunDir {
+        self.cpus.useAll();
+        var store = try unpack_cache.Cache.open(self.arena, self.callers, self.caller);
+        const kind = try self.owners.kind(self.arena, self.ids);
+        const key = try store.keyOf(self.reader, kind);
+        return store.shared(self.reader, self.topName(), self.settable(), key) catch |err|
+            cannotUnpack(err);
     }
 
     fn copy(self: *Rootfs) !RunDir {
@@ -154,9 +190,9 @@ pub const Rootfs = struct {
         return self.path[0 .. std.mem.findScalar(u8, self.path, '/') orelse self.path.len];
     }
 
-    fn rootOf(self: *const Rootfs, tree: RunDir) !sys.fd_t {
+    fn rootOf(self: *const Rootfs, tree: sys.fd_t) !sys.fd_t {
         return sys.openat(
-            tree.fd,
+            tree,
             try self.arena.dupeSentinel(u8, self.path, 0),
             .{ .PATH = true, .DIRECTORY = true, .NOFOLLOW = true, .CLOEXEC = true },
             0,
@@ -171,6 +207,7 @@ pub const Rootfs = struct {
     fn mountOverlay(self: *Rootfs, namespace: MountNamespace) !void {
         if (self.forced("copy")) return error.NODEV;
         if (self.kept) |fd| {
+            kept_tree.refuse(fd);
             try namespace.bindFd(fd, "changes");
             return self.mountOver(namespace, "");
         }

@@ -5,16 +5,17 @@ const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const errno = @import("../base/errno.zig");
 const log = @import("../base/log.zig");
-const ownership = @import("../base/ownership.zig");
 const payload_digest = @import("../payload/payload_digest.zig");
 const quantity = @import("../cli/quantity.zig");
 const DirIterator = @import("../base/dir_iter.zig").DirIterator;
 const remove = @import("../base/remove.zig");
 const run_dir = @import("../base/run_dir.zig");
+const PrivateDir = @import("../base/private_dir.zig").PrivateDir;
 const text = @import("../base/text.zig");
 const RunDir = run_dir.RunDir;
 const Owners = @import("../namespaces/owners.zig").Owners;
 const Environment = @import("../cli/environment.zig").Environment;
+const Image = @import("../squashfs/image.zig").Image;
 const Reader = @import("../squashfs/reader.zig").Reader;
 const Unpacking = @import("unpack.zig").Unpacking;
 
@@ -24,42 +25,8 @@ const unused_max = 7 * 24 * 3600;
 /// Directories of one run begin with this, and so do those that are still being made.
 const private_prefix = "run-";
 
-/// A directory for the cache: BASE/NAME/run.
-const Candidate = struct {
-    base: []const u8,
-    name: [:0]const u8 = "dockerc",
-
-    /// Made if it is missing; never a directory that another user can write to.
-    fn open(self: Candidate, arena: std.mem.Allocator) !sys.fd_t {
-        const base = self.base;
-        if (base.len == 0 or base[0] != '/') return error.INVAL;
-        var end: usize = 0;
-        while (end < base.len) {
-            end = std.mem.findScalarPos(u8, base, end + 1, '/') orelse base.len;
-            const part = try arena.dupeSentinel(u8, base[0..end], 0);
-            sys.mkdir(part, 0o700) catch |err| if (err != error.EXIST) return err;
-        }
-        const flags: sys.O = .{ .DIRECTORY = true, .CLOEXEC = true };
-        var fd = try sys.openat(sys.at_fdcwd, try arena.dupeSentinel(u8, base, 0), flags, 0);
-        errdefer sys.close(fd);
-        for ([_][:0]const u8{ self.name, "run" }) |name| {
-            sys.do(.mkdirat, .{ fd, name.ptr, 0o700 }) catch |err| switch (err) {
-                error.EXIST => {},
-                else => return err,
-            };
-            const inside: sys.O = .{ .DIRECTORY = true, .NOFOLLOW = true, .CLOEXEC = true };
-            const next = try sys.openat(fd, name, inside, 0);
-            sys.close(fd);
-            fd = next;
-            if ((try ownership.check(fd)).mode & 0o022 != 0) return error.PERM;
-        }
-        const writable = 2;
-        try sys.do(.faccessat, .{ fd, ".", writable });
-        // Some network file systems have no locks; without them a directory in use looks abandoned.
-        try sys.tryLock(fd, .shared);
-        return fd;
-    }
-};
+/// Links from files to names of payloads begin with this.
+const memo_prefix = "file-";
 
 /// The caller's id outside of a user namespace that somebody else made, in which everybody is root:
 /// the name of the cache must differ for different users.
@@ -84,23 +51,39 @@ pub const Cache = struct {
     /// The user's cache directory, or a private one below a directory for temporary files. `uid` is
     /// the caller's, outside of all namespaces of ours.
     pub fn open(arena: std.mem.Allocator, callers: *const Environment, uid: u32) !Cache {
-        var candidates: std.ArrayList(Candidate) = .empty;
-        if (callers.get("XDG_CACHE_HOME")) |dir| try candidates.append(arena, .{ .base = dir });
-        if (callers.get("HOME")) |dir|
-            try candidates.append(arena, .{ .base = try text.alloc(arena, "{s}/.cache", .{dir}) });
-        const own = try text.alloc(arena, "dockerc-{d}", .{machineId(uid)});
-        for ([_][]const u8{ "/var/tmp", "/tmp", "/dev/shm" }) |dir|
-            try candidates.append(arena, .{ .base = dir, .name = own });
-        for (candidates.items) |candidate| {
-            const place = candidate.open(arena) catch |err| {
+        const usual: []const [:0]const u8 = &.{ "dockerc", "run" };
+        const own = try arena.dupe([:0]const u8, &.{
+            try text.alloc(arena, "dockerc-{d}", .{machineId(uid)}),
+            "run",
+        });
+        const home = if (callers.get("HOME")) |dir|
+            try text.alloc(arena, "{s}/.cache", .{dir})
+        else
+            null;
+        for ([_]?PrivateDir{
+            if (callers.get("XDG_CACHE_HOME")) |dir| .{ .base = dir, .names = usual } else null,
+            if (home) |dir| .{ .base = dir, .names = usual } else null,
+            .{ .base = "/var/tmp", .names = own },
+            .{ .base = "/tmp", .names = own },
+            .{ .base = "/dev/shm", .names = own },
+        }) |each| if (each) |candidate| {
+            const place = lockable(candidate, arena) catch |err| {
                 log.debug("no cache at {s}: {s}", .{ candidate.base, errno.text(err) });
                 continue;
             };
             log.debug("cache at {s}", .{candidate.base});
             return .{ .arena = arena, .place = place };
-        }
+        };
         log.die("there is no directory to unpack the payload to: set XDG_CACHE_HOME to one " ++
             "that can be written", .{});
+    }
+
+    /// Some network file systems have no locks; without them a directory in use looks abandoned.
+    fn lockable(candidate: PrivateDir, arena: std.mem.Allocator) !sys.fd_t {
+        const fd = try candidate.open(arena);
+        errdefer sys.close(fd);
+        try sys.tryLock(fd, .shared);
+        return fd;
     }
 
     /// The payload's `name` unpacked, as it was left by an earlier run or by us.
@@ -130,6 +113,37 @@ pub const Cache = struct {
             sys.close(fresh.fd);
         }
         return error.BUSY;
+    }
+
+    /// The name of a payload in the cache. It is remembered for the file that the payload is in:
+    /// the digest of a large one takes longer than all else.
+    pub fn keyOf(self: *Cache, reader: *const Reader, kind: []const u8) ![:0]const u8 {
+        // Only what was read by the tree goes there: it is the root's name, and nobody else's.
+        if (reader.image.tree) |tree| return keyText(self.arena, &tree.root, kind);
+        const memo = try self.memoOf(reader.image, kind);
+        var buf: [128]u8 = undefined;
+        if (sys.call(.readlinkat, .{ self.place, memo.ptr, &buf, buf.len })) |len| {
+            if (isOurs(buf[0..len])) return self.arena.dupeSentinel(u8, buf[0..len], 0);
+        } else |_| {}
+        const key = try digestKey(self.arena, reader, kind);
+        sys.do(.symlinkat, .{ key.ptr, self.place, memo.ptr }) catch {};
+        return key;
+    }
+
+    /// A change of a file shows in its ctime, which only the kernel sets (inode(7)).
+    fn memoOf(self: *Cache, image: *const Image, kind: []const u8) ![:0]const u8 {
+        const st = try sys.stat(image.fd, "");
+        return text.alloc(self.arena, memo_prefix ++ "{d}-{d}-{d}-{d}-{d}.{d}-{d}.{d}-{s}", .{
+            st.dev_major,
+            st.dev_minor,
+            st.ino,
+            st.size,
+            st.mtime.sec,
+            st.mtime.nsec,
+            st.ctime.sec,
+            st.ctime.nsec,
+            kind,
+        });
     }
 
     fn openLocked(self: *Cache, path: [:0]const u8) sys.Error!RunDir {
@@ -178,6 +192,7 @@ pub const Cache = struct {
             var oldest: ?[:0]const u8 = null;
             var oldest_time: i64 = std.math.maxInt(i64);
             while (list.next() catch return) |name| {
+                self.forget(name);
                 if (!isOurs(std.mem.span(name))) continue;
                 const fd = sys.openat(
                     self.place,
@@ -200,6 +215,13 @@ pub const Cache = struct {
                 return;
             };
         }
+    }
+
+    /// A remembered name that was not made anew for long.
+    fn forget(self: *Cache, name: [*:0]const u8) void {
+        if (!std.mem.startsWith(u8, std.mem.span(name), memo_prefix)) return;
+        const st = sys.lstat(self.place, name) catch return;
+        if (st.mtime.sec < now() - unused_max) remove.file(self.place, name) catch {};
     }
 
     fn discardUnused(self: *Cache, name: [:0]const u8) !void {
@@ -225,10 +247,14 @@ fn isOurs(name: []const u8) bool {
     return std.ascii.isDigit(name[0]) and std.mem.count(u8, name, "-") == 2;
 }
 
-/// The name of a payload in the cache: a digest of all of it, data, metadata and config.json.
-/// `kind` separates copies with different owners.
-pub fn keyOf(arena: std.mem.Allocator, reader: *const Reader, kind: []const u8) ![:0]const u8 {
+/// A digest of all of a payload, data, metadata and config.json. `kind` separates copies with
+/// different owners.
+fn digestKey(arena: std.mem.Allocator, reader: *const Reader, kind: []const u8) ![:0]const u8 {
     const digest = try payload_digest.of(arena, reader.image);
-    const hex = std.fmt.bytesToHex(digest, .lower);
+    return keyText(arena, &digest, kind);
+}
+
+fn keyText(arena: std.mem.Allocator, digest: *const [32]u8, kind: []const u8) ![:0]const u8 {
+    const hex = std.fmt.bytesToHex(digest.*, .lower);
     return text.alloc(arena, "{s}-{s}", .{ @as([]const u8, &hex), kind });
 }

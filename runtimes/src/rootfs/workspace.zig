@@ -11,7 +11,7 @@ const userns = @import("../namespaces/userns.zig");
 const places = [_][:0]const u8{ "/tmp", "/run", "/var/tmp", "/mnt", "/var", "/usr" };
 
 /// Mounts it and makes it the working directory.
-pub fn make(namespace: MountNamespace) !void {
+pub noinline fn make(namespace: MountNamespace) !void {
     var last: sys.Error = error.NOENT;
     for (places) |place| {
         const before = Identity.of(place) catch continue;

@@ -38,8 +38,9 @@ pub const Slot = struct {
     pins: u32 = 0,
     used: u64 = 0,
     memory: []u8 = &.{},
-    /// The state of the decoding thread.
+    /// The state of the decoding thread, and how many stored bytes the image has checked.
     frame: zstd.Frame = undefined,
+    checked: usize = 0,
 
     const none = std.math.maxInt(u64);
     const left = 1 << 29;
@@ -99,9 +100,20 @@ pub const Blocks = struct {
             .count = count,
             .memory = try sys.anonymous(count * block_size),
         };
+        sys.wantHugePages(self.memory);
         for (self.slots[0..count], 0..) |*slot, i|
             slot.* = .{ .memory = self.memory[i * block_size ..][0..block_size] };
         return self;
+    }
+
+    /// Forgets blocks, which others can be made to read again. With huge pages the first block of
+    /// all takes 2 MiB, in every process that is forked from ours.
+    pub fn forget(self: *Blocks) void {
+        self.mutex.lock();
+        defer self.mutex.unlock();
+        for (self.slots[0..self.count]) |*slot| if (slot.pins != 0) return;
+        for (self.slots[0..self.count]) |*slot| slot.key = Slot.none;
+        sys.discard(self.memory);
     }
 
     /// The whole block, pinned until `release`.
@@ -186,21 +198,37 @@ pub const Blocks = struct {
     ) metadata.Error!Held {
         const size = stored.len();
         if (size == 0 or size > slot.memory.len) return error.Corrupt;
-        const into = if (stored.isPlain()) slot.memory else decoder.input;
-        const got = try self.image.read(into[0..size], stored.at);
-        if (got.len != size) return error.Corrupt;
         if (stored.isPlain()) {
+            const got = try self.image.read(slot.memory[0..size], stored.at);
+            if (got.len != size) return error.Corrupt;
             self.complete(slot, size);
             return .{ .slot = slot };
         }
+        const got = try self.image.readUnchecked(decoder.input[0..size], stored.at);
+        if (got.len != size) return error.Corrupt;
         slot.frame = try .init(decoder, got);
         return .{ .slot = slot, .unfinished = try self.advance(decoder, slot, need) };
     }
 
+    /// Has the image check what the decoder is to see, and no more: hashing takes time, too.
+    const Check = struct {
+        blocks: *const Blocks,
+        slot: *Slot,
+
+        pub fn upTo(self: Check, count: usize) metadata.Error!void {
+            const slot = self.slot;
+            const src = slot.frame.src;
+            if (count <= slot.checked or self.blocks.image.tree == null) return;
+            const end = Image.blockEnd(slot.key, count, src.len);
+            try self.blocks.image.check(src[slot.checked..end], slot.key + slot.checked);
+            slot.checked = end;
+        }
+    };
+
     /// Decodes up to `need` bytes; returns whether some may be left.
     fn advance(self: *Blocks, decoder: Decoder, slot: *Slot, need: u32) metadata.Error!bool {
         while (slot.frame.produced < need) {
-            if (!try slot.frame.step(decoder, slot.memory)) {
+            if (!try slot.frame.step(decoder, slot.memory, Check{ .blocks = self, .slot = slot })) {
                 self.complete(slot, @intCast(slot.frame.produced));
                 return false;
             }

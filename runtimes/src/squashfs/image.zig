@@ -1,17 +1,132 @@
 //! The bytes of the payload inside the executable. Read, not mapped: a mapping would count every
 //! page touched as the stub's own memory, and turn a read error into a SIGBUS.
+//!
+//! With a hash tree, nothing is returned that was not compared with it after it was read: whoever
+//! decodes sees only what the root vouches for.
 const sys = @import("../base/syscalls.zig");
+const hash_tree = @import("hash_tree.zig");
 
 pub const Image = struct {
     fd: sys.fd_t,
     /// Where the payload starts in the file, and its length.
     start: u64,
     len: u64,
+    tree: ?*hash_tree.HashTree = null,
 
     /// As much of `buf` as the image has at `at`.
     pub fn read(self: *const Image, buf: []u8, at: u64) sys.Error![]u8 {
+        const got = try self.readUnchecked(buf, at);
+        try self.check(got, at);
+        return got;
+    }
+
+    /// The same, of which only the start is checked, and returned: as many bytes as `needed` says
+    /// when it has seen the unchecked ones.
+    pub fn readStart(
+        self: *const Image,
+        buf: []u8,
+        at: u64,
+        comptime needed: fn ([]const u8) usize,
+    ) sys.Error![]u8 {
+        const got = try self.readUnchecked(buf, at);
+        if (self.tree == null) return got;
+        const start = got[0..@min(needed(got), got.len)];
+        try self.check(start, at);
+        return start;
+    }
+
+    /// For who has every byte checked before it is used.
+    pub fn readUnchecked(self: *const Image, buf: []u8, at: u64) sys.Error![]u8 {
         if (at >= self.len) return buf[0..0];
         const want: usize = @intCast(@min(buf.len, self.len - at));
         return buf[0..try sys.preadAll(self.fd, buf[0..want], self.start + at)];
     }
+
+    /// At least `count` of `len` bytes at `at`: as many as end where a block of the tree does.
+    pub fn blockEnd(at: u64, count: usize, len: usize) usize {
+        const more: usize = @intCast(-%(at + count) % size);
+        return @min(count + more, len);
+    }
+
+    /// Compares bytes that were read at `at` with the tree, if there is one. Its blocks start and
+    /// end elsewhere: what is around these bytes is read, too.
+    pub fn check(self: *const Image, bytes: []const u8, at: u64) sys.Error!void {
+        return self.compare(self.tree orelse return, bytes, at);
+    }
+
+    noinline fn compare(
+        self: *const Image,
+        tree: *hash_tree.HashTree,
+        bytes: []const u8,
+        at: u64,
+    ) sys.Error!void {
+        if (bytes.len == 0) return;
+        var ends: [2][size]u8 = undefined;
+        const before: usize = @intCast(at % size);
+        const after: usize = @intCast(-%(at + bytes.len) % size);
+        const count = (before + bytes.len + after) / size;
+        const first = at / size;
+        if (before > 0 or (count == 1 and after > 0)) {
+            const inside = @min(bytes.len, size - before);
+            try self.fill(ends[0][0..before], at - before);
+            @memcpy(ends[0][before..][0..inside], bytes[0..inside]);
+            try self.fill(ends[0][before + inside ..], at + inside);
+        }
+        if (count > 1 and after > 0) {
+            const inside = size - after;
+            @memcpy(ends[1][0..inside], bytes[bytes.len - inside ..]);
+            try self.fill(ends[1][inside..], at + bytes.len);
+        }
+        var blocks: [2]*const [size]u8 = undefined;
+        for (0..count) |i| {
+            blocks[i % 2] = if (i == 0 and (before > 0 or bytes.len < size))
+                &ends[0]
+            else if (i == count - 1 and after > 0)
+                &ends[1]
+            else
+                bytes[i * size - before ..][0..size];
+            if (i % 2 == 1) try tree.checkTwo(first + i - 1, blocks);
+        }
+        if (count % 2 == 1) try tree.check(first + count - 1, blocks[0]);
+    }
+
+    fn fill(self: *const Image, part: []u8, at: u64) sys.Error!void {
+        if (part.len == 0) return;
+        if (try sys.preadAll(self.fd, part, self.start + at) != part.len) return error.IO;
+    }
 };
+
+const size = hash_tree.block_size;
+
+test "of any range, every byte is checked" {
+    const std = @import("std");
+    const blocks = 5;
+    // The payload ends in the middle of its last block.
+    const len = blocks * size - 1000;
+    const fd: sys.fd_t = @intCast(try sys.call(.memfd_create, .{ "payload", 0 }));
+    defer sys.close(fd);
+    var tree = try hash_tree.example(fd, blocks);
+    tree.said.raw = true;
+    const image: Image = .{ .fd = fd, .start = 0, .len = len, .tree = &tree };
+    const places = [_]usize{ 0, 1, 4095, 4096, 4097, 8191, 8192, 12288, 16385, len - 1 };
+    var buf: [blocks * size]u8 = undefined;
+    for (places) |from| for (places) |to| if (from < to) {
+        const got = try image.read(buf[0 .. to - from], from);
+        try std.testing.expectEqual(to - from, got.len);
+        for (0..blocks) |block| {
+            const byte: [1]u8 = .{@truncate(block)};
+            const changed: [1]u8 = .{byte[0] ^ 0x80};
+            const at = block * size + 77;
+            try sys.do(.pwrite64, .{ fd, &changed, 1, at });
+            const met = block >= from / size and block <= (to - 1) / size;
+            const read = image.read(buf[0 .. to - from], from);
+            if (met)
+                try std.testing.expectError(error.IO, read)
+            else
+                try std.testing.expectEqual(to - from, (try read).len);
+            try sys.do(.pwrite64, .{ fd, &byte, 1, at });
+        }
+    };
+    try std.testing.expectEqual(len - 5, (try image.read(&buf, 5)).len);
+    try std.testing.expectEqual(0, (try image.read(&buf, len)).len);
+}

@@ -104,10 +104,15 @@ pub const Metadata = struct {
         return &self.slots[@intCast(hash >> (64 - slot_bits))];
     }
 
+    /// Of a block, which says itself how long it is.
+    fn needed(got: []const u8) usize {
+        return if (got.len < 2) 0 else 2 + @as(usize, bytes.u16At(got, 0) & 0x7fff);
+    }
+
     fn load(self: *const Metadata, decoder: Decoder, slot: *Slot, block: u64) Error!void {
         if (slot.tag == block + 1) return;
         slot.tag = 0;
-        const got = try self.image.read(decoder.input[0 .. 2 + block_size], block);
+        const got = try self.image.readStart(decoder.input[0 .. 2 + block_size], block, needed);
         if (got.len < 2) return error.Corrupt;
         const header = bytes.u16At(got, 0);
         const stored = header & 0x7fff;

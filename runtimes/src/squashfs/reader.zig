@@ -19,8 +19,11 @@ pub const Reader = struct {
     id_blocks: [32]u64,
     /// The first ids, which every inode needs: valid if bit 32 is set.
     ids: []std.atomic.Value(u64),
+    /// Where the first blocks of the fragment table stand; 0 is unknown.
+    fragment_blocks: [fragment_blocks_kept]std.atomic.Value(u64) = @splat(.init(0)),
 
     const ids_kept = 64;
+    const fragment_blocks_kept = 32;
     const ids_per_block = metadata.block_size / 4;
     const fragments_per_block = metadata.block_size / 16;
     const references_per_block = metadata.block_size / 8;
@@ -69,14 +72,22 @@ pub const Reader = struct {
         return value;
     }
 
-    pub fn fragment(self: *const Reader, decoder: Decoder, index: u32) metadata.Error!Stored {
+    fn fragmentEntry(self: *Reader, index: u32) metadata.Error!metadata.Cursor {
+        const block = index / fragments_per_block;
+        const known = if (block < fragment_blocks_kept) &self.fragment_blocks[block] else null;
+        if (known) |at| if (at.load(.monotonic) != 0) return .{
+            .block = at.load(.monotonic),
+            .offset = index % fragments_per_block * 16,
+        };
+        const table = self.superblock.fragment_table;
+        const entry = try self.tableEntry(table, index, fragments_per_block, 16);
+        if (known) |at| at.store(entry.block, .monotonic);
+        return entry;
+    }
+
+    pub fn fragment(self: *Reader, decoder: Decoder, index: u32) metadata.Error!Stored {
         if (index >= self.superblock.fragment_count) return error.Corrupt;
-        var cursor = try self.tableEntry(
-            self.superblock.fragment_table,
-            index,
-            fragments_per_block,
-            16,
-        );
+        var cursor = try self.fragmentEntry(index);
         var buf: [16]u8 = undefined;
         try self.metadata.read(decoder, &cursor, &buf);
         return .{ .at = try self.position(bytes.u64At(&buf, 0)), .word = bytes.u32At(&buf, 8) };

@@ -32,6 +32,10 @@ from toolkit.squashfs.structs import (
 )
 
 _LARGEST = 10
+_LEVELS = 3
+"""Directories in one another that are told of, below the image's root."""
+_MAX_SHARES = 20_000
+"""Directories that are counted by themselves; further ones count to those that they are in."""
 _DIRECTORY, _FILE, _SYMLINK = InodeType.DIRECTORY, InodeType.FILE, InodeType.SYMLINK
 _PLAIN_SIZE = {4: 8, 5: 8, 6: 4, 7: 4, 11: 12, 12: 12, 13: 8, 14: 8}
 """Bytes of device and IPC inodes after their header, basic and extended."""
@@ -60,6 +64,8 @@ class Space:
     """Bytes of `total.size` that are not stored at all."""
     directories: list[Share]
     largest: list[Share]
+    tree: list[Share]
+    """The directories of three levels, each behind the one that it is in, which counts it, too."""
 
 
 class _Trail(NamedTuple):
@@ -187,10 +193,11 @@ def _add_up(
     largest = set(heapq.nlargest(_LARGEST, range(len(sizes)), key=sizes.__getitem__))
     found: list[Share] = []
     tops: list[Share] = [Share(b"/", 0, 0, 0)]
+    above = [0]
+    """Of each share that of the directory that it is in; those at the top are in the first."""
     root = filesystem.superblock.root_inode
     # Directories to look into: where the inode is, its trail, and the share that it counts to.
     waiting: list[tuple[int, int, _Trail | None, int]] = [(root >> 16, root & 0xFFFF, None, 0)]
-    rootfs: _Trail | None = None
     counted = bytearray(len(sizes))
     read_entry = DIRECTORY_ENTRY.unpack_from
     names = 0
@@ -207,7 +214,6 @@ def _add_up(
         depth = trail.depth + 1 if trail else 1
         if depth > MAX_DEPTH + 2:
             raise RefusedError(f"its squashfs is more than {MAX_DEPTH} directories deep")
-        is_top = trail is None or trail is rootfs
         share = tops[top]
         while at < end:
             run, block, base = DIRECTORY_HEADER.unpack_from(listing, at)
@@ -222,10 +228,10 @@ def _add_up(
                 if kind == _DIRECTORY:
                     below = _Trail(trail, bytes(listing[at - length - 1 : at]), depth)
                     if trail is None and below.name == b"rootfs":
-                        rootfs = below
                         waiting.append((block, offset, below, top))
-                    elif is_top:
+                    elif depth <= _LEVELS + 1 and len(tops) < _MAX_SHARES:
                         tops.append(Share(_path(below), 0, 0, 0))
+                        above.append(top)
                         waiting.append((block, offset, below, len(tops) - 1))
                     else:
                         waiting.append((block, offset, below, top))
@@ -242,7 +248,29 @@ def _add_up(
     total = Share(
         b"", sum(t.files for t in tops), sum(t.size for t in tops), sum(t.stored for t in tops)
     )
-    return Space(total, tables.holes, _by_size(tops), _by_size(found))
+    shares, tree = _rolled_up(tops, above)
+    return Space(total, tables.holes, _by_size(shares), _by_size(found), tree)
+
+
+def _rolled_up(tops: list[Share], above: list[int]) -> tuple[list[Share], list[Share]]:
+    """The directories at the top with all that is below them, and the whole tree, largest first;
+    `above` is one before the other in `tops`."""
+    inner: list[list[int]] = [[] for _ in tops]
+    for number in reversed(range(1, len(tops))):
+        share, outer = tops[number], above[number]
+        inner[outer].append(number)
+        if outer:
+            tops[outer].files += share.files
+            tops[outer].size += share.size
+            tops[outer].stored += share.stored
+    for level in inner:
+        level.sort(key=lambda number: (tops[number].stored, tops[number].size, -number))
+    tree, waiting = [], inner[0]
+    while waiting:
+        number = waiting.pop()
+        tree.append(tops[number])
+        waiting += inner[number]
+    return [tops[0], *(tops[number] for number in range(1, len(tops)) if not above[number])], tree
 
 
 def _path(trail: _Trail) -> bytes:

@@ -33,6 +33,9 @@ from toolkit.squashfs.write.xattrs import XattrTable
 
 _ALIGNMENT = 4096
 METADATA_LEVEL = 12
+_OPTIONS = struct.Struct("<HI")
+OPTIONS_SIZE = _OPTIONS.size
+"""Bytes of the compression options, with the header of their block: the data is behind them."""
 
 
 def write_squashfs(
@@ -51,7 +54,7 @@ def write_squashfs(
     """
     start = output.tell()
     # Readers that have no option for "stored" take any level; blocks say themselves what they are.
-    options = struct.pack("<HI", 4 | METADATA_UNCOMPRESSED, level or 1)
+    options = _OPTIONS.pack(4 | METADATA_UNCOMPRESSED, level or 1)
     output.write(bytes(SUPERBLOCK_SIZE) + options)
     data.want(walk(root))
     position = data.copy(output, SUPERBLOCK_SIZE + len(options))

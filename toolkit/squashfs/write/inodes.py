@@ -83,7 +83,7 @@ class InodeTables:
     def write(self, root: Inode) -> int:
         """Write the whole tree; returns the root inode's reference."""
         order = _post_order(root)
-        self._number(order)
+        self._records = _numbered(order)
         self.references = [0] * len(self._records)
         for directory, parent in order:
             assert directory.children is not None
@@ -99,24 +99,6 @@ class InodeTables:
         if self.inodes.size > MAX_INODE_TABLE or self.directories.size > MAX_DIRECTORY_TABLE:
             raise RefusedError("the image has too many files: no reader takes tables of that size")
         return self.references[self._records[root].number - 1]
-
-    def _number(self, order: list[tuple[Inode, Inode | None]]) -> None:
-        names = 0
-        for directory, _ in order:
-            assert directory.children is not None
-            names += len(directory.children)
-            if names > MAX_ENTRIES:
-                raise RefusedError(f"the image has more than {MAX_ENTRIES} names")
-            subdirectories = 0
-            for _, child in sorted(directory.children.items()):
-                if child.children is not None:
-                    subdirectories += 1
-                    continue
-                record = self._records.get(child)
-                if record is None:
-                    record = self._records[child] = _Record(len(self._records) + 1)
-                record.nlink += 1
-            self._records[directory] = _Record(len(self._records) + 1, 2 + subdirectories)
 
     def _place(self, inode: Inode, data: bytes) -> None:
         record = self._records[inode]
@@ -222,6 +204,32 @@ class InodeTables:
             )
         close()
         return listing
+
+
+def inode_numbers(root: Inode) -> dict[Inode, int]:
+    """The numbers that the inodes of this tree get when it is written."""
+    return {inode: record.number for inode, record in _numbered(_post_order(root)).items()}
+
+
+def _numbered(order: list[tuple[Inode, Inode | None]]) -> dict[Inode, _Record]:
+    records: dict[Inode, _Record] = {}
+    names = 0
+    for directory, _ in order:
+        assert directory.children is not None
+        names += len(directory.children)
+        if names > MAX_ENTRIES:
+            raise RefusedError(f"the image has more than {MAX_ENTRIES} names")
+        subdirectories = 0
+        for _, child in sorted(directory.children.items()):
+            if child.children is not None:
+                subdirectories += 1
+                continue
+            record = records.get(child)
+            if record is None:
+                record = records[child] = _Record(len(records) + 1)
+            record.nlink += 1
+        records[directory] = _Record(len(records) + 1, 2 + subdirectories)
+    return records
 
 
 def _post_order(root: Inode) -> list[tuple[Inode, Inode | None]]:

@@ -90,7 +90,7 @@ def rewrite(
     """
     old = filesystem.superblock
     kept = _ExistingData(filesystem)
-    root = _tree(filesystem, kept, dropped)
+    root = tree_of(filesystem, kept.keep, dropped)
     begin = out.tell()
     copy_range(source, offset, out, kept.end)
     is_zstd = old.compression == COMPRESSION_ZSTD
@@ -153,8 +153,11 @@ def _write_new(
         inode.content = kept.add(size, starts[first], words[first : first + count])
 
 
-def _tree(filesystem: Filesystem, kept: _ExistingData, dropped: bytes) -> Inode:
-    """The tree as the writer wants it; the file `dropped` of its root has no content."""
+def tree_of(filesystem: Filesystem, keep: Callable[[Node], Content], dropped: bytes = b"") -> Inode:
+    """The tree as the writer wants it; the file `dropped` of its root has no content.
+
+    `keep` gives the content of a file.
+    """
     inodes: dict[MetadataRef, Inode] = {}
     directories: dict[bytes, dict[bytes, Inode]] = {}
     for path, node in filesystem.walk(filesystem.root):
@@ -167,7 +170,7 @@ def _tree(filesystem: Filesystem, kept: _ExistingData, dropped: bytes) -> Inode:
             if node.is_directory:
                 inode.children = directories[path] = {}
             elif node.is_file and path != dropped:
-                inode.content = kept.keep(node)
+                inode.content = keep(node)
         if path:
             parent, _, last = path.rpartition(b"/")
             directories[parent][last] = inode

@@ -8,7 +8,7 @@ const sys = @import("../../base/syscalls.zig");
 const errno = @import("../../base/errno.zig");
 const log = @import("../../base/log.zig");
 const compile = @import("profile.zig").compile;
-const bpf = @import("program.zig");
+const bpf = @import("../../base/bpf.zig");
 const lists = @import("calls.zig");
 const sys_admin = @import("../../base/capabilities.zig").sys_admin;
 const Value = @import("../../config/json.zig").Value;
@@ -150,20 +150,9 @@ pub fn prepare(arena: std.mem.Allocator, profile: Value, capabilities: u64) !bpf
 
 /// For the calling process and its children. An error ends the start.
 pub fn install(program: *const bpf.Program) void {
-    const Sock = extern struct { len: u16, code: [*]const bpf.Instruction };
-    const sock: Sock = .{ .len = program.len, .code = program.code.ptr };
-    const set_mode_filter = 1;
-    // Without this flag, kernels before 5.16 turn on speculation mitigations that slow the app
-    // down; before 4.17 it is unknown.
-    const spec_allow = 4;
-    for ([_]u32{ spec_allow, 0 }) |flags| {
-        sys.do(.seccomp, .{ set_mode_filter, flags, &sock }) catch |err| {
-            if (err == error.INVAL and flags != 0) continue;
-            log.die("cannot limit the app's system calls: seccomp(2): {s}; " ++
-                "--security-opt seccomp=unconfined starts it without limits", .{errno.text(err)});
-        };
-        return;
-    }
+    program.install() catch |err|
+        log.die("cannot limit the app's system calls: seccomp(2): {s}; " ++
+            "--security-opt seccomp=unconfined starts it without limits", .{errno.text(err)});
 }
 
 test "the filter allows and refuses as docker's does" {

@@ -6,7 +6,7 @@ const builtin = @import("builtin");
 const linux = std.os.linux;
 const capabilities = @import("../../base/capabilities.zig");
 const json = @import("../../config/json.zig");
-const bpf = @import("program.zig");
+const bpf = @import("../../base/bpf.zig");
 const Value = json.Value;
 
 pub const Error = error{ Json, TooLong, OutOfMemory };

@@ -17,6 +17,7 @@ const Quiesce = @import("../../process/quiesce.zig").Quiesce;
 const ReaddirCache = @import("../readdir_cache.zig").ReaddirCache;
 const node_id = @import("../node_id.zig");
 const DirectoryPrefetch = @import("directory_prefetch.zig").DirectoryPrefetch;
+pub const StartList = @import("start_list.zig").StartList;
 const SmallFileStream = @import("small_file_stream.zig").SmallFileStream;
 const SmallFileStreams = @import("small_file_stream.zig").SmallFileStreams;
 const small_max = @import("small_file_stream.zig").small_max;
@@ -42,6 +43,9 @@ const Job = union(enum) { part: Part, stream: *SmallFileStream, names: Reference
 /// small files. A program that starts reads only a few.
 const misses_before_hints = 8;
 
+/// Of directory entries.
+const file_kind = @backingInt(squashfs.inode.Kind.file);
+
 /// A reader that may be sequential.
 const Run = struct { reference: Reference = std.math.maxInt(u64), next: u64 = 0, window: u64 = 0 };
 
@@ -66,6 +70,7 @@ pub const Prefetcher = struct {
     /// A hash set of blocks asked for lately. A collision drops the older entry, which costs work,
     /// not correctness.
     asked: [2048]u32 = @splat(0),
+    start_list: ?*StartList = null,
 
     /// `root` is that of the mount; null where names cannot be prefetched.
     pub fn init(
@@ -93,6 +98,7 @@ pub const Prefetcher = struct {
         from: u64,
         to: u64,
     ) void {
+        if (self.start_list) |list| if (list.covers(file.number, from, to)) return;
         self.mutex.lock();
         defer self.mutex.unlock();
         if (from == 0 and file.size <= small_max) if (self.streams.reached(reference)) |stream| {
@@ -129,6 +135,7 @@ pub const Prefetcher = struct {
 
     /// After a LOOKUP that found `entry`.
     pub fn named(self: *Prefetcher, directory: Reference, entry: squashfs.directory.Entry) void {
+        if (self.start_list) |list| if (entry.kind == file_kind) list.named(entry.number);
         self.mutex.lock();
         defer self.mutex.unlock();
         // Otherwise it would count as listed.
@@ -139,6 +146,8 @@ pub const Prefetcher = struct {
     /// After a fragment block was decoded for a READ. Returns whether the reader goes through many
     /// of them.
     pub fn missed(self: *Prefetcher, fragment: u32) bool {
+        // Its other files will be read, too.
+        if (self.start_list) |list| if (list.active.load(.monotonic)) return true;
         self.mutex.lock();
         defer self.mutex.unlock();
         self.misses += 1;
@@ -196,6 +205,17 @@ pub const Prefetcher = struct {
         self.cpus.useAll();
         self.channel.isolateFdTable(.{ self.reader.image.fd, self.directories.root });
         self.cpus.waitForLoader();
+        if (self.start_list) |list| if (list.take()) {
+            var yielding = decoder;
+            yielding.yields_while = &self.cpus.setting_up;
+            list.run(.{
+                .reader = self.reader,
+                .decoder = yielding,
+                .channel = &self.channel,
+                .root = self.directories.root,
+                .quiesce = self.quiesce,
+            }, self.cpus);
+        };
         while (true) {
             const changes = self.changes.load(.acquire);
             self.quiesce.enter();

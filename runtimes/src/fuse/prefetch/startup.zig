@@ -11,6 +11,9 @@ const squashfs = struct {
 const CpuPolicy = @import("../../process/cpu_policy.zig").CpuPolicy;
 const Reader = @import("../../squashfs/reader.zig").Reader;
 const Decoder = @import("../../base/zstd.zig").Decoder;
+const start_entries = @import("start_entries.zig");
+pub const StartList = @import("start_list.zig").StartList;
+const Recorder = @import("../recorder.zig").Recorder;
 
 /// Bytes of each file, and of all: decoded blocks must stay in the cache until they are read.
 const file_max = 4 << 20;
@@ -23,10 +26,14 @@ pub const Program = struct {
     /// The app's first word, and PATH.
     command: []const u8,
     search: []const u8,
+    /// Which gets to know the file that is executed.
+    recorder: ?*Recorder = null,
+    /// Gets what the payload has for that file.
+    start_list: *StartList,
 };
 
 /// Starts the thread that does it, and returns its id.
-pub fn begin(
+pub noinline fn begin(
     arena: std.mem.Allocator,
     reader: *Reader,
     cpus: *CpuPolicy,
@@ -43,13 +50,13 @@ pub fn begin(
 
 /// Errors are ignored: the reader of a corrupt block gets the error.
 fn run(reader: *Reader, decoder: Decoder, cpus: *CpuPolicy, program: Program) void {
-    load(reader, decoder, program) catch {};
+    load(reader, decoder, cpus, program) catch {};
     cpus.loadingEnds();
 }
 
 /// In the order in which the dynamic linker reads: the start of a program or library (what is
 /// loaded where), its end (what it needs), and then some of the pages between.
-fn load(reader: *Reader, decoder: Decoder, program: Program) !void {
+fn load(reader: *Reader, decoder: Decoder, cpus: *CpuPolicy, program: Program) !void {
     const root = try squashfs.path.find(
         reader,
         decoder,
@@ -63,6 +70,13 @@ fn load(reader: *Reader, decoder: Decoder, program: Program) !void {
         .libraries = root.inode.reference,
     };
     const file = try self.locate(program) orelse return;
+    if (program.recorder) |recorder| {
+        recorder.program = file.reference;
+    } else if (try start_entries.section(reader, decoder, file.number)) |entries| {
+        try program.start_list.begin(entries);
+        cpus.listFound();
+        return program.start_list.decode(reader, decoder);
+    }
     const elf = try squashfs.elf.Elf.open(reader, decoder, &file) orelse return;
     self.add(&file);
     var buf: [std.posix.PATH_MAX]u8 = undefined;

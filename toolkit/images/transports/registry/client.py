@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from toolkit.errors import DockercError, RefusedError
+from toolkit.errors import DamagedError, DockercError, RefusedError
 from toolkit.images.auth.access import Access
 from toolkit.images.auth.certificates import load_trust
 from toolkit.images.auth.registries_conf import Endpoint
@@ -118,23 +118,54 @@ class RegistryClient:
     def read_part(self, response: requests.Response, size: int, what: str) -> bytes:
         return self._connections.read_part(response, size, what)
 
-    def _open(
-        self, path: str, what: str, attempts: Attempts, headers: Mapping[str, str] | None = None
+    def request(
+        self,
+        method: str,
+        target: str,
+        what: str,
+        attempts: Attempts,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
     ) -> requests.Response:
-        url = f"{self._base()}/v2/{self._prefix}{path}"
-        used = self._login.authorization
-        response = self._connections.get(url, attempts, used, headers)
+        """The answer to any request, whatever its status. `target` is a path below
+        `/v2/REPOSITORY/`, or an address to which the registry has sent us.
+
+        Raises DockercError when there is none, or the login is refused.
+        """
+        base = self._base()
+        url = target if "://" in target else f"{base}/v2/{self._prefix}{target}"
+        is_own = _origin(url) == _origin(base)
+        if not is_own:
+            self._connections.check_redirect(base, url)
+        used = self._login.authorization if is_own else None
+        response = self._connections.send(method, url, attempts, used, headers, body)
         # The challenge of a host that we were sent to is none of ours: it could name a token
         # server of its own, and be given the password.
-        if response.status_code == 401 and not response.history:
+        if response.status_code == 401 and is_own and not response.history:
             challenge = response.headers.get("WWW-Authenticate", "")
             response.close()
             authorization = self._login.renew(used, challenge, what)
-            response = self._connections.get(url, attempts, authorization, headers)
+            response = self._connections.send(method, url, attempts, authorization, headers, body)
+        return response
+
+    def attempts(self) -> Attempts:
+        """For one thing that is wanted."""
+        return self._connections.attempts()
+
+    def drain(self, response: requests.Response, what: str) -> bytes:
+        """The whole of a small answer, so that its connection is free again."""
+        with response:
+            return self._connections.read(response, what)
+
+    def _open(
+        self, path: str, what: str, attempts: Attempts, headers: Mapping[str, str] | None = None
+    ) -> requests.Response:
+        response = self.request("GET", path, what, attempts, headers=headers)
         good = (206, 416) if headers and "Range" in headers else ()
         if response.status_code not in (200, 404, *good):
             response.close()
-            raise self._bad_status(response, what)
+            raise self.bad_status(response, what)
         return response
 
     def _base(self) -> str:
@@ -144,7 +175,8 @@ class RegistryClient:
                 self._scheme = "https" if self._connections.speaks_https() else "http"
         return f"{self._scheme}://{self._host}"
 
-    def _bad_status(self, response: requests.Response, what: str) -> DockercError:
+    def bad_status(self, response: requests.Response, what: str) -> DockercError:
+        """The sentence for an answer that is of no use."""
         status = response.status_code
         if status in (401, 403):
             return self._login.denied(what, status)
@@ -228,6 +260,16 @@ class _Blob(io.RawIOBase):
     def close(self) -> None:
         self._response.close()
         super().close()
+
+
+def _origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        raise DamagedError(f"a registry sends us to what is no web address: {url[:200]}") from None
+    return parts.scheme, parts.hostname or "", port
 
 
 def _is_local(host: str) -> bool:

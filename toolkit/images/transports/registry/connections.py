@@ -11,6 +11,7 @@ CA rules; oras downloads to files and checks no digest while streaming. Its retr
 from __future__ import annotations
 
 import contextlib
+import io
 import ssl
 import threading
 import time
@@ -117,16 +118,25 @@ class Connections:
         for session in list(self._sessions):
             session.close()
 
-    def get(
+    def send(
         self,
+        method: str,
         url: str,
         attempts: Attempts,
         authorization: str | None = None,
         headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
     ) -> requests.Response:
         """The answer, its body unread and not decoded, whatever its status. What may pass is
         tried again. Raises DockercError when no answer can be had."""
-        return self._request("GET", url, attempts, auth=authorization, headers=dict(headers or {}))
+        given = dict(headers or {})
+        return self._request(method, url, attempts, auth=authorization, headers=given, body=body)
+
+    def get(
+        self, url: str, attempts: Attempts, authorization: str | None = None
+    ) -> requests.Response:
+        """The same for what is read."""
+        return self.send("GET", url, attempts, authorization)
 
     def post(self, url: str, attempts: Attempts, form: Mapping[str, str]) -> requests.Response:
         """The same for a form. It may hold a secret, and so follows no redirect."""
@@ -135,7 +145,11 @@ class Connections:
     def _request(
         self, method: str, url: str, attempts: Attempts, auth: str | None = None, **options: Any
     ) -> requests.Response:
+        body = options.pop("body", None)
         while True:
+            if body is not None:
+                # A stream is sent in small pieces, each of which has the timeout to itself.
+                options["data"] = io.BytesIO(body)
             try:
                 response = self._send(method, url, auth, options)
             except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
@@ -179,12 +193,13 @@ class Connections:
             if len(history) > _REDIRECT_LIMIT:
                 raise requests.TooManyRedirects
             following = urljoin(url, target)
-            self._check_redirect(url, following)
+            self.check_redirect(url, following)
             if session.should_strip_auth(url, following):  # type: ignore[no-untyped-call]
                 auth = None
             url = following
 
-    def _check_redirect(self, url: str, following: str) -> None:
+    def check_redirect(self, url: str, following: str) -> None:
+        """Raises DockercError unless whoever is at `url` may be sent on to there."""
         schemes = urlsplit(url).scheme, urlsplit(following).scheme
         if schemes[1] not in ("http", "https"):
             raise DamagedError(

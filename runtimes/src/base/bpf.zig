@@ -2,6 +2,7 @@
 const std = @import("std");
 const builtin = @import("builtin");
 const linux = std.os.linux;
+const sys = @import("syscalls.zig");
 
 /// One instruction (linux/filter.h).
 pub const Instruction = extern struct { code: u16, jt: u8 = 0, jf: u8 = 0, k: u32 = 0 };
@@ -18,12 +19,19 @@ pub const ret = 0x06;
 // linux/seccomp.h: return values, and offsets in struct seccomp_data.
 pub const allow: u32 = 0x7fff_0000;
 pub const kill: u32 = 0x8000_0000;
+/// Whoever has the listener answers (seccomp_unotify(2)); without one the call fails with ENOSYS.
+pub const ask: u32 = 0x7fc0_0000;
+/// The thread stops for its tracer (ptrace(2)).
+pub const trace: u32 = 0x7ff0_0000;
 pub const at_number = 0;
 pub const at_arch = 4;
 pub const at_first_argument = 16;
 
+/// The call is not made: 0 is returned.
+pub const succeeds: u32 = 0x0005_0000;
+
 pub fn fails(code: linux.E) u32 {
-    return 0x0005_0000 | @as(u32, @backingInt(code));
+    return succeeds | @as(u32, @backingInt(code));
 }
 
 /// System call tables: of the machine, and of the 32-bit architecture that it also runs.
@@ -47,6 +55,32 @@ pub const Program = struct {
 
     pub fn init(arena: std.mem.Allocator) !Program {
         return .{ .code = try arena.alloc(Instruction, 4096) };
+    }
+
+    /// For the calling process and its children.
+    pub fn install(self: *const Program) sys.Error!void {
+        // Without this flag, kernels before 5.16 turn on speculation mitigations that slow the app
+        // down.
+        _ = try self.set(spec_allow);
+    }
+
+    /// The same; returns the listener. `undisturbed`: a signal that does not kill waits until the
+    /// answer, so that a call that was made already is not made again (Linux 5.19).
+    pub fn listen(self: *const Program, undisturbed: bool) sys.Error!sys.fd_t {
+        const new_listener = 8;
+        const wait_killable: u32 = if (undisturbed) 32 else 0;
+        return @intCast(try self.set(new_listener | spec_allow | wait_killable));
+    }
+
+    const spec_allow = 4;
+
+    fn set(self: *const Program, flags: u32) sys.Error!usize {
+        const set_mode_filter = 1;
+        const sock: extern struct { len: u16, code: [*]const Instruction } = .{
+            .len = self.len,
+            .code = self.code.ptr,
+        };
+        return sys.call(.seccomp, .{ set_mode_filter, flags, &sock });
     }
 
     pub fn add(self: *Program, instruction: Instruction) void {

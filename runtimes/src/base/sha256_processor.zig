@@ -1,0 +1,151 @@
+//! SHA-256 by instructions that not every processor has: SHA-NI of x86-64, and those of ARMv8's
+//! cryptographic extension. The stub is made for processors without, so it asks at run time.
+const std = @import("std");
+const builtin = @import("builtin");
+const linux = std.os.linux;
+
+const Vector = @Vector(4, u32);
+
+/// Asking costs a microsecond, and many in a virtual machine: once, and only where something is
+/// hashed. Threads that ask at the same time find the same.
+var known: std.atomic.Value(enum(u8) { unknown, no, yes }) = .init(.unknown);
+
+const at_hwcap = 16;
+const hwcap_sha2 = 1 << 6;
+
+pub fn has() bool {
+    const found = known.load(.monotonic);
+    if (found != .unknown) return found == .yes;
+    const yes = switch (builtin.cpu.arch) {
+        .x86_64 => hasShaNi(),
+        .aarch64 => linux.getauxval(at_hwcap) & hwcap_sha2 != 0,
+        else => false,
+    };
+    known.store(if (yes) .yes else .no, .monotonic);
+    return yes;
+}
+
+/// Leaf 7 of cpuid: bit 29 of EBX. A processor with it has SSE4.1.
+fn hasShaNi() bool {
+    return cpuid(0)[0] >= 7 and cpuid(7)[1] & (1 << 29) != 0;
+}
+
+fn cpuid(leaf: u32) [2]u32 {
+    var a: u32 = undefined;
+    var b: u32 = undefined;
+    asm volatile ("cpuid"
+        : [a] "={eax}" (a),
+          [b] "={ebx}" (b),
+        : [_] "{eax}" (leaf),
+          [_] "{ecx}" (@as(u32, 0)),
+        : .{ .ecx = true, .edx = true });
+    return .{ a, b };
+}
+
+/// One block of each of several messages: the processor can begin an instruction before another is
+/// done, so two messages take hardly more time than one. The 64 constants are those of FIPS 180-4.
+pub fn rounds(
+    comptime lanes: usize,
+    states: *[lanes][8]u32,
+    blocks: [lanes]*const [64]u8,
+    constants: *align(16) const [64]u32,
+) void {
+    var schedules: [lanes][16]Vector = undefined;
+    inline for (&schedules, blocks) |*schedule, block| {
+        inline for (0..4) |i| {
+            inline for (0..4) |j|
+                schedule[i][j] = std.mem.readInt(u32, block[16 * i + 4 * j ..][0..4], .big);
+        }
+    }
+    const four: *const [16]Vector = @ptrCast(constants);
+    switch (builtin.cpu.arch) {
+        .x86_64 => roundsShaNi(lanes, states, &schedules, four),
+        .aarch64 => inline for (states, &schedules) |*state, *schedule|
+            roundsArm(state, schedule, four),
+        else => unreachable,
+    }
+}
+
+fn roundsShaNi(
+    comptime lanes: usize,
+    states: *[lanes][8]u32,
+    schedules: *[lanes][16]Vector,
+    constants: *const [16]Vector,
+) void {
+    var x: [lanes]Vector = undefined;
+    var y: [lanes]Vector = undefined;
+    inline for (states, 0..) |*state, lane| {
+        x[lane] = .{ state[5], state[4], state[1], state[0] };
+        y[lane] = .{ state[7], state[6], state[3], state[2] };
+    }
+    inline for (0..16) |k| {
+        var words: [lanes]Vector = undefined;
+        inline for (schedules, 0..) |*schedule, lane| {
+            if (k >= 4) schedule[k] = next(schedule, k);
+            words[lane] = schedule[k] +% constants[k];
+        }
+        inline for (0..lanes) |lane| y[lane] = rounds2(y[lane], x[lane], words[lane]);
+        inline for (0..lanes) |lane| {
+            const high = @shuffle(u32, words[lane], undefined, [4]i32{ 2, 3, 2, 3 });
+            x[lane] = rounds2(x[lane], y[lane], high);
+        }
+    }
+    inline for (states, x, y) |*state, a, b| {
+        const more: [8]u32 = .{ a[3], a[2], b[3], b[2], a[1], a[0], b[1], b[0] };
+        for (state, more) |*word, each| word.* +%= each;
+    }
+}
+
+inline fn next(schedule: *const [16]Vector, comptime k: usize) Vector {
+    const before = schedule[k - 1];
+    const shifted = @shuffle(u32, schedule[k - 2], before, [4]i32{ 1, 2, 3, ~@as(i32, 0) });
+    const first = asm ("sha256msg1 %[next], %[out]"
+        : [out] "=x" (-> Vector),
+        : [_] "0" (schedule[k - 4]),
+          [next] "x" (schedule[k - 3]),
+    ) +% shifted;
+    return asm ("sha256msg2 %[before], %[out]"
+        : [out] "=x" (-> Vector),
+        : [_] "0" (first),
+          [before] "x" (before),
+    );
+}
+
+inline fn rounds2(state: Vector, other: Vector, words: Vector) Vector {
+    return asm ("sha256rnds2 %[other], %[out]"
+        : [out] "=x" (-> Vector),
+        : [_] "0" (state),
+          [other] "x" (other),
+          [_] "{xmm0}" (words),
+    );
+}
+
+fn roundsArm(state: *[8]u32, schedule: *[16]Vector, constants: *const [16]Vector) void {
+    var x: Vector = state[0..4].*;
+    var y: Vector = state[4..8].*;
+    inline for (0..16) |k| {
+        if (k >= 4) schedule[k] = asm (
+            \\.arch_extension sha2
+            \\sha256su0.4s %[out], %[second]
+            \\sha256su1.4s %[out], %[third], %[last]
+            : [out] "=&w" (-> Vector),
+            : [_] "0" (schedule[k - 4]),
+              [second] "w" (schedule[k - 3]),
+              [third] "w" (schedule[k - 2]),
+              [last] "w" (schedule[k - 1]),
+        );
+        asm volatile (
+            \\.arch_extension sha2
+            \\mov.4s v0, %[x]
+            \\sha256h.4s %[x], %[y], %[words]
+            \\sha256h2.4s %[y], v0, %[words]
+            : [x] "=&w" (x),
+              [y] "=&w" (y),
+            : [_] "0" (x),
+              [_] "1" (y),
+              [words] "w" (schedule[k] +% constants[k]),
+            : .{ .v0 = true });
+    }
+    state[0..4].* = @as(Vector, state[0..4].*) +% x;
+    state[4..8].* = @as(Vector, state[4..8].*) +% y;
+}

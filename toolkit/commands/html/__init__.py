@@ -1,0 +1,1 @@
+"""The page of `inspect --html`: its text, its style and its program."""

@@ -1,0 +1,1 @@
+"""The software bill of materials of an image, in the formats that others read."""

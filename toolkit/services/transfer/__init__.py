@@ -1,0 +1,1 @@
+"""How executables travel: to a registry, from there, and to their next version."""
