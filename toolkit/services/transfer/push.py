@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -54,9 +53,7 @@ def push(path: Path, reference: RegistryReference, access: Access, progress: Pro
         sent = _send(executable, artifact, place, progress)
         if not place.has_blob(EMPTY_DIGEST):
             place.put_blob(EMPTY, EMPTY_DIGEST)
-        manifest = artifact.encode()
-        digest = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
-        place.put_manifest(manifest, OCI_MANIFEST, digest)
+        digest = place.put_manifest(artifact.encode(), OCI_MANIFEST)
     count = len(artifact.chunks)
     return Pushed(reference, digest, artifact.size, count, sum(sent), len(sent))
 

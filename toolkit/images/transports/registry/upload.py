@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
@@ -29,7 +30,7 @@ class Uploads:
     def __init__(
         self, reference: RegistryReference, access: Access, mount_from: RegistryReference | None
     ) -> None:
-        endpoint = _own_place(reference)
+        endpoint = own_place(reference)
         self._reference = endpoint.reference
         self._client = RegistryClient(endpoint, access)
         self._mount_from = ""
@@ -71,10 +72,13 @@ class Uploads:
             if response.status_code not in _LOST or not attempts.again():
                 raise self._client.bad_status(response, what)
 
-    def put_manifest(self, data: bytes, media_type: str, digest: str) -> None:
-        """Store it under the reference's tag; raises DockercError."""
+    def put_manifest(self, data: bytes, media_type: str, target: str = "") -> str:
+        """Store it under `target`, a tag or its digest, or under the reference's tag; returns its
+        digest. Raises DockercError."""
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         what = f"the manifest of {self._reference}"
-        path, headers = f"manifests/{self._reference.target}", {"Content-Type": media_type}
+        path = f"manifests/{target or self._reference.target}"
+        headers = {"Content-Type": media_type}
         attempts = self._client.attempts()
         response = self._client.request("PUT", path, what, attempts, headers=headers, body=data)
         self._client.drain(response, what)
@@ -85,6 +89,7 @@ class Uploads:
             raise DamagedError(
                 f"{self._reference.registry} stored {what} as {stored[:200]}, not as {digest}"
             )
+        return digest
 
     def _begin(self, digest: str, what: str, attempts: Attempts) -> str | None:
         """Where to send the blob; None when there is no need to, for it is mounted."""
@@ -130,7 +135,7 @@ def _with_digest(address: str, digest: str) -> str:
     return urlunsplit(parts._replace(query=f"{query}digest={digest}", fragment=""))
 
 
-def _own_place(reference: RegistryReference) -> Endpoint:
+def own_place(reference: RegistryReference) -> Endpoint:
     """The place of the name itself, not that of a mirror."""
     conf = load_registries_conf()
     names = conf.long_names(reference)
