@@ -16,6 +16,13 @@ import typer
 from toolkit.commands import baked, registry_options
 from toolkit.commands import build_options as options
 from toolkit.commands.baked_run import BakingCommand, baked_words
+from toolkit.commands.cache_options import (
+    CacheFrom,
+    CacheKey,
+    CacheSign,
+    CacheTo,
+    remote_caches,
+)
 from toolkit.commands.profiles import ProfileFiles, RecordArgs, Starts, missing_note
 from toolkit.errors import DockercError, UsageError
 from toolkit.files.printable import printable
@@ -75,8 +82,10 @@ def build(
     level: options.Level = 10,
     block_size: options.BlockSizeName = options.BlockSize.K512,
     no_cache: options.NoCache = False,
-    cache_from: options.CacheFrom = None,
-    cache_to: options.CacheTo = None,
+    cache_from: CacheFrom = None,
+    cache_to: CacheTo = None,
+    cache_key: CacheKey = None,
+    cache_sign: CacheSign = None,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
     as_json: options.AsJson = False,
@@ -99,18 +108,11 @@ def build(
     reference = options.reference(image, recipe)
     access = registry_options.access(creds, tls_verify, cert_dir, authfile)
     wanted = _Wanted(
-        reference,
-        options.parameters(compression, level, block_size),
-        given,
-        options.added(add_file),
-        Starts.of(profile, record),
-        access,
-        options.cache(no_cache),
-        options.remote_caches(None if no_cache else cache_from, cache_to, access, reference),
-        rootfull,
-        options.pinned(pin_key),
-        _Report(quiet, debug, as_json),
-    )
+        reference, options.parameters(compression, level, block_size), given,
+        options.added(add_file), Starts.of(profile, record), access, options.cache(no_cache),
+        remote_caches(cache_from, cache_to, cache_key, cache_sign, no_cache, access, reference),
+        rootfull, options.pinned(pin_key), _Report(quiet, debug, as_json),
+    )  # fmt: skip
     targets = options.targets(arch, override_os, platform, all_platforms)
     _build(wanted, recipe, output, force, targets, dry_run)
 

@@ -13,13 +13,11 @@ import typer
 from toolkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from toolkit.images.auth.access import Access
     from toolkit.images.source import Platform
     from toolkit.layers.added import AddedFile
     from toolkit.services.cache import Cache
     from toolkit.services.context import Recipe
     from toolkit.services.pack_layers import Parameters
-    from toolkit.services.remote_cache import CacheNames
 
 _MAX_PASSWORD = 64 << 10
 
@@ -191,23 +189,6 @@ NoCache = Annotated[
         "--no-cache", help="Neither read nor write the cache of packed layers; no --cache-from."
     ),
 ]
-CacheFrom = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--cache-from",
-        metavar="NAME",
-        help="Take layers that others have compressed from this cache in a registry, "
-        "docker://REGISTRY/NAME[:TAG]; each block is checked (docs/remote-cache.md).",
-    ),
-]
-CacheTo = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--cache-to",
-        metavar="NAME",
-        help="Put the compressed layers into this cache in a registry, for --cache-from.",
-    ),
-]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors and notes.")]
 Debug = Annotated[
     bool,
@@ -313,28 +294,6 @@ def added(add_file: list[str] | None) -> tuple[AddedFile, ...]:
     from toolkit.layers.added import parse_added
 
     return tuple(map(parse_added, add_file))
-
-
-def remote_caches(
-    sources: list[str] | None, targets: list[str] | None, access: Access, image: str
-) -> CacheNames | None:
-    """The caches in registries, if there are any; a login in `access` is for the image's registry.
-
-    Raises UsageError.
-    """
-    if not sources and not targets:
-        return None
-    from toolkit.commands.registry_options import registry_name
-    from toolkit.images.reference import RegistryReference, parse_reference
-    from toolkit.services.remote_cache import CacheNames
-
-    named = None if Path(image).is_dir() else parse_reference(image)
-    return CacheNames(
-        tuple(map(registry_name, sources or ())),
-        tuple(map(registry_name, targets or ())),
-        access,
-        named.registry if isinstance(named, RegistryReference) else "",
-    )
 
 
 def cache(no_cache: bool) -> Cache | None:

@@ -21,6 +21,8 @@ SETTINGS = {
     "authfile": (str, "a file of logins, instead of docker's and podman's"),
     "block-size": (str, "block size of the squashfs, 4K to 1M"),
     "cache-from": (list, "caches in registries to take compressed layers from"),
+    "cache-key": (list, "public keys whose signatures in cache-from are trusted"),
+    "cache-sign": (str, "a private key to sign what goes into cache-to"),
     "cache-to": (list, "caches in registries to put compressed layers into"),
     "cert-dir": (str, "a directory of certificates for registries"),
     "compression": (str, "zstd or none"),

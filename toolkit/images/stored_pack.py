@@ -3,9 +3,13 @@ pack's file. docs/remote-cache.md has the format."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 
 from toolkit.errors import DamagedError, UnsupportedError
 from toolkit.files.json_document import Document, parse_document
@@ -15,14 +19,19 @@ from toolkit.images.manifest import OCI_MANIFEST
 PACK_TYPE = "application/vnd.dockerc.pack.v1"
 _CHUNK_TYPE = "application/vnd.dockerc.pack.chunk.v1"
 _NAME = "dev.dockerc.pack.name"
+_SIGNATURE = "dev.dockerc.pack.signature."
+"""And the key, 64 hexadecimal digits."""
+MAX_SIGNATURES = 16
 
 
 @dataclass(frozen=True)
 class StoredPack:
-    """What the manifest says: what the pack was made of, and its chunks in their order."""
+    """What the manifest says: what the pack was made of, its chunks in their order, and signatures
+    by their public keys, which anybody can have put there."""
 
     name: str
     chunks: tuple[StoredChunk, ...]
+    signatures: Mapping[bytes, bytes] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -37,9 +46,18 @@ class StoredPack:
             "artifactType": PACK_TYPE,
             "config": EMPTY_CONFIG,
             "layers": [chunk.as_layer(_CHUNK_TYPE) for chunk in self.chunks],
-            "annotations": {_NAME: self.name},
+            "annotations": {_NAME: self.name}
+            | {
+                _SIGNATURE + key.hex(): base64.b64encode(value).decode()
+                for key, value in sorted(self.signatures.items())
+            },
         }
         return json.dumps(manifest, separators=(",", ":")).encode()
+
+    def signed_bytes(self) -> bytes:
+        """What a signature is over: these are the bytes of the pack of this name."""
+        lines = ["dockerc pack", self.name, *(chunk.digest for chunk in self.chunks)]
+        return "\n".join(lines).encode()
 
 
 def parse_pack(data: bytes, where: str, name: str) -> StoredPack:
@@ -51,7 +69,22 @@ def parse_pack(data: bytes, where: str, name: str) -> StoredPack:
     annotations = Document(document.text_map("annotations"), where)
     if annotations.text(_NAME) != name:
         raise DamagedError(f"{where} is that of another pack: {annotations.text(_NAME)[:200]!a}")
-    return StoredPack(name, tuple(read_chunks(document, _CHUNK_TYPE)))
+    chunks = tuple(read_chunks(document, _CHUNK_TYPE))
+    signatures = dict(_signatures(annotations.members))
+    if len(signatures) > MAX_SIGNATURES:
+        raise DamagedError(
+            f"{where} has {len(signatures)} signatures; at most {MAX_SIGNATURES} are read"
+        )
+    return StoredPack(name, chunks, signatures)
+
+
+def _signatures(annotations: Mapping[str, str]) -> Iterator[tuple[bytes, bytes]]:
+    """Those that are well-formed."""
+    for name, value in annotations.items():
+        key = name.removeprefix(_SIGNATURE)
+        if name.startswith(_SIGNATURE) and re.fullmatch(r"[0-9a-f]{64}", key):
+            with suppress(ValueError):
+                yield bytes.fromhex(key), base64.b64decode(value, validate=True)
 
 
 def pack_tag(prefix: str, name: str) -> str:

@@ -208,13 +208,10 @@ def build_opened(
 
         def write_payload(file: BinaryIO) -> FooterFields:
             write_squashfs(
-                file,
-                payload.root,
-                DataMap(payload.packs, parameters.block_size, payload.hot),
-                block_size=parameters.block_size,
-                level=parameters.level,
+                file, payload.root, DataMap(payload.packs, parameters.block_size, payload.hot),
+                block_size=parameters.block_size, level=parameters.level,
                 mkfs_time=image_time(image.config.get("created")),
-            )
+            )  # fmt: skip
             return FooterFields(requires_mapped_uids(config) or largest_id > 0, Integrity(text))
 
         write_executable(output, stub, write_payload)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from toolkit.errors import DamagedError, DockercError, RefusedError, about
+from toolkit.errors import DockercError, RefusedError, about
+from toolkit.files.copy import copy_range
 from toolkit.images.source import Image, Layer
 from toolkit.layers import packfile
 from toolkit.layers.budget import Budget, cost
@@ -26,7 +27,6 @@ from toolkit.squashfs.compress import BlockSource, Compressor
 from toolkit.squashfs.tree import Content, Inode
 
 if TYPE_CHECKING:
-    from toolkit.images.transports.registry.pack_store import PackStore
     from toolkit.layers.added import AddedFile
     from toolkit.layers.stream import LayerStream
     from toolkit.services.remote_cache import RemoteCaches
@@ -158,28 +158,52 @@ class Packing:
                 progress.note(f"{what}: cached")
                 self.cached += 1
                 return pack
-            if self._remote and (fetched := self._fetch(layer, what)):
-                store, blocks = fetched
-                try:
-                    pack = self._make(image, number, layer, progress, blocks)
-                    self.fetched += 1
-                    return pack
-                except ForeignBlocks as error:
-                    self._remote.give_up(store, error, what)
+            if self._remote and (
+                pack := self._from_remote(self._remote, image, number, layer, progress)
+            ):
+                self.fetched += 1
+                return pack
             return self._make(image, number, layer, progress, lambda: self._compressor)
 
-    def _fetch(self, layer: Layer, what: str) -> tuple[PackStore, Callable[[], BlockSource]] | None:
-        """The layer's blocks as a remote cache has them, to be checked, and the cache."""
-        assert self._remote
-        file = self._scratch_file()
-        store = self._remote.fetch(remote_name(self._parameters, layer), layer, file, what)
-        if store is None:
+    def _from_remote(
+        self, remote: RemoteCaches, image: Image, number: int, layer: Layer, progress: Progress
+    ) -> Pack | None:
+        """The pack of blocks that a remote cache has: of a trusted one as it is, else checked."""
+        what, file = f"layer {number + 1}/{len(image.layers)}", self._scratch_file()
+        fetched = remote.fetch(remote_name(self._parameters, layer), layer, file, what)
+        if fetched is None:
             return None
-        sizes = packfile.load_sizes(file)
-        if sizes is None:
-            self._remote.give_up(store, DamagedError("its pack is damaged"), what)
-            return None
-        return store, lambda: KnownBlocks(file, sizes, self._compressor)
+        try:
+            if fetched.is_trusted:
+                return self._adopt(file, number, layer)
+            sizes = packfile.load_sizes(file)
+            if sizes is None:
+                raise ForeignBlocks("its pack is damaged")
+            return self._make(
+                image, number, layer, progress, lambda: KnownBlocks(file, sizes, self._compressor)
+            )
+        except ForeignBlocks as error:
+            remote.give_up(fetched.store, error, what)
+        return None
+
+    def _adopt(self, file: BinaryIO, number: int, layer: Layer) -> Pack:
+        """The pack in a file that was fetched, which is put into the cache, too; raises
+        ForeignBlocks."""
+        pack = packfile.load(file, number, self._block_size, is_whole=True)
+        if pack is None:
+            raise ForeignBlocks("its pack is damaged")
+        size = file.seek(0, io.SEEK_END)
+        self._budget.take(sum(map(cost, pack.entries)), size)
+        name = _pack_name(self._parameters, layer)
+        if self._cache and (made := self._new_pack(name)):
+            descriptor, path = made
+            try:
+                with open(descriptor, "wb") as kept:
+                    copy_range(file, 0, kept, size)
+                self._cache.keep(path, name)
+            except OSError:  # it is full, or a directory has that name
+                self._cache.forget(path)
+        return pack
 
     def _make(
         self,

@@ -1,6 +1,7 @@
 """Caches of packed layers in registries, which builders share: `--cache-from` and `--cache-to`.
 
-Nothing that comes from there is trusted: layers/known_blocks.py checks it against the layer.
+Nothing that comes from there is trusted, unless a key has signed it that the user has named:
+layers/known_blocks.py checks it against the layer.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from toolkit.errors import (
     AbsentError,
@@ -19,16 +20,20 @@ from toolkit.errors import (
     UnsupportedError,
     UsageError,
 )
+from toolkit.executable.public_key import PublicKey
 from toolkit.files.copy import pieces
 from toolkit.files.disk_space import check_room
 from toolkit.images.artifact import StoredChunk
 from toolkit.images.auth.access import Access
 from toolkit.images.reference import RegistryReference
 from toolkit.images.source import Layer
-from toolkit.images.stored_pack import MAX_PREFIX, StoredPack
+from toolkit.images.stored_pack import MAX_PREFIX, MAX_SIGNATURES, StoredPack
 from toolkit.images.transports.registry.pack_store import PackStore
 from toolkit.limits import MAX_CHUNK
 from toolkit.services.progress import Progress
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 _FREE_SIZE = 64 << 20
 """Bytes that a pack may have, whatever its layer;"""
@@ -48,6 +53,10 @@ class CacheNames:
     targets: tuple[RegistryReference, ...]
     access: Access
     login_for: str
+    trusted: tuple[PublicKey, ...] = ()
+    """Whose packs are used as they are."""
+    signer: Ed25519PrivateKey | None = None
+    """Signs what is put into the targets."""
 
     def __post_init__(self) -> None:
         for reference in (*self.sources, *self.targets):
@@ -64,12 +73,20 @@ class CacheNames:
         return PackStore(reference, access)
 
 
+@dataclass(frozen=True)
+class Fetched:
+    """Where a pack came from, and whether somebody vouches for it who is trusted."""
+
+    store: PackStore
+    is_trusted: bool
+
+
 class RemoteCaches:
     """The caches, open for one build; safe to use from several threads."""
 
     def __init__(self, names: CacheNames, progress: Progress) -> None:
         """Raises DockercError for a cache to be written that cannot be asked at all."""
-        self._progress = progress
+        self._names, self._progress = names, progress
         self._lock = threading.Lock()
         self._stopped = self._asked = False
         self.targets = [names.open(reference) for reference in names.targets]
@@ -88,8 +105,10 @@ class RemoteCaches:
         for store in (*self._sources, *self.targets):
             store.close()
 
-    def fetch(self, name: str, layer: Layer, file: BinaryIO, what: str) -> PackStore | None:
-        """Write the pack of this name into the file, unchecked; returns the cache that had it."""
+    def fetch(self, name: str, layer: Layer, file: BinaryIO, what: str) -> Fetched | None:
+        """Write the pack of this name into the file; None where no cache has it.
+
+        Unless it is trusted, the bytes are anybody's."""
         self._asked = True
         for store in tuple(self._usable):
             try:
@@ -98,7 +117,7 @@ class RemoteCaches:
                     continue
                 self._found.add(store)
                 self._write(store, pack, layer, file, what)
-                return store
+                return Fetched(store, self._is_trusted(pack))
             except DockercError as error:
                 file.seek(0)
                 file.truncate()
@@ -136,11 +155,18 @@ class RemoteCaches:
     def store(self, name: str, file: BinaryIO, what: str) -> None:
         """Put the pack in `file` into all caches to be written; raises DockercError."""
         size = file.seek(0, 2)
-        pack = StoredPack(name, tuple(_chunks(file, size)))
+        made = StoredPack(name, tuple(_chunks(file, size)))
+        if key := self._names.signer:
+            public = key.public_key().public_bytes_raw()
+            made = replace(made, signatures={public: key.sign(made.signed_bytes())})
         for store in self.targets:
+            pack = made
             with suppress(*_OF_ONE_PACK):  # what is damaged is replaced
-                if store.find(name) == pack:
-                    continue
+                there = store.find(name)
+                if there and there.chunks == made.chunks:
+                    pack = _with_signatures(there, made)
+                    if pack == there:
+                        continue
             with self._progress.task(f"{what}, to the cache", size) as advance:
                 for chunk in pack.chunks:
                     file.seek(chunk.offset)
@@ -163,9 +189,22 @@ class RemoteCaches:
                         advance(len(data))
         file.flush()
 
+    def _is_trusted(self, pack: StoredPack) -> bool:
+        message = pack.signed_bytes()
+        return any(
+            key.has_signed(message, pack.signatures.get(key.data, b""))
+            for key in self._names.trusted
+        )
+
     def _tell(self, reference: RegistryReference, error: DockercError, what: str = "") -> None:
         about = f"{what}: " if what else ""
         self._progress.note(f"{about}without the cache {reference}: {error}")
+
+
+def _with_signatures(there: StoredPack, made: StoredPack) -> StoredPack:
+    """Others' signatures stay, as long as there is room."""
+    signatures = {**there.signatures, **made.signatures}
+    return made if len(signatures) > MAX_SIGNATURES else replace(made, signatures=signatures)
 
 
 def _chunks(file: BinaryIO, size: int) -> Iterator[StoredChunk]:
