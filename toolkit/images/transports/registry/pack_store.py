@@ -11,24 +11,21 @@ from toolkit.images.auth.access import Access
 from toolkit.images.manifest import OCI_MANIFEST
 from toolkit.images.reference import RegistryReference
 from toolkit.images.stored_pack import StoredPack, pack_tag, parse_pack
-from toolkit.images.transports.registry.client import RegistryClient
-from toolkit.images.transports.registry.upload import Uploads, own_place
+from toolkit.images.transports.registry.upload import Uploads
 from toolkit.images.verified import verified
 
 
 class PackStore:
-    """Packs are read from several threads, and stored by one. Methods raise DockercError."""
+    """Safe to use from several threads. Methods raise DockercError."""
 
     def __init__(self, reference: RegistryReference, access: Access) -> None:
-        self.reference, self._access = reference, access
-        self._client = RegistryClient(own_place(reference), access)
-        self._uploads: Uploads | None = None
+        self.reference = reference
+        self._uploads = Uploads(reference, access, None)
+        self._client = self._uploads.client
 
     def close(self) -> None:
         """Ends all requests, from any thread."""
-        self._client.close()
-        if self._uploads:
-            self._uploads.close()
+        self._uploads.close()
 
     def find(self, name: str) -> StoredPack | None:
         """The pack of this name; None where the cache has none."""
@@ -47,17 +44,12 @@ class PackStore:
 
     def put_chunk(self, data: bytes, digest: str) -> bool:
         """Store a blob; False where it is there already."""
-        uploads = self._writer()
-        return not uploads.has_blob(digest) and uploads.put_blob(data, digest)
+        return not self._uploads.has_blob(digest) and self._uploads.put_blob(data, digest)
 
     def put(self, pack: StoredPack) -> None:
         """Store the manifest of a pack whose chunks are there."""
         self.put_chunk(EMPTY, EMPTY_DIGEST)
-        self._writer().put_manifest(pack.encode(), OCI_MANIFEST, self._tag(pack.name))
-
-    def _writer(self) -> Uploads:
-        self._uploads = self._uploads or Uploads(self.reference, self._access, None)
-        return self._uploads
+        self._uploads.put_manifest(pack.encode(), OCI_MANIFEST, self._tag(pack.name))
 
     def _tag(self, name: str) -> str:
         return pack_tag(self.reference.tag or "latest", name)

@@ -9,8 +9,10 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 import requests
 
 from toolkit.errors import DamagedError, DockercError, UsageError
+from toolkit.files.json_document import parse_document
 from toolkit.images.auth.access import Access
 from toolkit.images.auth.registries_conf import Endpoint, load_registries_conf
+from toolkit.images.manifest import OCI_MANIFEST, Descriptor
 from toolkit.images.reference import RegistryReference
 from toolkit.images.transports.registry.client import RegistryClient
 from toolkit.images.transports.registry.connections import Interrupted
@@ -30,12 +32,17 @@ class Uploads:
     def __init__(
         self, reference: RegistryReference, access: Access, mount_from: RegistryReference | None
     ) -> None:
-        endpoint = own_place(reference)
+        endpoint = _own_place(reference)
         self._reference = endpoint.reference
         self._client = RegistryClient(endpoint, access)
         self._mount_from = ""
         if mount_from and mount_from.registry == reference.registry:
             self._mount_from = mount_from.repository
+
+    @property
+    def client(self) -> RegistryClient:
+        """For reading from the same place."""
+        return self._client
 
     def close(self) -> None:
         """Ends all requests."""
@@ -75,6 +82,23 @@ class Uploads:
     def put_manifest(self, data: bytes, media_type: str, target: str = "") -> str:
         """Store it under `target`, a tag or its digest, or under the reference's tag; returns its
         digest. Raises DockercError."""
+        return self._put_manifest(data, media_type, target)[0]
+
+    def put_referrer(self, data: bytes) -> tuple[Descriptor, bool]:
+        """Store a manifest with a `subject` under its digest; returns what lists of referrers have
+        of it, and whether the registry will list it. Raises DockercError."""
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        _, response = self._put_manifest(data, OCI_MANIFEST, digest)
+        document = parse_document(data, "a manifest")
+        entry = Descriptor(
+            OCI_MANIFEST, digest, len(data), None, document.text_map("annotations"),
+            document.text("artifactType"),
+        )  # fmt: skip
+        return entry, "OCI-Subject" in response.headers
+
+    def _put_manifest(
+        self, data: bytes, media_type: str, target: str
+    ) -> tuple[str, requests.Response]:
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         what = f"the manifest of {self._reference}"
         path = f"manifests/{target or self._reference.target}"
@@ -89,7 +113,7 @@ class Uploads:
             raise DamagedError(
                 f"{self._reference.registry} stored {what} as {stored[:200]}, not as {digest}"
             )
-        return digest
+        return digest, response
 
     def _begin(self, digest: str, what: str, attempts: Attempts) -> str | None:
         """Where to send the blob; None when there is no need to, for it is mounted."""
@@ -135,7 +159,7 @@ def _with_digest(address: str, digest: str) -> str:
     return urlunsplit(parts._replace(query=f"{query}digest={digest}", fragment=""))
 
 
-def own_place(reference: RegistryReference) -> Endpoint:
+def _own_place(reference: RegistryReference) -> Endpoint:
     """The place of the name itself, not that of a mirror."""
     conf = load_registries_conf()
     names = conf.long_names(reference)
