@@ -21,6 +21,7 @@ from pathlib import Path
 
 import figures
 from build import bench_build
+from cache import bench_cache
 from page import fill
 from picture import draw
 from ports import bench_ports
@@ -32,6 +33,7 @@ from share import bench_share
 from startup import bench_startup
 from translated import bench_translated
 from travel import bench_travel
+from verified import bench_verified
 
 _ENTERED = "DOCKERC_BENCH_ENTERED"
 
@@ -57,6 +59,8 @@ SUBJECTS: dict[str, Callable[[dict[str, Path], Path, str], object]] = {
     "repackage": lambda _, work, dockerc: bench_repackage(work, dockerc),
     "translated": bench_translated,
     "travel": bench_travel,
+    "cache": bench_cache,
+    "verified": bench_verified,
 }
 """Each with the images, a directory for its work, and the tool."""
 DOCS = Path(__file__).parent.parent / "docs"

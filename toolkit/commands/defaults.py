@@ -20,6 +20,10 @@ FILE = "DOCKERC_CONFIG"
 SETTINGS = {
     "authfile": (str, "a file of logins, instead of docker's and podman's"),
     "block-size": (str, "block size of the squashfs, 4K to 1M"),
+    "cache-from": (list, "caches in registries to take compressed layers from"),
+    "cache-key": (list, "public keys whose signatures in cache-from are trusted"),
+    "cache-sign": (str, "a private key to sign what goes into cache-to"),
+    "cache-to": (list, "caches in registries to put compressed layers into"),
     "cert-dir": (str, "a directory of certificates for registries"),
     "compression": (str, "zstd or none"),
     "level": (int, "the level of zstd, 1 to 22"),
@@ -28,7 +32,7 @@ SETTINGS = {
     "tls-verify": (bool, "verify the certificates of registries"),
 }
 """Options of `dockerc build`, the kind of value that each takes, and what it is."""
-_KINDS = {str: "a string", int: "a number", bool: "true or false"}
+_KINDS = {str: "a string", int: "a number", bool: "true or false", list: "a list of strings"}
 
 
 def variable(setting: str) -> str:
@@ -47,7 +51,7 @@ def build_defaults() -> dict[str, Any]:
                 raise UsageError(f"{variable(setting)} is {text!r}; it must be true or false")
             if kind is int and not text.isdecimal():
                 raise UsageError(f"{variable(setting)} is {text!r}; it must be a number")
-            found[setting] = text
+            found[setting] = text.split() if kind is list else text
     return {setting.replace("-", "_"): value for setting, value in found.items()}
 
 
@@ -91,6 +95,7 @@ def _read(path: Path) -> dict[str, Any]:
             known = ", ".join(SETTINGS)
             raise DamagedError(f"{path}: there is no setting {name}; there are {known}")
         kind = SETTINGS[name][0]
-        if type(value) is not kind:
+        items = value if type(value) is list else []
+        if type(value) is not kind or not all(type(item) is str for item in items):
             raise DamagedError(f"{path}: {name} must be {_KINDS[kind]}")
     return table
