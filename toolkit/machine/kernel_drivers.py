@@ -140,7 +140,8 @@ class _Search:
                 f" {self._release}"
             )
         self._waiting.add(name)
-        for each in facts.wishes:
+        wishes = [self._real_name(each) for each in facts.wishes]
+        for each in wishes:
             if each in self._paths and each not in self._waiting:
                 self.load(each)
         if not all(self.load(each) for each in facts.depends):
@@ -148,11 +149,15 @@ class _Search:
             return False
         self._waiting.discard(name)
         needs: dict[str, None] = {}
-        for each in (*facts.wishes, *facts.depends):
+        for each in (*wishes, *facts.depends):
             if each in self.loaded:
                 needs |= dict.fromkeys((*self.loaded[each].needs, each))
         self.loaded[name] = Module(name, content, tuple(needs))
         return True
+
+    def _real_name(self, wish: str) -> str:
+        """Of the modules that are also called `crypto-crc32c`, the one for every processor."""
+        return wish if wish in self._paths else f"{wish.removeprefix('crypto_')}_generic"
 
     def _is_built_in(self, name: str) -> bool:
         if self._built_in is not None:
