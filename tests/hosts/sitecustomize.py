@@ -29,36 +29,45 @@ import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
+_listdir, _readlink = os.listdir, os.readlink
 HOST = os.environ.get("DOCKERC_TEST_HOST", "")
 FAR = 1 << 40
 """Where locked bytes are, which no file has."""
 _BINARY = 1 << 30
 _FORBIDDEN = frozenset('<>:"|?*\\')
-_LINUX = (
-    "O_PATH O_TMPFILE O_NOATIME O_DIRECT O_LARGEFILE setxattr getxattr listxattr removexattr"
-    " XATTR_CREATE XATTR_REPLACE copy_file_range posix_fadvise posix_fallocate memfd_create"
-    " MFD_CLOEXEC sched_getaffinity sched_setaffinity eventfd splice unshare setns pidfd_open"
-    " pipe2 getrandom sendfile fdatasync"
-).split()
+_LINUX = [
+    "O_PATH", "O_TMPFILE", "O_NOATIME", "O_DIRECT", "O_LARGEFILE", "setxattr", "getxattr",
+    "listxattr", "removexattr", "XATTR_CREATE", "XATTR_REPLACE", "copy_file_range",
+    "posix_fadvise", "posix_fallocate", "memfd_create", "MFD_CLOEXEC", "sched_getaffinity",
+    "sched_setaffinity", "eventfd", "splice", "unshare", "setns", "pidfd_open", "pipe2",
+    "getrandom", "sendfile", "fdatasync",
+]  # fmt: skip
 """Of os: what macOS does not have either."""
-_UNIX = (
-    "fork forkpty chown fchown lchown fchmod lchmod chroot mknod mkfifo major minor makedev getuid"
-    " geteuid getgid getegid getgroups getgrouplist setuid seteuid setgid setegid setgroups"
-    " getresuid getresgid setresuid setresgid getpgid getpgrp setpgid setpgrp getsid setsid statvfs"
-    " fstatvfs O_NOFOLLOW O_CLOEXEC O_DIRECTORY O_NONBLOCK O_NOCTTY O_SYNC O_DSYNC O_ASYNC"
-    " O_ACCMODE O_NDELAY posix_spawn posix_spawnp pread pwrite preadv pwritev readv writev fchdir"
-    " sync SEEK_DATA SEEK_HOLE lockf nice getpriority setpriority sched_yield sched_get_priority_max"
-    " wait wait3 wait4 waitid WNOHANG WIFEXITED WEXITSTATUS WIFSIGNALED WTERMSIG uname sysconf"
-    " pathconf fpathconf confstr ctermid openpty ttyname tcgetpgrp tcsetpgrp getloadavg killpg"
-    " environb getenvb register_at_fork"
-).split()
+_UNIX = [
+    "fork", "forkpty", "chown", "fchown", "lchown", "fchmod", "lchmod", "chroot", "mknod",
+    "mkfifo", "major", "minor", "makedev", "getuid", "geteuid", "getgid", "getegid",
+    "getgroups", "getgrouplist", "setuid", "seteuid", "setgid", "setegid", "setgroups",
+    "getresuid", "getresgid", "setresuid", "setresgid", "getpgid", "getpgrp", "setpgid",
+    "setpgrp", "getsid", "setsid", "statvfs", "fstatvfs", "O_NOFOLLOW", "O_CLOEXEC",
+    "O_DIRECTORY", "O_NONBLOCK", "O_NOCTTY", "O_SYNC", "O_DSYNC", "O_ASYNC", "O_ACCMODE",
+    "O_NDELAY", "posix_spawn", "posix_spawnp", "pread", "pwrite", "preadv", "pwritev",
+    "readv", "writev", "fchdir", "sync", "SEEK_DATA", "SEEK_HOLE", "lockf", "nice",
+    "getpriority", "setpriority", "sched_yield", "sched_get_priority_max", "wait", "wait3",
+    "wait4", "waitid", "WNOHANG", "WIFEXITED", "WEXITSTATUS", "WIFSIGNALED", "WTERMSIG",
+    "uname", "sysconf", "pathconf", "fpathconf", "confstr", "ctermid", "openpty", "ttyname",
+    "tcgetpgrp", "tcsetpgrp", "getloadavg", "killpg", "environb", "getenvb",
+    "register_at_fork",
+]  # fmt: skip
 """Of os: what Windows does not have, some of it not before Python 3.13."""
-_MODULES = "fcntl pwd grp termios resource tty pty syslog crypt spwd nis readline".split()
+_MODULES = [
+    "fcntl", "pwd", "grp", "termios", "resource", "tty", "pty", "syslog", "crypt", "spwd",
+    "nis", "readline",
+]  # fmt: skip
 _SIGNALS = {"SIGINT", "SIGTERM", "SIGABRT", "SIGFPE", "SIGILL", "SIGSEGV", "SIG_DFL", "SIG_IGN"}
-_OF_SIGNAL = (
-    "pthread_sigmask pthread_kill setitimer getitimer alarm pause sigwait sigwaitinfo sigtimedwait"
-    " sigpending siginterrupt"
-).split()
+_OF_SIGNAL = [
+    "pthread_sigmask", "pthread_kill", "setitimer", "getitimer", "alarm", "pause",
+    "sigwait", "sigwaitinfo", "sigtimedwait", "sigpending", "siginterrupt",
+]  # fmt: skip
 
 
 def forget(module: types.ModuleType, names: Iterable[str]) -> None:
@@ -114,6 +123,13 @@ def good_name(path: Any, *_: object, **__: object) -> None:
         raise OSError(errno.EINVAL, "Invalid argument", name)
 
 
+def _mode(path: Any) -> int:
+    try:
+        return os.lstat(path).st_mode
+    except OSError:
+        return 0
+
+
 def not_open(*paths: Any, **_: object) -> None:
     """WinError 32: the process cannot access the file because it is being used."""
     for path in paths:
@@ -122,10 +138,11 @@ def not_open(*paths: Any, **_: object) -> None:
         except OSError:
             continue
         if stat.S_ISDIR(status.st_mode):
+            _none_open_in(os.path.realpath(path))
             continue
         if stat.S_ISREG(status.st_mode) and not status.st_mode & 0o200:
             raise PermissionError(errno.EACCES, "Access is denied", os.fspath(path))
-        for descriptor in os.listdir("/proc/self/fd"):
+        for descriptor in _listdir("/proc/self/fd"):
             try:
                 held = os.fstat(int(descriptor))
             except OSError:
@@ -134,9 +151,21 @@ def not_open(*paths: Any, **_: object) -> None:
                 raise PermissionError(errno.EACCES, "The file is being used", os.fspath(path))
 
 
+def _none_open_in(directory: str) -> None:
+    """Nor is a directory renamed or removed while something in it is open."""
+    for descriptor in _listdir("/proc/self/fd"):
+        try:
+            open_file = _readlink(f"/proc/self/fd/{descriptor}")
+        except OSError:
+            continue
+        if open_file.startswith(f"{directory}/"):
+            raise PermissionError(errno.EACCES, "Access is denied", directory)
+
+
 def windows() -> None:
     import fcntl
 
+    vfs = os.statvfs
     sys.meta_path.insert(0, Absent())  # type: ignore[arg-type]
     for name in _MODULES:
         sys.modules.pop(name, None)
@@ -167,14 +196,28 @@ def windows() -> None:
         wrap(os, name, lambda *paths, **_: [good_name(path) for path in paths] and None)
     wrap(os, "rename", _nothing_there)
     _open_files(fcntl)
+    wrap(os, "replace", _no_directory)
+    _hide_proc()
     tempfile.TemporaryFile = tempfile.NamedTemporaryFile  # type: ignore[misc,assignment]
     tempfile._bin_openflags |= _BINARY  # type: ignore[attr-defined]
+
+    def disk_usage(path: Any) -> Any:
+        no_descriptors(path)
+        found = vfs(path)
+        return types.SimpleNamespace(free=found.f_bavail * found.f_frsize)
+
+    shutil.disk_usage = disk_usage
     shutil._use_fd_functions = False  # type: ignore[attr-defined]
 
 
 def _nothing_there(_: Any, new: Any, **__: object) -> None:
     if os.path.lexists(new):
         raise FileExistsError(errno.EEXIST, "Cannot create a file that already exists", new)
+
+
+def _no_directory(_: Any, new: Any, **__: object) -> None:
+    if stat.S_ISDIR(_mode(new)):
+        raise PermissionError(errno.EACCES, "Access is denied", new)
 
 
 def _open_files(fcntl: types.ModuleType) -> None:
@@ -186,7 +229,7 @@ def _open_files(fcntl: types.ModuleType) -> None:
         good_name(path)
         asked_by = sys._getframe(1).f_globals.get("__name__", "")
         assert flags & _BINARY or not asked_by.startswith("toolkit"), f"{path}: opened as text"
-        if os.path.isdir(path):
+        if stat.S_ISDIR(_mode(path)):
             raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
         return really(path, flags & ~_BINARY, mode)
 
@@ -202,30 +245,22 @@ def _open_files(fcntl: types.ModuleType) -> None:
 
 def _lock_bytes(fcntl: types.ModuleType) -> None:
     """A module msvcrt with locking(), by locks of Linux that belong to the open file, too."""
-    import struct
 
     def locking(descriptor: int, mode: int, size: int) -> None:
-        kind = fcntl.F_UNLCK if mode == 0 else fcntl.F_WRLCK
-        start = os.lseek(descriptor, 0, os.SEEK_CUR)
-        assert start >= FAR, "Windows lets nobody else read or write what is locked"
-        lock = struct.pack("hhqqi4x", kind, os.SEEK_SET, start, size, 0)
+        where = os.lseek(descriptor, 0, os.SEEK_CUR)
+        assert where >= FAR and size == 1, "Windows lets nobody else read what is locked"
         try:
-            fcntl.fcntl(descriptor, 37, lock)  # F_OFD_SETLK
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise PermissionError(errno.EACCES, "Permission denied") from None
 
     module = types.ModuleType("msvcrt")
-    vars(module).update(locking=locking, LK_UNLCK=0, LK_LOCK=1, LK_NBLCK=2)
+    vars(module).update(locking=locking, LK_NBLCK=2)
     sys.modules["msvcrt"] = module
 
 
-def macos() -> None:
-    tempfile._O_TMPFILE_WORKS = False  # type: ignore[attr-defined]
-    forget(os, _LINUX)
-    os.supports_dir_fd.discard(os.mkfifo)
-    os.supports_dir_fd.discard(os.mknod)
-
-    def no_proc(path: Any, *_: object, **__: object) -> None:
+def _hide_proc() -> None:
+    def no_proc(path: Any = ".", *_: object, **__: object) -> None:
         if not isinstance(path, int) and os.fsdecode(path).startswith("/proc"):
             raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
 
@@ -233,7 +268,14 @@ def macos() -> None:
         wrap(os, name, no_proc)
     for module in (builtins, io):
         wrap(module, "open", no_proc)
+
+
+def macos() -> None:
+    tempfile._O_TMPFILE_WORKS = False  # type: ignore[attr-defined]
+    forget(os, _LINUX)
+    _hide_proc()
     for name in ("mkfifo", "mknod"):
+        os.supports_dir_fd.discard(getattr(os, name))
         wrap(os, name, no_descriptors)
 
 

@@ -78,6 +78,11 @@ def take_place(descriptor: int | None, name: str, location: Location) -> None:
     location.rename(name, location.name)
 
 
+def must_be_closed() -> bool:
+    """Whether a file cannot be renamed or removed while anybody has it open, as on Windows."""
+    return os.open not in os.supports_dir_fd
+
+
 def discard(descriptor: int | None, name: str, location: Location) -> None:
     """Remove what is not to stay, if the name is still its own; None is as above."""
     with contextlib.suppress(OSError):

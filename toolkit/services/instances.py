@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from toolkit.errors import AbsentError, DamagedError, DockercError, RefusedError
+from toolkit.errors import AbsentError, DamagedError, DockercError, RefusedError, UnsupportedError
 from toolkit.files.flags import DIRECTORY
 from toolkit.files.user import user_id
 from toolkit.limits import MAX_STUB
@@ -53,6 +53,8 @@ class Runs:
 
 def find_runs(proc: Path = Path("/proc")) -> Runs:
     """All runs that the caller may see, in the order of their process ids."""
+    if not proc.is_dir():
+        raise UnsupportedError("executables run on Linux only, and this system has no /proc")
     found: dict[int, Run] = {}
     old: set[str] = set()
     silent: set[int] = set()
