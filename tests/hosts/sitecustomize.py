@@ -3,8 +3,9 @@
 With this directory in PYTHONPATH, Python imports this module first. Modules and functions are taken
 away that the system does not have, and those that remain refuse what they refuse there: on Windows
 an open file is neither renamed nor removed, a directory is not opened, text and binary files
-differ, and some names cannot be. Not imitated: backslashes and drives, names that differ only in
-case, and os.name, for which the standard library itself would need another system.
+differ, and some names cannot be; on both, names that differ only in case are one name. Not
+imitated: backslashes and drives, and os.name, for which the standard library itself would need
+another system.
 """
 
 from __future__ import annotations
@@ -123,6 +124,23 @@ def good_name(path: Any, *_: object, **__: object) -> None:
         raise OSError(errno.EINVAL, "Invalid argument", name)
 
 
+def no_twin(path: Any, *_: object, dir_fd: int | None = None, **__: object) -> None:
+    """A name that differs only in case is there already, where something new is to be made."""
+    directory, name = os.path.split(os.fsdecode(path))
+    held = f"/proc/self/fd/{dir_fd}" if dir_fd is not None else directory or "."
+    try:
+        twins = [each for each in _listdir(held) if each.lower() == name.lower()]
+    except OSError:
+        return
+    if twins and twins != [name]:
+        raise FileExistsError(errno.EEXIST, "File exists", os.fspath(path))
+
+
+def no_twin_file(path: Any, flags: int, *_: object, dir_fd: int | None = None) -> None:
+    if flags & os.O_EXCL:
+        no_twin(path, dir_fd=dir_fd)
+
+
 def _mode(path: Any) -> int:
     try:
         return os.lstat(path).st_mode
@@ -195,6 +213,7 @@ def windows() -> None:
     for name in ("mkdir", "rename", "replace", "symlink", "link"):
         wrap(os, name, lambda *paths, **_: [good_name(path) for path in paths] and None)
     wrap(os, "rename", _nothing_there)
+    wrap(os, "mkdir", no_twin)
     _open_files(fcntl)
     wrap(os, "replace", _no_directory)
     _hide_proc()
@@ -220,6 +239,14 @@ def _no_directory(_: Any, new: Any, **__: object) -> None:
         raise PermissionError(errno.EACCES, "Access is denied", new)
 
 
+def _asked_by() -> str:
+    """The module that called a function of os."""
+    frame = sys._getframe(1)
+    while frame.f_globals is globals() and frame.f_back:
+        frame = frame.f_back
+    return str(frame.f_globals.get("__name__"))
+
+
 def _open_files(fcntl: types.ModuleType) -> None:
     os.O_BINARY = _BINARY  # type: ignore[attr-defined]
     really, fsync = os.open, os.fsync
@@ -227,8 +254,8 @@ def _open_files(fcntl: types.ModuleType) -> None:
     def opened(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
         no_descriptors(path, dir_fd=dir_fd)
         good_name(path)
-        asked_by = sys._getframe(1).f_globals.get("__name__", "")
-        assert flags & _BINARY or not asked_by.startswith("toolkit"), f"{path}: opened as text"
+        if _asked_by().startswith("toolkit") and path != os.devnull:
+            assert flags & _BINARY, f"{path}: opened as text"
         if stat.S_ISDIR(_mode(path)):
             raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
         return really(path, flags & ~_BINARY, mode)
@@ -239,6 +266,7 @@ def _open_files(fcntl: types.ModuleType) -> None:
         fsync(descriptor)
 
     os.open, os.fsync = opened, synced  # type: ignore[assignment]
+    wrap(os, "open", no_twin_file)
     for module in (builtins, io):
         wrap(module, "open", good_name)
 
@@ -274,6 +302,8 @@ def macos() -> None:
     tempfile._O_TMPFILE_WORKS = False  # type: ignore[attr-defined]
     forget(os, _LINUX)
     _hide_proc()
+    wrap(os, "open", no_twin_file)
+    wrap(os, "mkdir", no_twin)
     for name in ("mkfifo", "mknod"):
         os.supports_dir_fd.discard(getattr(os, name))
         wrap(os, name, no_descriptors)
