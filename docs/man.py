@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT))
 
 from toolkit.bundle.run_options import RUN_OPTIONS  # noqa: E402
 from toolkit.cli import application  # noqa: E402
-from toolkit.commands.defaults import FILE, SETTINGS, SYSTEM, variable  # noqa: E402
+from toolkit.commands.defaults import FILE, SETTINGS, SYSTEM, VM_SETTINGS, variable  # noqa: E402
 
 _STATUSES = (
     ("0", "Done."),
@@ -69,38 +69,47 @@ def pages() -> dict[str, str]:
 
 
 def configuration_page() -> str:
-    """dockerc-config(5): defaults for `dockerc build`."""
+    """dockerc-config(5): defaults for `dockerc build` and `dockerc vm`."""
     lines = [
         '.TH "DOCKERC-CONFIG" 5 "" "dockerc" "File Formats"',
         ".SH NAME",
-        "dockerc\\-config \\- defaults for dockerc build",
+        "dockerc\\-config \\- defaults for dockerc build and dockerc vm",
         ".SH SYNOPSIS",
         f"{_escaped(str(SYSTEM))}, \\fI$XDG_CONFIG_HOME\\fR/dockerc/config.toml (~/.config)",
         ".SH DESCRIPTION",
-        "The files are TOML with one table, [build]; unknown names are errors.",
+        "The files are TOML with two tables, [build] and [vm]; unknown names are errors.",
         "The user's file overrides the machine's, an environment variable overrides both, and an",
         "option on the command line overrides all of them.",
         _escaped(f"{FILE} in the environment names a file that is read instead of them."),
         "In a variable, the strings of a list are separated by spaces.",
         "authfile, cert\\-dir, quiet and tls\\-verify are for dockerc push, pull and update, too.",
-        ".SH SETTINGS",
     ]
-    for setting, (kind, meaning) in SETTINGS.items():
-        value = {str: "string", int: "number", bool: "true|false", list: "[string, ...]"}[kind]
-        name = f"\\fB{_escaped(setting)}\\fR = \\fI{value}\\fR"
-        lines += [".TP", f"{name}, \\fB{_escaped(variable(setting))}\\fR"]
-        lines.append(_escaped(f"As --{setting}: {meaning}."))
+    lines += [".SH SETTINGS OF [build]", *_settings(SETTINGS)]
+    lines += [".SH SETTINGS OF [vm]", *_settings(VM_SETTINGS)]
     lines += [
         ".SH EXAMPLES",
         ".nf",
         "[build]",
         "level = 19",
         _escaped('block-size = "1M"'),
+        "[vm]",
+        _escaped('kernel = "docker://linuxkit/kernel:6.6.71"'),
         ".fi",
         ".SH SEE ALSO",
-        ".BR dockerc\\-build (1)",
+        ".BR dockerc\\-build (1),",
+        ".BR dockerc\\-vm (1)",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _settings(settings: Any) -> list[str]:
+    lines = []
+    for setting, (kind, meaning) in settings.items():
+        value = {str: "string", int: "number", bool: "true|false", list: "[string, ...]"}[kind]
+        name = f"\\fB{_escaped(setting)}\\fR = \\fI{value}\\fR"
+        lines += [".TP", f"{name}, \\fB{_escaped(variable(setting))}\\fR"]
+        lines.append(_escaped(f"As --{setting}: {meaning}."))
+    return lines
 
 
 def _visible(command: Any) -> list[tuple[str, Any]]:

@@ -1,6 +1,6 @@
 """Which room may import which, and how large a file, a function and a line may be.
 
-    cli -> commands -> services -> { bundle, layers, images, packages }
+    cli -> commands -> { services, machine } -> { bundle, layers, images, packages }
         -> { executable, squashfs } -> files
 
 with errors, limits and version below all. An arrow means "may import", and whatever is further to
@@ -23,7 +23,7 @@ LEVELS = (
     {"files"},
     {"executable", "squashfs"},
     {"bundle", "layers", "images", "packages"},
-    {"services"},
+    {"services", "machine"},
     {"commands"},
     {"cli"},
     {"__main__"},

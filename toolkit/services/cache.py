@@ -1,4 +1,4 @@
-"""What is kept between builds: `$XDG_CACHE_HOME/dockerc`, packs of layers and executables.
+"""What is kept between builds: `$XDG_CACHE_HOME/dockerc`, packs of layers, executables and kernels.
 
 A pack's name says what it was made of: the layer's diff-id, the packing parameters, the version of
 zstd. An executable's, which `dockerc run` keeps: the image's digest and platform, the tool's
@@ -22,6 +22,7 @@ from toolkit.files.location import open_location
 from toolkit.files.temporary import new_file, sweep
 
 _SUFFIX = ".pack"
+_KERNELS = "kernels"
 MAX_SIZE = 20 << 30
 """Bytes kept."""
 
@@ -36,7 +37,9 @@ class Cached:
 
     @property
     def kind(self) -> str:
-        """`pack` or `executable`."""
+        """`pack`, `executable` or `kernel`."""
+        if self.path.parent.name == _KERNELS:
+            return "kernel"
         return "pack" if self.path.name.endswith(_SUFFIX) else "executable"
 
     @property
@@ -53,6 +56,8 @@ class Cache:
         self.packs, self.apps = directory / "packs", directory / "apps"
         self.names = directory / "names"
         """See `image_names`."""
+        self.kernels = directory / _KERNELS
+        """See `machine.kernel_cache`."""
 
     def pack(self, name: str) -> Path:
         """Where the pack of this name is, or would be."""
@@ -89,7 +94,7 @@ class Cache:
 
     def files(self) -> list[Cached]:
         """All there is, the most recently used first."""
-        found = [*_files(self.packs), *_files(self.apps)]
+        found = [*_files(self.packs), *_files(self.apps), *_files(self.kernels)]
         return sorted(found, key=lambda file: file.used, reverse=True)
 
     def beyond(self, max_size: int) -> list[Cached]:
@@ -106,7 +111,7 @@ class Cache:
         gone = self.beyond(max_size)
         for file in gone:
             self.forget(file.path)
-        for directory in (self.packs, self.apps, self.names):
+        for directory in (self.packs, self.apps, self.names, self.kernels):
             sweep(directory)
         return gone
 

@@ -40,6 +40,8 @@ class NamedImage:
         """Whether a file of the cache was made from it."""
         if file.kind == "executable":
             return file.name == self.app
+        if file.kind == "kernel":
+            return file.name.startswith(f"{self.digest.removeprefix('sha256:')}-")
         return any(file.name.startswith(f"{each.replace(':', '-')}-") for each in self.layers)
 
 

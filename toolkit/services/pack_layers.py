@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from toolkit.errors import DockercError, RefusedError, about
 from toolkit.files.copy import copy_range
+from toolkit.files.temporary import must_be_closed
 from toolkit.images.source import Image, Layer
 from toolkit.layers import packfile
 from toolkit.layers.budget import Budget, cost
@@ -247,6 +248,7 @@ class Packing:
         except OSError:
             return None
         if pack is None:
+            file.close()
             self._cache.forget(path)
         else:
             self._budget.take(sum(map(cost, pack.entries)), path.stat().st_size)
@@ -294,18 +296,25 @@ class Packing:
             except OSError:
                 raise _CacheFull from None
         except BaseException:
-            with contextlib.suppress(OSError):
-                path.unlink()
             with contextlib.suppress(OSError):  # of what it could not write
                 file.close()
+            with contextlib.suppress(OSError):
+                path.unlink()
             raise
+        if must_be_closed():
+            self._stack.callback(self._keep, path, name)
         self._stack.enter_context(file)
+        if not must_be_closed():
+            self._keep(path, name)
+        return pack
+
+    def _keep(self, path: Path, name: str) -> None:
+        assert self._cache is not None
         try:
             self._cache.keep(path, name)
         except OSError:  # a directory has its name: it is used all the same, but not kept
             with contextlib.suppress(OSError):
                 path.unlink()
-        return pack
 
     def _scratch_file(self) -> BinaryIO:
         import tempfile

@@ -7,17 +7,17 @@ import gzip
 import io
 import lzma
 import posixpath
-import shutil
 import threading
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from toolkit.errors import AbsentError, DamagedError, DockercError, RefusedError, about
 from toolkit.files.anonymous_file import temporary_file
+from toolkit.files.disk_space import free_bytes
 from toolkit.layers.tar import HARD_LINK, REGULAR, SYMLINK, TarReader
 from toolkit.limits import MAX_DOCUMENT
 
@@ -134,6 +134,10 @@ class Tarball:
                     target = posixpath.join(posixpath.dirname(name), _text(entry.link))
                     self._links[name] = posixpath.normpath(target)
 
+    def names(self) -> list[str]:
+        """The regular files, links to them left out."""
+        return list(self._files)
+
     def _find(self, name: str) -> _Member | None:
         name = posixpath.normpath(name)
         for _ in range(_LINK_LIMIT):
@@ -179,21 +183,28 @@ def open_tarball(path: str) -> Iterator[Tarball]:
             file = stack.enter_context(Path(path).open("rb"))
         except OSError as error:
             raise DockercError(f"cannot open {path}: {error.strerror or error}") from error
-        head = file.peek(8)
-        unpack = next((u for magic, u in _UNPACKERS.items() if head.startswith(magic)), None)
-        if unpack is None and file.seekable():
-            yield Tarball(file, path)
-            return
-        with temporary_file() as plain:
-            _unpack(unpack(file) if unpack else _plain(file), file, plain, path)
-            yield Tarball(plain, path)
+        yield stack.enter_context(read_tarball(file, path))
+
+
+@contextmanager
+def read_tarball(file: io.BufferedReader[Any], path: str) -> Iterator[Tarball]:
+    """The same of an open file; `path` is what errors call it."""
+    head = file.peek(8)
+    unpack = next((u for magic, u in _UNPACKERS.items() if head.startswith(magic)), None)
+    if unpack is None and file.seekable():
+        yield Tarball(file, path)
+        return
+    with temporary_file() as plain:
+        packed = cast(BinaryIO, file)
+        _unpack((unpack or _plain)(packed), packed, plain, path)
+        yield Tarball(plain, path)
 
 
 def _unpack(pieces: Iterator[bytes], packed: BinaryIO, plain: BinaryIO, path: str) -> None:
     """Write the pieces to `plain`, as many as their source can account for."""
     total = 0
     try:
-        room = shutil.disk_usage(plain.fileno()).free - _SPARE_ROOM
+        room = free_bytes(plain.name) - _SPARE_ROOM
         for piece in pieces:
             total += len(piece)
             if total > room:
@@ -287,7 +298,7 @@ def is_packed(head: bytes) -> bool:
     return any(map(head.startswith, _UNPACKERS))
 
 
-def unpacked(file: io.BufferedReader, where: str) -> io.BufferedReader:
+def unpacked(file: io.BufferedReader[Any], where: str) -> io.BufferedReader:
     """What a file of any kind is when it is decompressed; DockercError while it is read."""
     head = file.peek(8)
     unpack = next((u for magic, u in _UNPACKERS.items() if head.startswith(magic)), _plain)
