@@ -86,6 +86,15 @@ FAST = [
 """Test files that together take less than a minute."""
 
 
+PORTABLE = [
+    "baked", "chunks", "exact_blocks", "exact_entries", "exact_limits", "exact_trees",
+    "exact_writes", "footer", "hash_tree", "kernel_hostile", "packer", "platforms", "portable",
+    "profile", "reference", "signed_block", "space", "squashfs", "start_list", "stream", "tar",
+    "tar_fields", "users",
+]  # fmt: skip
+"""Test files for every system (CONTRIBUTING.md); the rest of the suite needs Linux."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """tests/marks.py finds who wants root or peers; `-m fast` (make test-fast) takes the rest of
     the fast files."""
@@ -98,6 +107,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         others = {marker.name for marker in item.iter_markers()} & {"root", "peers", "slow"}
         if item.path.stem.removeprefix("test_") in FAST and not others:
             item.add_marker("fast")
+        if item.path.stem.removeprefix("test_") in PORTABLE and not others - {"slow"}:
+            item.add_marker("portable")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from layout import directory, entry, file, hard_link, noise, symlink, tar_of, write_layout
+from odd_image import LARGE, LINES, contents, everything, odd_image
 from support import TESTS, TOOL, dockerc, failed
 
 from toolkit.files.lock import lock
 from toolkit.files.open_directory import OpenDirectory
 
 HOSTS = ["macos", "windows"]
-LINES = b"unix\ndos\r\nend of text\x1aand more\r"
 
 
 def on(host: str, cache: Path, **variables: str) -> dict[str, Any]:
@@ -32,63 +31,7 @@ def on(host: str, cache: Path, **variables: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An image with files of each kind, some of which Windows cannot have."""
-    base = tar_of(
-        directory("etc"),
-        file("etc/passwd", b"root:x:0:0::/root:/bin/sh\n"),
-        directory("deep"),
-        directory("deep/er"),
-        file("deep/er/lines", LINES, mode=0o640),
-        file("large", noise(900_000, 1) + bytes(3 << 20) + b"end"),
-        hard_link("deep/other-name", "large"),
-        symlink("link", "/deep/er/lines"),
-        file("usr", b"setuid", mode=0o4755, uid=7, gid=8),
-    )
-    odd = tar_of(
-        directory("odd"),
-        file("odd/Case", b"1"),
-        file("odd/case", b"2"),
-        directory("odd/CASE"),
-        file("odd/CASE/below", b"3"),
-        file("odd/a:stream", b"4"),
-        file("odd/con.txt", b"5"),
-        file("odd/..\\..\\escaped", b"6"),
-        file("odd/dot.", b"7"),
-        (entry("odd/pipe", b"6"), b""),
-        file("odd/fine", b"8"),
-    )
-    config = {"Cmd": ["/bin/x"], "Env": ["A=→ ü"], "Labels": {"title": "日本"}}
-    return f"oci:{write_layout(tmp_path_factory.mktemp('image') / 'layout', [base, odd], config)}"
-
-
-def contents(top: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(top)): p.read_bytes() for p in top.rglob("*") if p.is_file()}
-
-
-def everything(work: Path, image: str, options: dict[str, Any]) -> dict[str, Any]:
-    """What each command makes and prints, with work as the directory."""
-
-    def run(*words: str) -> str:
-        done = dockerc(*words, cwd=work, **options)
-        return str(done.stdout)
-
-    work.mkdir()
-    run("build", "-q", image, "-o", "app")
-    built = dockerc("build", image, "-o", "again", cwd=work, **options)
-    assert "2 of 2 layers cached" in built.stderr + built.stdout
-    said = [run("inspect", "app"), run("inspect", "--json", "app"), run("verify", "app")]
-    run("extract", "app", "squashfs")
-    run("extract", "app", "--oci", "layout")
-    run("extract", "app", "--docker-archive", "archive")
-    run("replace", "app", "replaced")
-    run("replace", "--in-place", "--arch", "arm64", "again")
-    run("cp", "app:/etc/passwd", "passwd")
-    run("edit", "app", "edited", "--env", "B=2")
-    said += [run("ls", "app", "/deep"), run("cat", "app", "/deep/er/lines"), run("ls", "edited")]
-    said += [run("diff", "app", "replaced"), run("history", "app")]
-    made = contents(work)
-    assert not [name for name in made if "/." in f"/{name}"], "something half-written was left"
-    return made | {"said": said}
+    return odd_image(tmp_path_factory.mktemp("image") / "layout")
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -113,7 +56,7 @@ def test_files_of_an_image(tmp_path: Path, image: str, host: str, form: str) -> 
     told = dockerc("extract", tmp_path / "app", form, tmp_path / "files", **options).stderr
     top = tmp_path / "files" / ("rootfs" if form == "--bundle" else "")
     assert (top / "deep/er/lines").read_bytes() == LINES
-    assert (top / "large").read_bytes() == noise(900_000, 1) + bytes(3 << 20) + b"end"
+    assert (top / "large").read_bytes() == LARGE
     assert (top / "large").stat().st_nlink == 2
     assert (top / "odd/fine").read_bytes() == b"8"
     assert sum((top / "odd" / name).exists() for name in ("CASE", "Case", "case")) == 1
