@@ -23,7 +23,7 @@ import shutil
 import signal
 import socket
 import stat
-import subprocess  # noqa: F401
+import subprocess
 import sys
 import tempfile
 import types
@@ -77,7 +77,7 @@ def forget(module: types.ModuleType, names: Iterable[str]) -> None:
             delattr(module, name)
 
 
-def wrap(module: types.ModuleType, name: str, check: Callable[..., None]) -> None:
+def wrap(module: Any, name: str, check: Callable[..., None]) -> None:
     """Have a function called with what `check` does not raise for."""
     function = getattr(module, name)
 
@@ -309,5 +309,14 @@ def macos() -> None:
         wrap(os, name, no_descriptors)
 
 
+def only_portable_programs(_: Any, arguments: Any, *__: object, **___: object) -> None:
+    """Executables for Linux do not start, and its programs are not there."""
+    program = arguments if isinstance(arguments, str | bytes) else arguments[0]
+    name = os.path.basename(os.fsdecode(program))  # noqa: PTH119
+    if not name.startswith(("python", "qemu-")):
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", name)
+
+
 if HOST:
+    wrap(subprocess.Popen, "__init__", only_portable_programs)
     {"windows": windows, "macos": macos}[HOST]()
