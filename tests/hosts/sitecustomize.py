@@ -15,6 +15,7 @@ import errno
 import io
 import logging.handlers  # noqa: F401 - it and these look at the system when they are imported
 import os
+import pathlib  # noqa: F401 - in Python 3.10 it keeps functions of os that it finds
 import platform
 import random  # noqa: F401
 import select
