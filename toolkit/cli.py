@@ -18,7 +18,7 @@ from toolkit.errors import DockercError
 from toolkit.files.printable import printable
 
 COMMANDS = (
-    "build", "run", "record", "ps", "exec", "logs", "stop", "unit", "shell", "inspect", "ls", "cat",
+    "build", "run", "record", "ps", "exec", "logs", "stop", "unit", "shell", "vm", "inspect", "ls", "cat",
     "cp", "sbom", "mount", "extract", "replace", "edit", "sign", "verify", "diff", "cache",
     "images", "history", "push", "pull", "update", "login", "logout", "tags", "help", "version",
 )  # fmt: skip
