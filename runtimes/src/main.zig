@@ -64,8 +64,8 @@ fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     );
     if (try aboutPayload(arena, &opts, reader)) |status| return status;
     const spec = try config.read(arena, reader);
-    // What `dockerc vm` passes on is in this order.
-    const rule = if (guest != null) .docker else spec.argsRule();
+    spec.in_machine = guest != null;
+    const rule = spec.argsRule();
     const baked = config.list(arena, spec, "dev.dockerc.run.options") catch |err| switch (err) {
         error.OutOfMemory => |e| return e,
         error.Json => log.die("the payload's dev.dockerc.run.options is not a list", .{}),

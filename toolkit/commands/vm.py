@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -27,8 +28,11 @@ def vm(
     ] = None,
     kernel: Annotated[
         str | None,
-        typer.Option("--kernel", metavar="FILE|IMAGE", help="The kernel to boot: a file, a "
-                     "package of Debian, or an image with its transport."),
+        typer.Option(
+            "--kernel",
+            metavar="FILE|IMAGE",
+            help="The kernel to boot: a file, a package of Debian, or an image with its transport.",
+        ),
     ] = None,
 ) -> None:
     """Run an executable in a machine of its own, under QEMU.
@@ -36,7 +40,10 @@ def vm(
     dockerc vm --kernel linux-image-cloud-amd64.deb py -- -c 'print(1)'
     """
     from toolkit.commands.defaults import kernel_default
-    from toolkit.machine.options import wanted
     from toolkit.machine.start import run_in_machine
 
-    raise typer.Exit(run_in_machine(app, wanted(words or []), kernel or kernel_default()))
+    raise typer.Exit(run_in_machine(app, words or [], kernel or kernel_default(), _note))
+
+
+def _note(text: str) -> None:
+    print(f"dockerc: {text}", file=sys.stderr)

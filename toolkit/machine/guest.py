@@ -31,6 +31,8 @@ class Guest:
     """The runtime's environment, NAME=VALUE: where `-e NAME` finds the caller's value."""
     modules: list[str] = field(default_factory=list)
     shares: list[Share] = field(default_factory=list)
+    files: bool = False
+    """Whether there are files of -v in the first file system."""
     network: bool = True
     overlay: bool = False
     window: Window | None = None
@@ -54,6 +56,8 @@ class Guest:
             yield "terminal", f"{self.window.rows} {self.window.columns} {errors}"
         if self.network:
             yield "network", "1"
+        if self.files:
+            yield "files", "1"
         if self.overlay:
             yield "overlay", "1"
         yield from (("module", name) for name in self.modules)

@@ -32,6 +32,7 @@ def initramfs(
         Entry("dockerc-vm", stat.S_IFREG | 0o600, settings),
         Entry("modules", stat.S_IFDIR | 0o755),
         *(Entry(f"modules/{each.name}", stat.S_IFREG | 0o644, each.content) for each in modules),
+        Entry("files", stat.S_IFDIR | 0o755),
         *files,
         Entry("TRAILER!!!", 0),
     ]

@@ -35,7 +35,7 @@ pub fn begin(arena: std.mem.Allocator) !Guest {
     const settings: Settings = try .read(arena);
     const mounts = MountNamespace.ofMachine() orelse log.die("this is no machine of its own", .{});
     for (settings.modules.items) |name| try loadModule(arena, name);
-    makeRoot(mounts) catch |err|
+    makeRoot(mounts, settings.files) catch |err|
         log.die("cannot mount the machine's own file systems: {s}", .{errno.text(err)});
     const name = "dockerc";
     _ = sys.raw(.sethostname, .{ name, name.len });
@@ -57,6 +57,8 @@ pub fn begin(arena: std.mem.Allocator) !Guest {
         .child => {
             try @import("../process/signals.zig").restore(&mask);
             try streams.adopt();
+            // Our ends of the pipes, above all: their readers would see no end.
+            sys.closeAllBut(&.{ 0, 1, 2, file.fd });
             return .{
                 .file = file,
                 .arguments = settings.arguments.items,
@@ -76,11 +78,13 @@ fn loadModule(arena: std.mem.Allocator, name: []const u8) !void {
 }
 
 /// A tmpfs: the kernel's first root can neither be left nor pivoted (pivot_root(2)).
-fn makeRoot(mounts: MountNamespace) sys.Error!void {
+fn makeRoot(mounts: MountNamespace, files: bool) sys.Error!void {
     sys.mkdir("/root", 0o755) catch {};
     try mounts.mount("root", "/root", "tmpfs", MS.nosuid | MS.nodev, "mode=755,size=90%");
     try sys.do(.chdir, .{"/root"});
-    for ([_][*:0]const u8{ "dev", "etc", "overlay", "proc", "root", "shares", "sys", "tmp", "var" }) |each|
+    for ([_][*:0]const u8{
+        "dev", "etc", "files", "overlay", "proc", "root", "shares", "sys", "tmp", "var",
+    }) |each|
         try sys.mkdir(each, 0o755);
     try sys.mkdir("var/tmp", 0o777);
     const limited = MS.nosuid | MS.nodev | MS.noexec;
@@ -91,6 +95,7 @@ fn makeRoot(mounts: MountNamespace) sys.Error!void {
     try mounts.mount("devpts", "dev/pts", "devpts", MS.nosuid | MS.noexec, null);
     // Without it there are no limits; the runtime says so if they are asked for.
     mounts.mount("cgroup2", "sys/fs/cgroup", "cgroup2", limited, null) catch {};
+    if (files) try mounts.mount("/files", "files", null, MS.bind, null);
     return mounts.becomeRoot();
 }
 

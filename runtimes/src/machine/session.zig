@@ -7,6 +7,7 @@
 const std = @import("std");
 const linux = std.os.linux;
 const sys = @import("../base/syscalls.zig");
+const quantity = @import("../cli/quantity.zig");
 const text = @import("../base/text.zig");
 const signals = @import("../process/signals.zig");
 const streams_file = @import("streams.zig");
@@ -144,6 +145,6 @@ pub const Session = struct {
     }
 
     fn number(words: *std.mem.SplitIterator(u8, .scalar)) u64 {
-        return std.fmt.parseInt(u64, words.next() orelse return 0, 10) catch 0;
+        return quantity.number(u64, words.next() orelse return 0) orelse 0;
     }
 };

@@ -4,6 +4,7 @@ const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const errno = @import("../base/errno.zig");
 const log = @import("../base/log.zig");
+const quantity = @import("../cli/quantity.zig");
 
 pub const path = "/dockerc-vm";
 /// The command line and the environment of a run, which execve(2) bounds to a few megabytes.
@@ -20,6 +21,8 @@ pub const Settings = struct {
     terminal: ?Terminal = null,
     network: bool = false,
     overlay: bool = false,
+    /// Copies of files that -v names.
+    files: bool = false,
     modules: std.ArrayList([:0]const u8) = .empty,
     shares: std.ArrayList(Share) = .empty,
     /// The runtime's command line and environment.
@@ -61,6 +64,7 @@ pub const Settings = struct {
             terminal,
             network,
             overlay,
+            files,
             module,
             @"share-ro",
             @"share-rw",
@@ -73,6 +77,7 @@ pub const Settings = struct {
             .terminal => self.terminal = try terminalOf(value),
             .network => self.network = true,
             .overlay => self.overlay = true,
+            .files => self.files = true,
             .module => try self.modules.append(arena, value),
             .@"share-ro" => try self.shares.append(arena, .{ .tag = value, .read_only = true }),
             .@"share-rw" => try self.shares.append(arena, .{ .tag = value, .read_only = false }),
@@ -92,7 +97,7 @@ pub const Settings = struct {
 };
 
 fn number(comptime T: type, value: []const u8) error{Malformed}!T {
-    return std.fmt.parseInt(T, value, 10) catch error.Malformed;
+    return quantity.number(T, value) orelse error.Malformed;
 }
 
 test "records" {
