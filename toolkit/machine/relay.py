@@ -6,6 +6,7 @@ The control port has lines; what they are stands in runtimes/src/machine/session
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
@@ -37,10 +38,8 @@ class Control:
     def tell(self, line: str) -> None:
         """Nothing if nobody is there any more."""
         with self._lock:
-            try:
+            with contextlib.suppress(OSError):
                 self._connection.sendall(f"{line}\n".encode())
-            except OSError:
-                pass
 
     def wait_for_exit(self) -> Exit | None:
         """None where the machine ends before it tells."""
