@@ -37,9 +37,8 @@ class Control:
 
     def tell(self, line: str) -> None:
         """Nothing if nobody is there any more."""
-        with self._lock:
-            with contextlib.suppress(OSError):
-                self._connection.sendall(f"{line}\n".encode())
+        with self._lock, contextlib.suppress(OSError):
+            self._connection.sendall(f"{line}\n".encode())
 
     def wait_for_exit(self) -> Exit | None:
         """None where the machine ends before it tells."""
