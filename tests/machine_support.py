@@ -23,9 +23,7 @@ def kernel(which: tuple[str, str, str] = CLOUD) -> Path:
     return debian_kernel(*which)
 
 
-def command(
-    app: Path, *words: str | Path, which: tuple[str, str, str] = CLOUD
-) -> list[str]:
+def command(app: Path, *words: str | Path, which: tuple[str, str, str] = CLOUD) -> list[str]:
     """The command line of a machine for `app`."""
     return [*TOOL, "vm", "--kernel", str(kernel(which)), str(app), *map(str, words)]
 

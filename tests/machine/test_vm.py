@@ -48,7 +48,7 @@ def test_what_a_build_has_given(deb: Path, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "f").write_text("content\n")
     app = Path(shutil.copy(deb, tmp_path / "app"))
-    dockerc("edit", app, "-v", f"{tmp_path}/data:/data:ro", "--hostname", "baked")
+    dockerc("edit", app, app, "--volume", f"{tmp_path}/data:/data:ro", "--hostname", "baked")
     words = ["-v", f"{tmp_path}/new:/new", "--mount", f"type=bind,src={tmp_path}/data,dst=/m"]
     script = "cat /data/f; hostname; echo x >/data/g || echo x >/m/g; mkdir /new/d; ls -ld /new/d"
     done = run(app, *words, "--", "sh", "-c", script, which=GENERIC)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 from contextlib import ExitStack, nullcontext
@@ -15,6 +16,9 @@ from toolkit.machine.relay import Control, Exit, Output, send_input
 from toolkit.machine.signals import passing_signals
 from toolkit.machine.tail import Tail
 from toolkit.machine.terminal import raw_terminal
+
+_OLDEST = (6, 0)
+"""The first QEMU that takes all words of a machine's command line."""
 
 
 class MachineError(DockercError):
@@ -42,7 +46,7 @@ def run(qemu: str, board: Board, guest: Guest) -> int:
         ended = _relay(stack, channels, guest)
         if ended is None:
             process.kill()
-            raise MachineError(_why(process.wait(), errors, console))
+            raise MachineError(_why(qemu, process.wait(), errors, console))
         process.kill()
         return ended.status
 
@@ -98,12 +102,30 @@ def _has_token(connection: socket.socket, token: str) -> bool:
     return data == wanted
 
 
-def _why(status: int, errors: Tail, console: Tail) -> str:
+def _why(qemu: str, status: int, errors: Tail, console: Tail) -> str:
     """A sentence for the end of a machine."""
     if told := console.sentence():
         return told
-    lines = errors.lines() or console.lines()
+    if any("virtio-9p" in line or "fsdev" in line for line in errors.lines()):
+        return "this QEMU has no virtio-9p, by which -v shares directories with a machine"
+    if found := _too_old(qemu):
+        return (
+            f"QEMU {found} is too old for a machine; {_OLDEST[0]}.{_OLDEST[1]} or newer is needed"
+        )
+    lines = errors.lines() or [line for line in console.lines() if "panic" in line]
     how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
     return f"the machine ended before the program did (QEMU: {how})" + (
-        f": {lines[-1]}" if lines else ""
+        f": {lines[0]}" if lines else ""
     )
+
+
+def _too_old(qemu: str) -> str:
+    """QEMU's version, if that can be why it failed; else empty."""
+    try:
+        done = subprocess.run([qemu, "--version"], capture_output=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    match = re.search(rb"version (([0-9]{1,4})\.([0-9]{1,4})[0-9.]*)", done.stdout)
+    if match is None or (int(match[2]), int(match[3])) >= _OLDEST:
+        return ""
+    return match[1].decode()
