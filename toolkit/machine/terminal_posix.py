@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import termios
-import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +9,10 @@ from contextlib import contextmanager
 @contextmanager
 def raw_mode() -> Iterator[None]:
     """Of standard input."""
+    # Windows has neither.
+    import termios
+    import tty
+
     before = termios.tcgetattr(0)
     try:
         tty.setraw(0, termios.TCSADRAIN)

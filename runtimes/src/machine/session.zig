@@ -2,8 +2,8 @@
 //! the exit status. `dockerc vm` (toolkit/machine/) is at the other end of the ports.
 //!
 //! Lines from there: "signal N", "size ROWS COLUMNS", "end BYTES" (of standard input, after so
-//! many), "closed 1" or "closed 2" (nobody reads that stream). To there: "exit STATUS OUT ERR", with
-//! the bytes of the two streams.
+//! many), "closed 1" or "closed 2" (nobody reads that stream). To there: "exit STATUS OUT ERR",
+//! with the bytes of the two streams.
 const std = @import("std");
 const linux = std.os.linux;
 const sys = @import("../base/syscalls.zig");

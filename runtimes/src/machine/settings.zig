@@ -113,6 +113,14 @@ test "records" {
     try std.testing.expectEqual(2, found.arguments.items.len);
     try std.testing.expectEqualStrings("a b", std.mem.span(found.arguments.items[0]));
     try std.testing.expectEqualStrings("A=", found.variables.items[0]);
-    for ([_][]const u8{ "token", "token a", "other a\x00", "size x\x00", "terminal 1 2\x00" }) |each|
-        try std.testing.expectError(error.Malformed, Settings.parse(arena.allocator(), each));
+    for ([_][]const u8{
+        "token",
+        "token a",
+        "other a\x00",
+        "size x\x00",
+        "terminal 1 2\x00",
+    }) |each| try std.testing.expectError(
+        error.Malformed,
+        Settings.parse(arena.allocator(), each),
+    );
 }

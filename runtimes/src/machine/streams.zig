@@ -60,7 +60,8 @@ pub const Streams = struct {
     pub fn adopt(self: *const Streams) sys.Error!void {
         try sys.do(.setsid, .{});
         if (self.is_terminal) try sys.do(.ioctl, .{ self.apps[0], tiocsctty, 0 });
-        for (self.apps, 0..) |fd, stream| try sys.do(.dup3, .{ fd, @as(sys.fd_t, @intCast(stream)), 0 });
+        for (self.apps, 0..) |fd, stream|
+            try sys.do(.dup3, .{ fd, @as(sys.fd_t, @intCast(stream)), 0 });
     }
 };
 
