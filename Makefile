@@ -20,12 +20,12 @@ test-fast: .venv
 	.venv/bin/pip install -q '.[test]'
 	$(python) -m pytest -q -m fast
 
-# Root, Debian and the peers that .ci/run installs.
+# Root, Debian, and what `.ci/peers squashfs-tools-ng fuse-overlayfs proot zsync curl` installs.
 bench: .venv
 	.venv/bin/pip install -q .
-	tests/make_images.sh $(images) tiny debian python node
+	tests/make_images.sh $(images) tiny debian python node services
 	$(python) bench $(images) --json bench/results.json
-	$(python) bench --picture bench/results.json
+	$(python) bench --docs bench/results.json
 
 # The runtime's parsers, for as long as you like; wants a C++ compiler and libFuzzer (libfuzzer-14-dev).
 fuzz: .venv

@@ -1,6 +1,7 @@
 """`python bench DIR [--json FILE] [SUBJECT...]`: ours and theirs (SUBJECTS below; all of them).
 FILE gets the figures as well, in place of those that it has of the same subjects.
-`python bench --picture FILE` draws its start-up times into docs/startup.svg, for the README.
+`python bench --docs FILE` draws its start-up times into docs/startup.svg, for the README, and
+its figures that have a bar into docs/figures.md.
 
 DIR holds OCI layouts made by tests/make_images.sh. Wants root, the user `dockerc-test`, and the
 rivals: skopeo, umoci, squashfs-tools, squashfs-tools-ng, squashfuse, fuse-overlayfs, bubblewrap,
@@ -20,6 +21,8 @@ from pathlib import Path
 
 import figures
 from build import bench_build
+from cache import bench_cache
+from page import fill
 from picture import draw
 from ports import bench_ports
 from reads import bench_reads
@@ -30,6 +33,7 @@ from share import bench_share
 from startup import bench_startup
 from translated import bench_translated
 from travel import bench_travel
+from verified import bench_verified
 
 _ENTERED = "DOCKERC_BENCH_ENTERED"
 
@@ -55,23 +59,27 @@ SUBJECTS: dict[str, Callable[[dict[str, Path], Path, str], object]] = {
     "repackage": lambda _, work, dockerc: bench_repackage(work, dockerc),
     "translated": bench_translated,
     "travel": bench_travel,
+    "cache": bench_cache,
+    "verified": bench_verified,
 }
 """Each with the images, a directory for its work, and the tool."""
-PICTURE = Path(__file__).parent.parent / "docs" / "startup.svg"
+DOCS = Path(__file__).parent.parent / "docs"
 
 
 def main() -> None:
     """Print what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE")
-    parser.add_argument("--picture", type=Path, metavar="FILE")
+    parser.add_argument("--docs", type=Path, metavar="FILE")
     parser.add_argument("images", type=Path, nargs="?", metavar="DIR")
     parser.add_argument("subjects", nargs="*")
     given = parser.parse_intermixed_args()
     if unknown := set(given.subjects) - set(SUBJECTS):
         parser.error(f"nothing measures {', '.join(sorted(unknown))}")
-    if given.picture:
-        PICTURE.write_text(draw(figures.read(given.picture, "startup")))
+    if given.docs:
+        (DOCS / "startup.svg").write_text(draw(figures.read(given.docs, "startup")))
+        page = DOCS / "figures.md"
+        page.write_text(fill(page.read_text(), given.docs))
     if given.images:
         enter_mount_namespace()
         measure(given.images, given.subjects or list(SUBJECTS), given.json)

@@ -18,6 +18,8 @@ class Meter:
 
     def __init__(self, port: int) -> None:
         self.bytes = 0
+        self.direct = f"127.0.0.1:{port}"
+        """The way past the meter, for who measures time."""
         self._port = port
         self._lock = threading.Lock()
         self._server = socket.create_server(("127.0.0.1", 0))

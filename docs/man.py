@@ -81,6 +81,7 @@ def configuration_page() -> str:
         "The user's file overrides the machine's, an environment variable overrides both, and an",
         "option on the command line overrides all of them.",
         _escaped(f"{FILE} in the environment names a file that is read instead of them."),
+        "In a variable, the strings of a list are separated by spaces.",
         "authfile, cert\\-dir, quiet and tls\\-verify are for dockerc push, pull and update, too.",
     ]
     lines += [".SH SETTINGS OF [build]", *_settings(SETTINGS)]
@@ -104,7 +105,7 @@ def configuration_page() -> str:
 def _settings(settings: Any) -> list[str]:
     lines = []
     for setting, (kind, meaning) in settings.items():
-        value = {str: "string", int: "number", bool: "true|false"}[kind]
+        value = {str: "string", int: "number", bool: "true|false", list: "[string, ...]"}[kind]
         name = f"\\fB{_escaped(setting)}\\fR = \\fI{value}\\fR"
         lines += [".TP", f"{name}, \\fB{_escaped(variable(setting))}\\fR"]
         lines.append(_escaped(f"As --{setting}: {meaning}."))

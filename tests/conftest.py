@@ -28,20 +28,24 @@ from registry_support import (
 )
 from support import FIXTURES, TESTS, Runner, dockerc, need
 
+from toolkit.files.user import is_root
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """What the tests start can be told from other processes of the machine, and takes signals.
 
     A caller that ignores some (nohup, a shell's `&`) would pass that on to every program.
     """
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+    names = [name for name in ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM") if hasattr(signal, name)]
+    for number in (getattr(signal, name) for name in names):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
     # How long an example takes depends on what else the machine does.
     hypothesis.settings.register_profile("untimed", hypothesis.settings.default, deadline=None)
     hypothesis.settings.load_profile("untimed")
     # Of several processes, each that runs tests was started by tests/adopting.py.
-    if not hasattr(config, "workerinput") and not config.getoption("tx", None):
+    is_worker = hasattr(config, "workerinput") or config.getoption("tx", None)
+    if sys.platform == "linux" and hasattr(os, "fork") and not is_worker:
         adopt_orphans()
 
 
@@ -99,7 +103,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """`@pytest.mark.root(REASON)` skips the test for all others."""
     marker = item.get_closest_marker("root")
-    if marker and marker.args and os.geteuid() != 0:
+    if marker and marker.args and not is_root():
         pytest.skip(marker.args[0])
 
 

@@ -8,14 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from socketserver import BaseServer, ThreadingMixIn, UnixStreamServer
+from socketserver import BaseServer, ThreadingMixIn
 from typing import Any
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
-
-
-class _UnixServer(ThreadingMixIn, UnixStreamServer):
-    daemon_threads = True
 
 
 def _handler(reply: Answer) -> type[BaseHTTPRequestHandler]:
@@ -60,5 +56,10 @@ def serving_port(reply: Answer, tls: ssl.SSLContext | None = None) -> Iterator[i
 @contextmanager
 def serving_socket(reply: Answer, path: Path) -> Iterator[None]:
     """Answers at a Unix socket."""
+    from socketserver import UnixStreamServer  # which not every system has
+
+    class _UnixServer(ThreadingMixIn, UnixStreamServer):
+        daemon_threads = True
+
     with _serving(_UnixServer(str(path), _handler(reply))):
         yield

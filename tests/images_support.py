@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import gzip
 import hashlib
 import io
@@ -25,6 +24,7 @@ import pytest
 from false_server import Answer, serving_port
 from support import TESTS
 
+from toolkit.files.lock import lock
 from toolkit.images.auth import certificates, registries_conf
 from toolkit.images.auth.access import Access
 from toolkit.images.open import open_image
@@ -130,8 +130,8 @@ def common(places: pytest.TempPathFactory, name: str) -> Iterator[Path]:
         place = place.parent
     directory = place / name
     directory.mkdir(exist_ok=True)
-    with (directory / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with (directory / "lock").open("w") as file:
+        lock(file.fileno(), wait=True)
         yield directory
 
 

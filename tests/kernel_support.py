@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
+import getpass
 import io
 import os
 import shutil
@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from support import need
+
+from toolkit.files.lock import lock
 
 MACHINES = {"x86_64": 62, "aarch64": 183}
 DRIVERS = [
@@ -39,11 +41,13 @@ def debian_kernel(suite: str, architecture: str, name: str) -> Path:
     kept for other tests, in $DOCKERC_TEST_KERNELS or a directory of this user's in /var/tmp.
     """
     need("apt-get")
-    place = os.environ.get("DOCKERC_TEST_KERNELS") or f"/var/tmp/dockerc-kernels-{os.getuid()}"
+    place = (
+        os.environ.get("DOCKERC_TEST_KERNELS") or f"/var/tmp/dockerc-kernels-{getpass.getuser()}"
+    )
     kept = Path(place) / f"{suite}-{architecture}-{name}"
     kept.mkdir(parents=True, exist_ok=True)
-    with (kept / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with (kept / "lock").open("w") as file:
+        lock(file.fileno(), wait=True)
         if not (found := list(kept.glob("*.deb"))):
             with tempfile.TemporaryDirectory(dir=kept) as directory:
                 made = _download(Path(directory), suite, architecture, name)

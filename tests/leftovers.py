@@ -14,10 +14,12 @@ import os
 import re
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 PLACES = ("/tmp", "/var/tmp", "/dev/shm", "/run")
 """Where programs put files for a while."""
@@ -25,7 +27,7 @@ PLACES = ("/tmp", "/var/tmp", "/dev/shm", "/run")
 NOT_SHOWN = re.compile(r"dockerc-(own-.*|[0-9]+)")
 """Directories of other tests like this, and what the runtime unpacked to where it has no cache."""
 
-_LIBC = ctypes.CDLL(None, use_errno=True)
+_LIBC: Any = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _CLONE_NEWNS, _CLONE_NEWNET = 0x20000, 0x40000000
 _MS_BIND, _MS_REC, _MS_PRIVATE, _MS_SHARED = 4096, 16384, 1 << 18, 1 << 20

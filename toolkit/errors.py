@@ -31,6 +31,10 @@ class UnsupportedError(DockercError):
     """It is well-formed, and of a kind that this version does not know."""
 
 
+class PushedExecutableError(UnsupportedError):
+    """It is no image, but an executable that was pushed."""
+
+
 class UsageError(DockercError):
     """The command line itself is wrong. The exit status is 2."""
 

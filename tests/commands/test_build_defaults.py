@@ -56,6 +56,9 @@ def test_the_user_goes_before_the_machine(tmp_path: Path, monkeypatch: pytest.Mo
         ("[run]\nlevel = 3\n", "run has no meaning there"),
         ("level = 3\n", "level has no meaning there"),
         ("build = 3\n", "build has no meaning there"),
+        ("[vm]\nlevel = 3\n", "there is no setting level; there are kernel"),
+        ("[vm]\nkernel = 3\n", "kernel must be a string"),
+        ("vm = 3\n", "vm has no meaning there; [build] and [vm] are the only tables"),
         ("[build\n", "is not valid TOML"),
     ],
 )
@@ -95,3 +98,15 @@ def test_the_home_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_variables_that_are_wrong(name: str, value: str, told: str, status: int) -> None:
     environment = os.environ | {f"DOCKERC_{name}": value}
     assert told in failed("build", HELLO, "-o", "app", status=status, env=environment)
+
+
+def test_the_kernel_of_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "config.toml"
+    monkeypatch.setenv("DOCKERC_CONFIG", str(path))
+    path.write_text("[build]\nlevel = 3\n")
+    assert defaults.kernel_default() is None
+    path.write_text("[build]\nlevel = 3\n[vm]\nkernel = '/some/kernel'\n")
+    assert defaults.kernel_default() == "/some/kernel"
+    assert defaults.build_defaults() == {"level": 3}
+    monkeypatch.setenv("DOCKERC_KERNEL", "docker://linuxkit/kernel:6")
+    assert defaults.kernel_default() == "docker://linuxkit/kernel:6"

@@ -21,7 +21,7 @@ from toolkit.files.atomic_directory import atomic_directory
 def target(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A path to write, where temporary files have no name, and where they must have one."""
     if request.param == "named":
-        monkeypatch.delattr(os, "O_TMPFILE")
+        monkeypatch.setattr("toolkit.files.atomic.NAMELESS", 0)
     return tmp_path / "target"
 
 
@@ -60,14 +60,14 @@ def named_file(path: Path) -> Iterator[Path]:
 def named_directory(path: Path) -> Iterator[Path]:
     """atomic_directory, and the name that its directory has meanwhile."""
     with atomic_directory(path) as directory:
-        yield path.parent / Path(f"/proc/self/fd/{directory}").readlink().name
+        yield path.parent / Path(f"/proc/self/fd/{directory.descriptor}").readlink().name
 
 
 @pytest.mark.parametrize("write", [named_file, named_directory])
 def test_what_a_killed_writer_left_goes_and_a_living_one_s_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], Any]
 ) -> None:
-    monkeypatch.delattr(os, "O_TMPFILE")
+    monkeypatch.setattr("toolkit.files.atomic.NAMELESS", 0)
     target, other = tmp_path / "target", tmp_path / ".target.precious"
     other.touch()
     child = os.fork()

@@ -14,8 +14,9 @@ from toolkit.errors import DockercError, RefusedError
 from toolkit.files import copy, disk_space, location, temporary
 from toolkit.files.anonymous_file import temporary_file
 from toolkit.files.atomic import atomic_file, check_writable
-from toolkit.files.atomic_directory import atomic_directory, make_directory, write_file
+from toolkit.files.atomic_directory import atomic_directory
 from toolkit.files.location import Location, open_location
+from toolkit.files.open_directory import OpenDirectory
 from toolkit.files.printable import printable, printable_lines, show
 from toolkit.files.removal import remove
 
@@ -39,10 +40,10 @@ def test_modes_are_less_the_umask(tmp_path: Path, mask: int, mode: int) -> None:
     try:
         with atomic_file(tmp_path / "new", 0o777):
             pass
-        descriptor = os.open(tmp_path, os.O_RDONLY)
-        write_file(descriptor, "written", b"data")
-        os.close(make_directory(descriptor, "directory"))
-        os.close(descriptor)
+        directory = OpenDirectory(tmp_path, os.open(tmp_path, os.O_RDONLY))
+        directory.write("written", b"data")
+        directory.make("directory").close()
+        directory.close()
         assert os.umask(mask) == mask
     finally:
         os.umask(before)
@@ -72,8 +73,8 @@ def test_what_no_directory_can_replace(tmp_path: Path, make: str) -> None:
 
 def test_an_empty_directory_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    with atomic_directory(tmp_path / "out") as descriptor:
-        write_file(descriptor, "file", b"data")
+    with atomic_directory(tmp_path / "out") as directory:
+        directory.write("file", b"data")
     assert (tmp_path / "out" / "file").read_bytes() == b"data"
 
 
@@ -263,7 +264,7 @@ def test_the_longest_name_can_be_written(tmp_path: Path) -> None:
     """What it is called meanwhile is not longer than names may be."""
     for length in (temporary._MAX_NAME, 255):
         with pytest.MonkeyPatch.context() as patch:
-            patch.delattr(os, "O_TMPFILE")
+            patch.setattr("toolkit.files.atomic.NAMELESS", 0)
             with atomic_file(tmp_path / ("n" * length), 0o644) as file:
                 file.write(b"x")
     assert {len(path.name) for path in tmp_path.iterdir()} == {temporary._MAX_NAME, 255}

@@ -70,8 +70,8 @@ def new_file(path: Path) -> None:
 
 
 def made_directory(path: Path) -> None:
-    with atomic_directory(path / "made") as descriptor:
-        os.fstat(descriptor)
+    with atomic_directory(path / "made") as directory:
+        assert directory.names() == []
 
 
 def refused_directory(path: Path) -> None:
@@ -109,7 +109,7 @@ def test_no_descriptor_stays_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: Callable[[Path], None], named: bool
 ) -> None:
     if named:
-        monkeypatch.delattr(os, "O_TMPFILE")
+        monkeypatch.setattr("toolkit.files.atomic.NAMELESS", 0)
     before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208
     work(tmp_path)
     assert set(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
@@ -120,11 +120,11 @@ def test_nobody_else_reads_what_is_half_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool
 ) -> None:
     if named:
-        monkeypatch.delattr(os, "O_TMPFILE")
+        monkeypatch.setattr("toolkit.files.atomic.NAMELESS", 0)
     with atomic_file(tmp_path / "file", 0o644) as out:
         assert stat.S_IMODE(os.fstat(out.fileno()).st_mode) == 0o600
-    with atomic_directory(tmp_path / "directory") as descriptor:
-        assert stat.S_IMODE(os.fstat(descriptor).st_mode) == 0o700
+    with atomic_directory(tmp_path / "directory") as directory:
+        assert stat.S_IMODE(os.stat(directory.target).st_mode) == 0o700  # noqa: PTH116
 
 
 def test_symlinks_that_lead_to_a_file(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from layout import entry, file, hard_link, symlink, tar_of
 from registry_support import Authority
 
 from toolkit.errors import AbsentError, DamagedError, DockercError, RefusedError, UsageError
+from toolkit.files import disk_space
 from toolkit.images.auth.access import Credentials
 from toolkit.images.reference import parse_reference
 from toolkit.images.transports import docker_engine, tarball
@@ -161,10 +162,10 @@ def test_what_an_archive_may_expand_to(tmp_path: Path, monkeypatch: pytest.Monke
 def test_room_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = tar_of(file("a", bytes(20_000)))
     (tmp_path / "a").write_bytes(gzip.compress(data))
-    usage = tarball.shutil.disk_usage(tmp_path)
+    usage = disk_space.shutil.disk_usage(tmp_path)
     for free, fits in ((len(data), True), (len(data) - 1, False)):
         left = usage._replace(free=free + tarball._SPARE_ROOM)
-        monkeypatch.setattr(tarball.shutil, "disk_usage", lambda _, left=left: left)
+        monkeypatch.setattr(disk_space.shutil, "disk_usage", lambda _, left=left: left)
         if fits:
             with open_tarball(str(tmp_path / "a")) as archive:
                 assert archive.size("a") == 20_000

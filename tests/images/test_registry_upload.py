@@ -88,7 +88,7 @@ def test_a_blob_and_a_manifest(registry: Registry, uploads: Uploads) -> None:
     assert not uploads.has_blob(DIGEST)
     assert uploads.put_blob(DATA, DIGEST)
     assert uploads.has_blob(DIGEST) and registry.blobs == {DIGEST: DATA}
-    uploads.put_manifest(b"{}", MANIFEST, sha256(b"{}"))
+    uploads.put_manifest(b"{}", MANIFEST)
     assert registry.manifests == {"latest": b"{}"}
 
 
@@ -105,7 +105,7 @@ def test_what_may_pass_is_done_again(registry: Registry, uploads: Uploads, statu
     assert uploads.put_blob(DATA, DIGEST)
     assert registry.blobs == {DIGEST: DATA}
     registry.answers["PUT /v2/app/manifests/latest"] = [(502, {})]
-    uploads.put_manifest(b"{}", MANIFEST, sha256(b"{}"))
+    uploads.put_manifest(b"{}", MANIFEST)
     assert registry.manifests == {"latest": b"{}"}
 
 
@@ -124,7 +124,7 @@ def test_what_does_not_pass(registry: Registry, uploads: Uploads, status: int) -
         uploads.put_blob(DATA, DIGEST)
     registry.answers["PUT /v2/app/manifests/latest"] = [(status, elsewhere)]
     with pytest.raises(DockercError, match=f"answered {status} .*manifest of"):
-        uploads.put_manifest(b"{}", MANIFEST, sha256(b"{}"))
+        uploads.put_manifest(b"{}", MANIFEST)
     registry.answers[f"HEAD /v2/app/blobs/{DIGEST}"] = [(405, {})]
     with pytest.raises(DockercError, match="answered 405"):
         uploads.has_blob(DIGEST)
@@ -134,7 +134,7 @@ def test_a_manifest_that_is_stored_as_another(registry: Registry, uploads: Uploa
     other = {"Docker-Content-Digest": f"sha256:{'0' * 64}"}
     registry.answers["PUT /v2/app/manifests/latest"] = [(201, other)]
     with pytest.raises(DockercError, match=r"stored the manifest of .* as sha256:000"):
-        uploads.put_manifest(b"{}", MANIFEST, sha256(b"{}"))
+        uploads.put_manifest(b"{}", MANIFEST)
 
 
 @pytest.mark.parametrize(

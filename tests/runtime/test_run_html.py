@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,10 @@ def room(place: Path) -> Path:
     dockerc("inspect", "--html", made / "image.html", f"oci:{layout}")
     dockerc("build", f"oci:{layout}", "-o", made / "app")
     dockerc("inspect", "--html", made / "app.html", made / "app")
+    key = made / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    dockerc("sign", made / "app", "--key", key, "-o", made / "signed")
+    dockerc("inspect", "--html", made / "signed.html", made / "signed")
     text = (made / "image.html").read_text()
     (made / "without.html").write_text(re.sub(r"<meta http-equiv=.*?>", "", text))
     return made
@@ -233,6 +238,21 @@ def test_sizes_and_two_hundred_thousand_files(chromium: Browser, room: Path) -> 
     assert time.monotonic() - before < 15
     assert "It is not signed." in chromium.ask("document.getElementById('signatures').textContent")
     assert chromium.ask("document.querySelectorAll('*').length") < 6000
+
+
+def test_signatures(chromium: Browser, room: Path) -> None:
+    opened(chromium, "app.html")
+    assert "It is not signed." in chromium.ask("document.getElementById('signatures').textContent")
+    opened(chromium, "signed.html")
+    words = ["ssh-keygen", "-l", "-f", str(room / "key.pub")]
+    key = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()[1]
+    payload, both = (
+        [["key", key], ["of", of], ["is the key's", "yes"]]
+        for of in ("payload", "payload and runtime")
+    )
+    assert rows(chromium, "signatures") in (payload + both, both + payload)
+    opened(chromium, "image.html")
+    assert not chromium.ask("document.getElementById('signatures') !== null")
 
 
 def test_pages_of_what_is_small_or_empty(tmp_path: Path, hello: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +16,15 @@ import typer
 from toolkit.commands import baked, registry_options
 from toolkit.commands import build_options as options
 from toolkit.commands.baked_run import BakingCommand, baked_words
+from toolkit.commands.cache_options import (
+    CacheFrom,
+    CacheKey,
+    CacheSign,
+    CacheTo,
+    remote_caches,
+)
 from toolkit.commands.profiles import ProfileFiles, RecordArgs, Starts, missing_note
-from toolkit.errors import UsageError
+from toolkit.errors import DockercError, UsageError
 from toolkit.files.printable import printable
 
 if TYPE_CHECKING:
@@ -29,6 +38,8 @@ if TYPE_CHECKING:
     from toolkit.services.cache import Cache
     from toolkit.services.context import Recipe
     from toolkit.services.pack_layers import Parameters
+    from toolkit.services.progress import Progress
+    from toolkit.services.remote_cache import CacheNames, RemoteCaches
 
 
 SETTINGS = {"cls": BakingCommand}
@@ -71,6 +82,10 @@ def build(
     level: options.Level = 10,
     block_size: options.BlockSizeName = options.BlockSize.K512,
     no_cache: options.NoCache = False,
+    cache_from: CacheFrom = None,
+    cache_to: CacheTo = None,
+    cache_key: CacheKey = None,
+    cache_sign: CacheSign = None,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
     as_json: options.AsJson = False,
@@ -90,18 +105,14 @@ def build(
         env, volume, workdir, entrypoint, cmd, user, label, args, env_file, baked_words(context)
     )
     creds = options.with_password(creds, password_stdin)
+    reference = options.reference(image, recipe)
+    access = registry_options.access(creds, tls_verify, cert_dir, authfile)
     wanted = _Wanted(
-        options.reference(image, recipe),
-        options.parameters(compression, level, block_size),
-        given,
-        options.added(add_file),
-        Starts.of(profile, record),
-        registry_options.access(creds, tls_verify, cert_dir, authfile),
-        options.cache(no_cache),
-        rootfull,
-        options.pinned(pin_key),
-        _Report(quiet, debug, as_json),
-    )
+        reference, options.parameters(compression, level, block_size), given,
+        options.added(add_file), Starts.of(profile, record), access, options.cache(no_cache),
+        remote_caches(cache_from, cache_to, cache_key, cache_sign, no_cache, access, reference),
+        rootfull, options.pinned(pin_key), _Report(quiet, debug, as_json),
+    )  # fmt: skip
     targets = options.targets(arch, override_os, platform, all_platforms)
     _build(wanted, recipe, output, force, targets, dry_run)
 
@@ -126,6 +137,7 @@ class _Wanted:
     starts: Starts
     access: Access
     cache: Cache | None
+    remote: CacheNames | None
     rootfull: bool
     pinned: bytes | None
     report: _Report
@@ -182,15 +194,20 @@ def _from_context(wanted: _Wanted, recipe: Recipe | None, platform: Platform) ->
 
 def _plan(wanted: _Wanted, output: Output, platform: Platform) -> dict[str, Any]:
     """What would be done; nothing is written and no layer is read."""
+    from toolkit.commands.progress_display import showing
     from toolkit.services.build import plan
 
-    planned = plan(wanted.reference, platform, wanted.access, wanted.parameters, wanted.cache)
+    with showing(wanted.report.quiet) as progress, _opened(wanted.remote, progress) as remote:
+        planned = plan(
+            wanted.reference, platform, wanted.access, wanted.parameters, wanted.cache, remote
+        )
     if not wanted.report.as_json:
         print(f"{output.path}: would be made of {printable(planned.reference)}")
         print(f"  {planned.digest}, {printable(str(planned.platform))}")
         for layer in planned.layers:
             size = "?" if layer.size is None else f"{layer.size / 1e6:.1f}"
-            print(f"  {layer.diff_id}: {size} MB{', cached' if layer.cached else ''}")
+            place = f", in {layer.cache_from}" if layer.cache_from else ""
+            print(f"  {layer.diff_id}: {size} MB{', cached' if layer.cached else place}")
     return {"output": str(output.path), **planned.as_json()}
 
 
@@ -200,7 +217,11 @@ def _make(wanted: _Wanted, output: Output, platform: Platform) -> dict[str, Any]
     from toolkit.services.build import build as build_executable
 
     started = time.monotonic()
-    with output.writing() as path, showing(wanted.report.quiet) as progress:
+    with (
+        output.writing() as path,
+        showing(wanted.report.quiet) as progress,
+        _opened(wanted.remote, progress) as remote,
+    ):
 
         def write(path: Path, profile: Profile | None, pinned: bytes | None = None) -> Built:
             return build_executable(
@@ -216,6 +237,7 @@ def _make(wanted: _Wanted, output: Output, platform: Platform) -> dict[str, Any]
                 added=wanted.added,
                 profile=profile,
                 pinned=pinned,
+                remote=remote,
             )
 
         profile = wanted.starts.profile
@@ -245,7 +267,23 @@ def _make(wanted: _Wanted, output: Output, platform: Platform) -> dict[str, Any]
         print(missing_note(built.missing), file=sys.stderr)
     if not wanted.report.quiet:
         _say_what_was_made(output.path, built, time.monotonic() - started)
+    if built.not_stored:
+        raise DockercError(
+            f"{output.path} is built, but not all layers are cached: {built.not_stored}"
+        )
     return {"output": str(output.path), **built.as_json()}
+
+
+@contextmanager
+def _opened(names: CacheNames | None, progress: Progress) -> Iterator[RemoteCaches | None]:
+    """The caches in registries, for as long as the context."""
+    if names is None:
+        yield None
+        return
+    from toolkit.services.remote_cache import RemoteCaches
+
+    with closing(RemoteCaches(names, progress)) as remote:
+        yield remote
 
 
 _USUAL_RANGE = 65536
@@ -254,11 +292,12 @@ _USUAL_RANGE = 65536
 
 def _say_what_was_made(path: Path, built: Built, seconds: float) -> None:
     source = "" if built.size_in is None else f" from {built.size_in / 1e6:.1f} MB"
+    fetched = f" {built.fetched} from remote caches," if built.fetched else ""
     command = path if path.is_absolute() or len(path.parts) > 1 else f"./{path}"
     print(
         f"{path}: {built.size / 1e6:.1f} MB{source}, {printable(str(built.platform))},"
         f" {built.digest},"
-        f" {built.cached} of {built.layers} layers cached,"
+        f" {built.cached} of {built.layers} layers cached,{fetched}"
         f" {seconds:.1f} s\n{_USAGE[built.args].format(command)}",
         file=sys.stderr,
     )

@@ -184,7 +184,10 @@ BlockSizeName = Annotated[
     ),
 ]
 NoCache = Annotated[
-    bool, typer.Option("--no-cache", help="Neither read nor write the cache of packed layers.")
+    bool,
+    typer.Option(
+        "--no-cache", help="Neither read nor write the cache of packed layers; no --cache-from."
+    ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors and notes.")]
 Debug = Annotated[

@@ -17,10 +17,14 @@ from toolkit.limits import MAX_CONFIG
 SYSTEM = Path("/etc/dockerc/config.toml")
 FILE = "DOCKERC_CONFIG"
 """Names the only file to be read."""
-_Settings = dict[str, tuple[type[str | int | bool], str]]
+_Settings = dict[str, tuple[type[Any], str]]
 SETTINGS: _Settings = {
     "authfile": (str, "a file of logins, instead of docker's and podman's"),
     "block-size": (str, "block size of the squashfs, 4K to 1M"),
+    "cache-from": (list, "caches in registries to take compressed layers from"),
+    "cache-key": (list, "public keys whose signatures in cache-from are trusted"),
+    "cache-sign": (str, "a private key to sign what goes into cache-to"),
+    "cache-to": (list, "caches in registries to put compressed layers into"),
     "cert-dir": (str, "a directory of certificates for registries"),
     "compression": (str, "zstd or none"),
     "level": (int, "the level of zstd, 1 to 22"),
@@ -32,7 +36,12 @@ SETTINGS: _Settings = {
 VM_SETTINGS: _Settings = {"kernel": (str, "the kernel to boot: a file, a package or an image")}
 """The same of `dockerc vm`."""
 _TABLES = {"build": SETTINGS, "vm": VM_SETTINGS}
-_KINDS: dict[type, str] = {str: "a string", int: "a number", bool: "true or false"}
+_KINDS: dict[type, str] = {
+    str: "a string",
+    int: "a number",
+    bool: "true or false",
+    list: "a list of strings",
+}
 
 
 def variable(setting: str) -> str:
@@ -51,7 +60,7 @@ def build_defaults() -> dict[str, Any]:
                 raise UsageError(f"{variable(setting)} is {text!r}; it must be true or false")
             if kind is int and not text.isdecimal():
                 raise UsageError(f"{variable(setting)} is {text!r}; it must be a number")
-            found[setting] = text
+            found[setting] = text.split() if kind is list else text
     return {setting.replace("-", "_"): value for setting, value in found.items()}
 
 
@@ -111,5 +120,6 @@ def _check(table: dict[str, Any], settings: _Settings, path: Path) -> None:
             known = ", ".join(settings)
             raise DamagedError(f"{path}: there is no setting {name}; there are {known}")
         kind = settings[name][0]
-        if type(value) is not kind:
+        items = value if type(value) is list else []
+        if type(value) is not kind or not all(type(item) is str for item in items):
             raise DamagedError(f"{path}: {name} must be {_KINDS[kind]}")

@@ -13,10 +13,11 @@ import typer
 
 from toolkit.commands import image_or_app
 from toolkit.commands import registry_options as options
-from toolkit.errors import UsageError
+from toolkit.errors import PushedExecutableError, UsageError
 from toolkit.files.printable import printable, printable_lines
 
 if TYPE_CHECKING:
+    from toolkit.images.auth.access import Access
     from toolkit.images.source import Image
 
 
@@ -59,7 +60,8 @@ def inspect(
 ) -> None:
     """Show the parts of an executable and what takes its space, or an image's configuration.
 
-    The layers of an image are read with --html only, or if it comes from an engine.
+    Of an executable in a registry it shows what is attached to it, such as an SBOM. The layers of
+    an image are read with --html only, or if it comes from an engine.
 
     dockerc inspect py
 
@@ -82,10 +84,13 @@ def inspect(
     if html:
         _write_html(name, opened, html)
         return
-    found = _read_image(opened, config) if opened else _read_executable(Path(name), config)
-    if found is None:
-        return
-    _show(found, name, as_json, template)
+    if opened:
+        access = options.access(creds, tls_verify, cert_dir, authfile)
+        found = _read_image(opened, config, name, access)
+    else:
+        found = _read_executable(Path(name), config)
+    if found is not None:
+        _show(found, name, as_json, template)
 
 
 def _show(found: dict[str, Any], name: str, as_json: bool, template: str | None) -> None:
@@ -93,7 +98,8 @@ def _show(found: dict[str, Any], name: str, as_json: bool, template: str | None)
         from toolkit.commands.docker_names import with_docker_names
         from toolkit.commands.template import render
 
-        text = render(template, with_docker_names(found))
+        is_pushed = "referrers" in found  # of which docker has no names
+        text = render(template, found if is_pushed else with_docker_names(found))
         print(printable_lines(text) if sys.stdout.isatty() else text)
     elif as_json:
         print(json.dumps(found, indent=2))
@@ -109,12 +115,22 @@ def _write_html(name: str, opened: AbstractContextManager[Image] | None, output:
         print(f"dockerc: note: {printable(note)}", file=sys.stderr)
 
 
-def _read_image(opened: AbstractContextManager[Image], config: bool) -> dict[str, Any] | None:
-    """What there is to tell; None where its configuration was printed, as `config` asks for."""
+def _read_image(
+    opened: AbstractContextManager[Image], config: bool, name: str, access: Access
+) -> dict[str, Any] | None:
+    """What there is to tell of it, or of an executable that was pushed under this name; None where
+    its configuration was printed, as `config` asks for."""
     from toolkit.services.inspect_image import image_inspection
 
-    with opened as image:
-        found = image_inspection(image)
+    try:
+        with opened as image:
+            found = image_inspection(image)
+    except PushedExecutableError:
+        if config:
+            raise
+        from toolkit.services.inspect_pushed import pushed_inspection
+
+        return pushed_inspection(options.registry_name(name), access)
     if config:
         print(json.dumps(found["config"], indent=2))
         return None
@@ -156,10 +172,12 @@ def _print_as_it_stands(config: bytes) -> None:
 
 
 def _print_report(found: dict[str, Any], name: str) -> None:
-    from toolkit.commands.report import Page, executable_report, image_report
+    from toolkit.commands.report import Page, executable_report, image_report, pushed_report
 
     page = Page.of(shutil.get_terminal_size().columns, sys.stdout.encoding)
-    if "layers" in found:
+    if "referrers" in found:
+        lines = pushed_report(found, page)
+    elif "layers" in found:
         lines = image_report(found, page)
     else:
         lines = executable_report(found, Path(name).stat().st_size, page)

@@ -19,6 +19,12 @@ def push(
         str,
         typer.Argument(metavar="NAME", help="Where it goes: [docker://]REGISTRY/NAME[:TAG]."),
     ],
+    sbom: Annotated[
+        bool,
+        typer.Option(
+            "--sbom", help="Attach a list of its packages to it (CycloneDX 1.6; docs/sbom.md)."
+        ),
+    ] = False,
     creds: options.Creds = None,
     password_stdin: PasswordStdin = False,
     authfile: options.Authfile = None,
@@ -41,11 +47,13 @@ def push(
         raise UsageError(f"the digest comes from the file: name a tag, not '{reference}'")
     access = options.access(with_password(creds, password_stdin), tls_verify, cert_dir, authfile)
     with showing(quiet, done="sent") as progress:
-        pushed = push_executable(app, name, access, progress)
+        pushed = push_executable(app, name, access, progress, with_sbom=sbom)
     if not quiet:
         print(
             f"{app}: {pushed.size / 1e6:.1f} MB in {pushed.chunks} chunks, of which"
             f" {pushed.sent_chunks} ({pushed.sent / 1e6:.1f} MB) were sent",
             file=sys.stderr,
         )
+        if pushed.sbom:
+            print(f"{app}: its SBOM is attached as {pushed.sbom}", file=sys.stderr)
     print(pushed.name)

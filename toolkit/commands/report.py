@@ -115,6 +115,18 @@ def image_report(found: dict[str, Any], page: Page) -> Iterator[str]:
     yield from _layers(found["layers"], page, "compressed")
 
 
+def pushed_report(found: dict[str, Any], page: Page) -> Iterator[str]:
+    """The lines for an executable in a registry, and what is attached to it."""
+    executable = found["executable"]
+    yield from page.fact("digest", executable["digest"])
+    yield from page.fact("name", executable["reference"])
+    size = f"{size_text(executable['size'])} in {executable['chunks']} chunks"
+    yield from page.fact("size", size)
+    yield from page.fact("file", executable["file_digest"])
+    for each in found["referrers"]:
+        yield from page.fact("attached", f"{each['artifact_type'] or '?'} {each['digest']}")
+
+
 def _command(words: object) -> str:
     if not isinstance(words, list):
         return ""

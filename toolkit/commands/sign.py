@@ -49,7 +49,7 @@ def sign(
     from toolkit.services.sign import sign as sign_executable
 
     def ask() -> bytes:
-        return _password(key, password_stdin)
+        return key_password(key, password_stdin)
 
     new = output or app
     check_overwrite(new, force, app)
@@ -57,7 +57,8 @@ def sign(
     print(f"{new}: signed by {public.fingerprint}", file=sys.stderr)
 
 
-def _password(key: Path, from_stdin: bool) -> bytes:
+def key_password(key: Path, from_stdin: bool) -> bytes:
+    """From standard input, or asked for on the terminal; raises UsageError."""
     if from_stdin:
         password = sys.stdin.buffer.read(4097).removesuffix(b"\n").removesuffix(b"\r")
         if len(password) > 4096:

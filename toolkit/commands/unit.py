@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,7 @@ from typing import Annotated
 import typer
 
 from toolkit.errors import AbsentError, UsageError
+from toolkit.files.user import is_root
 
 SETTINGS = {
     "context_settings": {
@@ -59,6 +59,6 @@ def unit(
     with open_executable(path) as executable, reading(str(path)):
         annotations = Document(config_of(executable), "its config.json").text_map("annotations")
     signal = annotations.get("org.opencontainers.image.stopSignal", "")
-    of_user = manager == "--user" or (not manager and os.geteuid() != 0)
+    of_user = manager == "--user" or (not manager and not is_root())
     is_tool = annotations.get(ARGS) == "program"
     print(unit_text(Unit(path, options, arguments, signal, of_user, is_tool)), end="")

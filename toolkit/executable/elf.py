@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,8 +90,7 @@ def main() -> None:
     """The other process: an ELF file on standard input, facts as JSON on standard output."""
     data = sys.stdin.buffer.read()
     try:
-        import resource
-
+        resource = import_module("resource")
         resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY, _MAX_MEMORY))
         resource.setrlimit(resource.RLIMIT_CPU, (_TIMEOUT, _TIMEOUT))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

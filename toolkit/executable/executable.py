@@ -153,14 +153,15 @@ def write_executable(
     *,
     sync: bool = True,
     like: os.stat_result | None = None,
+    source: BinaryIO | None = None,
 ) -> Footer:
     """Write stub, payload and footer, atomically, mode 0755 less umask; returns the footer.
 
-    `write_payload` appends the squashfs to the file it is given; `sync` and `like` are
-    `atomic_file`'s.
+    `write_payload` appends the squashfs to the file it is given; `sync`, `like` and
+    `source` are `atomic_file`'s.
     """
     stub += bytes(-len(stub) % ALIGNMENT)
-    with atomic_file(path, _MODE, sync=sync, like=like) as file:
+    with atomic_file(path, _MODE, sync=sync, like=like, source=source) as file:
         file.write(stub)
         offset = file.tell()
         fields = write_payload(file)

@@ -38,6 +38,17 @@ class PublicKey:
         digest = hashlib.sha256(_SSH + self.data).digest()
         return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
 
+    def has_signed(self, data: bytes, signature: bytes) -> bool:
+        """Whether this is the key's signature of these bytes."""
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+        try:
+            Ed25519PublicKey.from_public_bytes(self.data).verify(signature, data)
+        except (InvalidSignature, ValueError):
+            return False
+        return True
+
 
 def parse_public_key(text: str) -> PublicKey:
     """The key of a file or of a word of a policy; raises UnsupportedError when it is no such key.

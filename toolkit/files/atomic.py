@@ -8,25 +8,36 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from toolkit.errors import DockercError, RefusedError
+from toolkit.files.flags import NAMELESS
 from toolkit.files.location import Location, open_location
 from toolkit.files.temporary import discard, give_name, new_file, take_place
+from toolkit.files.user import change_owner
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
 def atomic_file(
-    path: Path, mode: int, *, sync: bool = True, like: os.stat_result | None = None
+    path: Path,
+    mode: int,
+    *,
+    sync: bool = True,
+    like: os.stat_result | None = None,
+    mtime: int | None = None,
+    source: BinaryIO | None = None,
 ) -> Iterator[BinaryIO]:
     """A new file that takes the place of `path` when the block ends well; `mode` less the umask.
 
     On any failure nothing is left and what stood at `path` is untouched. A symlink is followed, as
     by `cp`. With `sync` that holds for a power failure, too; without, a new file is as safe from
     one as `cp` makes it, and what stands there is replaced by what is synced all the same.
-    `like` is a file whose mode, owner and times the new one gets, as by `cp -p`.
+    `like` is a file whose mode, owner and times the new one gets, as by `cp -p`; `mtime` is
+    a time for both of its own, in seconds since 1970. `source` is a file
+    that may be `path` and is read meanwhile: Windows replaces none that is open, so there it is
+    closed before.
     Whoever can rename in that directory gets nothing of ours but this file (CWE-367).
     Raises DockercError when `path` cannot be written, OSError for what fails in between.
     """
@@ -46,15 +57,14 @@ def atomic_file(
                     file.flush()
                     if sync or not is_new:
                         os.fsync(descriptor)
-                    _set_mode(location, name, descriptor, mode & ~_umask())
-                    if like is not None:
-                        _set_like(descriptor, like)
+                    held = _held(location, file, source)
+                    _describe(location, name, held, mode & ~_umask(), like, mtime)
                     if name is None:
                         name = give_name(descriptor, location)
-                    take_place(descriptor, name, location)  # while its lock is held
+                    take_place(held, name, location)  # while its lock is held
                 except BaseException:
                     if name is not None:
-                        discard(descriptor, name, location)
+                        discard(_held(location, file, None), name, location)
                     raise
         except OSError as error:
             if error.errno in _FULL:
@@ -94,27 +104,46 @@ def _new_file(location: Location) -> tuple[int, str | None]:
 
     A nameless file (O_TMPFILE, open(2)) goes by itself when we are killed.
     """
-    with contextlib.suppress(OSError, AttributeError):
-        descriptor = location.open(".", os.O_TMPFILE | os.O_RDWR)
-        if Path(f"/proc/self/fd/{descriptor}").exists():
-            return descriptor, None
-        os.close(descriptor)  # without /proc it could never be given a name
+    if NAMELESS:
+        with contextlib.suppress(OSError):
+            descriptor = location.open(".", NAMELESS | os.O_RDWR)
+            if Path(f"/proc/self/fd/{descriptor}").exists():
+                return descriptor, None
+            os.close(descriptor)  # without /proc it could never be given a name
     return new_file(location)
 
 
-def _set_mode(location: Location, name: str | None, descriptor: int, mode: int) -> None:
-    if hasattr(os, "fchmod"):
-        os.fchmod(descriptor, mode)
-    elif name is not None:  # a system whose directories others cannot rename in while we do
-        (location.directory / name).chmod(mode)
+def _held(location: Location, file: BinaryIO, source: BinaryIO | None) -> int | None:
+    """The file's descriptor; None where it has to be closed before it can be renamed or removed."""
+    if location.descriptor is not None:
+        return file.fileno()
+    for each in (file, source):
+        with contextlib.suppress(OSError):  # all of the file is written already, or not wanted
+            if each:
+                each.close()
+    return None
 
 
-def _set_like(descriptor: int, like: os.stat_result) -> None:
+def _describe(
+    location: Location,
+    name: str | None,
+    held: int | None,
+    mode: int,
+    like: os.stat_result | None,
+    mtime: int | None,
+) -> None:
+    # By name only in a system whose directories others cannot rename in while we do.
+    target: Any = location.directory / (name or "") if held is None else held
+    os.chmod(target, mode)  # noqa: PTH101
+    if mtime is not None:
+        os.utime(target, (mtime, mtime))
+    if like is None:
+        return
     # Before the mode: a change of owner takes set-id bits away.
     with contextlib.suppress(PermissionError):
-        os.fchown(descriptor, like.st_uid, like.st_gid)
-    os.fchmod(descriptor, like.st_mode & 0o777)
-    os.utime(descriptor, ns=(like.st_atime_ns, like.st_mtime_ns))
+        change_owner(target, like.st_uid, like.st_gid)
+    os.chmod(target, like.st_mode & 0o777)  # noqa: PTH101
+    os.utime(target, ns=(like.st_atime_ns, like.st_mtime_ns))
 
 
 def _umask() -> int:

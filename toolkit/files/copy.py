@@ -56,7 +56,11 @@ def pieces(file: BinaryIO, offset: int, size: int) -> Iterator[bytes]:
 
 def _data(source: int, offset: int, size: int) -> Iterator[tuple[int, int]]:
     """The pieces of a range that are not holes: where each starts, and its bytes."""
-    if not hasattr(os, "SEEK_DATA") or os.fstat(source).st_size < offset + size:
+    if (
+        sys.platform == "win32"
+        or not hasattr(os, "SEEK_DATA")
+        or os.fstat(source).st_size < offset + size
+    ):
         yield offset, size
         return
     # The reader above this descriptor knows where it has left it.

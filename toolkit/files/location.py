@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit.errors import DockercError, RefusedError
+from toolkit.files.flags import BINARY, DIRECTORY, NO_FOLLOW, PATH_ONLY
+from toolkit.files.open_directory import OpenDirectory
+from toolkit.files.user import user_id
 
 _MAX_LINKS = 40
 """As many as the kernel follows in one path (path_resolution(7))."""
-_HELD = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0)
-_READ = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
-_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_HELD = PATH_ONLY | DIRECTORY
+_READ = os.O_RDONLY | DIRECTORY
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class Location:
 
     def open(self, name: str, flags: int, mode: int = 0o600) -> int:
         """A descriptor of it."""
-        return os.open(self._path(name), flags | _NOFOLLOW, mode, dir_fd=self.descriptor)
+        flags |= NO_FOLLOW | BINARY
+        return os.open(self._path(name), flags, mode, dir_fd=self.descriptor)
 
     def status(self, name: str) -> os.stat_result | None:
         """What stands there; None when nothing does."""
@@ -53,6 +56,14 @@ class Location:
     def mkdir(self, name: str, mode: int) -> None:
         """Make a directory."""
         os.mkdir(self._path(name), mode, dir_fd=self.descriptor)
+
+    def enter(self, name: str) -> OpenDirectory:
+        """A directory, opened."""
+        return OpenDirectory(self.directory, self.descriptor).enter(name)
+
+    def rmdir(self, name: str) -> None:
+        """Remove an empty directory."""
+        os.rmdir(self._path(name), dir_fd=self.descriptor)
 
     def rename(self, old: str, new: str) -> None:
         """Rename within the directory, over what has the new name."""
@@ -120,7 +131,7 @@ def _walk(path: Path) -> tuple[int, str]:
                 if target.startswith("/"):
                     current = _replaced(current, os.open("/", _HELD))
             elif parts:
-                following = os.open(part, _HELD | _NOFOLLOW, dir_fd=current)
+                following = os.open(part, _HELD | NO_FOLLOW, dir_fd=current)
                 current = _replaced(current, following)
             elif part in (".", ".."):  # where a link leads
                 raise RefusedError(f"{path}: it leads to a directory; give another name")
@@ -157,9 +168,9 @@ def _link(directory: int, name: str, path: Path, *, is_last: bool) -> str | None
     around = os.fstat(directory)
     # What the kernel refuses to follow in /tmp (fs.protected_symlinks), and we follow ourselves.
     everyones = around.st_mode & stat.S_ISVTX and around.st_mode & stat.S_IWOTH
-    planted = everyones and status.st_uid not in (os.geteuid(), around.st_uid)
+    planted = everyones and status.st_uid not in (user_id(), around.st_uid)
     # And the last one in any directory where others can put one while we write.
-    trusted = (os.geteuid(), 0)
+    trusted = (user_id(), 0)
     others = around.st_uid not in trusted or around.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     if planted or (is_last and others and status.st_uid not in trusted):
         raise RefusedError(

@@ -10,11 +10,11 @@ import contextlib
 import os
 from pathlib import Path
 
+from toolkit.files.flags import DIRECTORY, NO_FOLLOW, PATH_ONLY
 from toolkit.files.location import Location
 
-_DIRECTORY = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
-_HELD = getattr(os, "O_PATH", os.O_RDONLY) | _DIRECTORY
-_READ = os.O_RDONLY | _DIRECTORY
+_HELD = PATH_ONLY | DIRECTORY | NO_FOLLOW
+_READ = os.O_RDONLY | DIRECTORY | NO_FOLLOW
 
 
 def remove(location: Location, name: str) -> None:

@@ -10,12 +10,15 @@ import contextlib
 import os
 import re
 import stat
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from toolkit.files.flags import NO_WAIT
 from toolkit.files.location import Location, open_location
+from toolkit.files.lock import lock
+from toolkit.files.open_directory import OpenDirectory
 from toolkit.files.removal import remove
+from toolkit.files.user import is_own
 
 _MARK = "dockerc"
 _MAX_NAME = 100
@@ -31,46 +34,59 @@ def new_file(location: Location) -> tuple[int, str]:
     return _locked(location, lambda name: location.open(name, flags))
 
 
-def new_directory(location: Location) -> tuple[int, str]:
+def new_directory(location: Location) -> tuple[OpenDirectory, str]:
     """The same for a directory, mode 0700."""
 
     def make(name: str) -> int:
         location.mkdir(name, 0o700)
-        descriptor = location.open(name, os.O_RDONLY | os.O_DIRECTORY)
-        status = os.fstat(descriptor)
-        ours = status.st_uid == os.geteuid() and status.st_mode & 0o777 == 0o700
-        if not ours or os.listdir(descriptor):  # noqa: PTH208 - put in its place
-            os.close(descriptor)
+        directory = location.enter(name)
+        assert directory.descriptor is not None
+        status = os.fstat(directory.descriptor)
+        ours = is_own(status) and status.st_mode & 0o777 == 0o700
+        if not ours or directory.names():  # put in its place
+            directory.close()
             raise OSError(f"somebody has replaced the directory {name} that was just made")
-        return descriptor
+        return directory.descriptor
 
-    return _locked(location, make)
+    if location.descriptor is not None:
+        descriptor, name = _locked(location, make)
+        return OpenDirectory(location.directory, descriptor), name
+    # No locks, either: one that a killed process leaves there stays.
+    name = _unfinished_name(location.name)
+    location.mkdir(name, 0o700)
+    return location.enter(name), name
 
 
 def give_name(descriptor: int, location: Location) -> str:
     """The same for a file that has no name yet (O_TMPFILE, open(2)); raises OSError."""
     with contextlib.suppress(OSError):
-        _lock(descriptor, wait=True)
+        lock(descriptor, wait=True)
     name = _unfinished_name(location.name)
     # Only with a directory's descriptor does Python call linkat(2), which follows the link.
     os.link(f"/proc/self/fd/{descriptor}", name, dst_dir_fd=location.descriptor)
     return name
 
 
-def take_place(descriptor: int, name: str, location: Location) -> None:
+def take_place(descriptor: int | None, name: str, location: Location) -> None:
     """Give the open file or directory, whose name that is, the location's; raises OSError.
 
-    Where others can rename in that directory, something else may have got the name.
+    Where others can rename in that directory, something else may have got the name. None is for
+    what had to be closed before: Windows renames nothing that is open.
     """
-    if not location.holds(name, descriptor):
+    if descriptor is not None and not location.holds(name, descriptor):
         raise OSError(f"somebody has moved or replaced {name} while it was being written")
     location.rename(name, location.name)
 
 
-def discard(descriptor: int, name: str, location: Location) -> None:
-    """Remove what is not to stay, if the name is still its own."""
+def must_be_closed() -> bool:
+    """Whether a file cannot be renamed or removed while anybody has it open, as on Windows."""
+    return os.open not in os.supports_dir_fd
+
+
+def discard(descriptor: int | None, name: str, location: Location) -> None:
+    """Remove what is not to stay, if the name is still its own; None is as above."""
     with contextlib.suppress(OSError):
-        if location.holds(name, descriptor):
+        if descriptor is None or location.holds(name, descriptor):
             remove(location, name)
 
 
@@ -81,8 +97,6 @@ def sweep(directory: Path) -> None:
 
 
 def _sweep(location: Location, named: str) -> None:
-    if sys.platform == "win32":
-        return
     ours = re.compile(rf"\.{named}\.[0-9a-f]{{8}}\.{_MARK}", re.DOTALL)
     with contextlib.suppress(OSError):
         for name in location.names():
@@ -102,7 +116,7 @@ def _locked(location: Location, make: Callable[[str], int]) -> tuple[int, str]:
         descriptor = make(name)
         # Where a filesystem has no locks, nobody gets one to sweep by.
         with contextlib.suppress(OSError):
-            _lock(descriptor, wait=True)
+            lock(descriptor, wait=True)
         if location.holds(name, descriptor):
             return descriptor, name
         os.close(descriptor)  # a sweep was quicker than our lock
@@ -111,19 +125,17 @@ def _locked(location: Location, make: Callable[[str], int]) -> tuple[int, str]:
 
 def _remove_if_left(location: Location, name: str) -> None:
     """Raises OSError where somebody holds it, or nobody could."""
-    descriptor = location.open(name, os.O_RDONLY | os.O_NONBLOCK)
+    descriptor = location.open(name, os.O_RDONLY | NO_WAIT)
+    is_left = False
     try:
         status = os.fstat(descriptor)
         kind = stat.S_IFMT(status.st_mode)
-        if status.st_uid == os.geteuid() and kind in (stat.S_IFREG, stat.S_IFDIR):
-            _lock(descriptor, wait=False)
-            discard(descriptor, name, location)
+        if is_own(status) and kind in (stat.S_IFREG, stat.S_IFDIR):
+            lock(descriptor, wait=False)
+            is_left = True
+            if location.descriptor is not None:
+                discard(descriptor, name, location)
     finally:
         os.close(descriptor)
-
-
-def _lock(descriptor: int, *, wait: bool) -> None:
-    if sys.platform != "win32":
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    if is_left and location.descriptor is None:
+        discard(None, name, location)

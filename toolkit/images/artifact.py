@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from toolkit.errors import DamagedError, RefusedError, UnsupportedError
 from toolkit.files.json_document import Document, parse_document
@@ -22,8 +23,12 @@ from toolkit.limits import MAX_CHUNK, MAX_CHUNKS
 CHUNK_TYPE = "application/vnd.dockerc.executable.chunk.v1"
 EMPTY = b"{}"
 """The config of an artifact that has none (image-spec, "Guidance for an Empty Descriptor")."""
-_EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 EMPTY_DIGEST = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+EMPTY_CONFIG = {
+    "mediaType": "application/vnd.oci.empty.v1+json",
+    "digest": EMPTY_DIGEST,
+    "size": len(EMPTY),
+}
 _DIGEST = "dev.dockerc.executable.digest"
 _SIZE = "dev.dockerc.executable.size"
 _MEAN = "dev.dockerc.executable.chunk-size"
@@ -43,6 +48,10 @@ class StoredChunk:
         """How the manifest tells it."""
         return Descriptor(CHUNK_TYPE, self.digest, self.size)
 
+    def as_layer(self, media_type: str) -> dict[str, Any]:
+        """As one of the layers of a manifest."""
+        return {"mediaType": media_type, "digest": self.digest, "size": self.size}
+
 
 @dataclass(frozen=True)
 class Artifact:
@@ -60,16 +69,12 @@ class Artifact:
 
     def encode(self) -> bytes:
         """The manifest. The same file gives the same bytes."""
-        empty = {"mediaType": _EMPTY_TYPE, "digest": EMPTY_DIGEST, "size": len(EMPTY)}
         manifest = {
             "schemaVersion": 2,
             "mediaType": OCI_MANIFEST,
             "artifactType": EXECUTABLE_TYPE,
-            "config": empty,
-            "layers": [
-                {"mediaType": CHUNK_TYPE, "digest": chunk.digest, "size": chunk.size}
-                for chunk in self.chunks
-            ],
+            "config": EMPTY_CONFIG,
+            "layers": [chunk.as_layer(CHUNK_TYPE) for chunk in self.chunks],
             "annotations": {_DIGEST: self.digest, _MEAN: str(self.mean), _SIZE: str(self.size)},
         }
         return json.dumps(manifest, separators=(",", ":")).encode()
@@ -95,7 +100,9 @@ def parse_artifact(data: bytes, where: str, media_type: str) -> Artifact:
     digest = check_digest(annotations.text(_DIGEST), where)
     if not digest.startswith("sha256:"):
         raise UnsupportedError(f"{where} has a digest of the whole file that is not sha256")
-    artifact = Artifact(digest, _number(annotations, _MEAN), tuple(_chunks(document)))
+    artifact = Artifact(
+        digest, _number(annotations, _MEAN), tuple(read_chunks(document, CHUNK_TYPE))
+    )
     size = _number(annotations, _SIZE)
     if size != artifact.size:
         raise DamagedError(
@@ -104,14 +111,15 @@ def parse_artifact(data: bytes, where: str, media_type: str) -> Artifact:
     return artifact
 
 
-def _chunks(document: Document) -> list[StoredChunk]:
+def read_chunks(document: Document, media_type: str) -> list[StoredChunk]:
+    """The layers of a manifest that are one file, all of this type; raises DockercError."""
     layers = document.objects("layers")
     if not 0 < len(layers) <= MAX_CHUNKS:
         raise RefusedError(f"{document.where} has {len(layers)} blobs; 1 to {MAX_CHUNKS} are read")
     chunks, offset = [], 0
     for layer in layers:
         each = descriptor(layer)
-        if each.media_type != CHUNK_TYPE:
+        if each.media_type != media_type:
             raise UnsupportedError(
                 f"{document.where} has a blob that is no part of a file: {each.media_type or '?'}"
             )

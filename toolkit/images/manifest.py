@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from toolkit.errors import DamagedError, RefusedError, UnsupportedError
+from toolkit.errors import DamagedError, PushedExecutableError, RefusedError, UnsupportedError
 from toolkit.files.json_document import Document, parse_document
 from toolkit.images.source import Platform
 from toolkit.limits import MAX_LAYERS
@@ -134,10 +134,10 @@ def _manifest(document: Document) -> Manifest:
     config = descriptor(document.object("config"))
     if config.media_type not in _CONFIG_TYPES:
         kind = document.text("artifactType") or config.media_type or "of no stated type"
-        hint = "; `dockerc pull` fetches it" if kind == EXECUTABLE_TYPE else ""
-        raise UnsupportedError(
-            f"{document.where} is not a container image but an artifact: {kind}{hint}"
-        )
+        sentence = f"{document.where} is not a container image but an artifact: {kind}"
+        if kind == EXECUTABLE_TYPE:
+            raise PushedExecutableError(f"{sentence}; `dockerc pull` fetches it")
+        raise UnsupportedError(sentence)
     layers = tuple(descriptor(layer) for layer in document.objects("layers"))
     if len(layers) > MAX_LAYERS:
         raise RefusedError(

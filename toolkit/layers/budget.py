@@ -6,6 +6,8 @@ All layers of an image share it, since all their entries are in memory when they
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from toolkit.errors import RefusedError
 from toolkit.layers.entry import Entry
@@ -41,3 +43,24 @@ class Budget:
                     "its files, or their names and attributes, are far more than its size can"
                     " account for: taken for an attack"
                 )
+
+    @contextmanager
+    def attempt(self) -> Iterator[Budget]:
+        """For work that may be done anew: what it takes is given back if it fails."""
+        attempt = _Attempt(self)
+        try:
+            yield attempt
+        except BaseException:
+            with self._lock:
+                self._left -= attempt.change
+            raise
+
+
+class _Attempt(Budget):
+    def __init__(self, whole: Budget) -> None:
+        self.change = 0
+        self._whole = whole
+
+    def take(self, taken: int, stored: int) -> None:
+        self.change += RATIO * stored - taken
+        self._whole.take(taken, stored)

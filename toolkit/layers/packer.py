@@ -23,7 +23,7 @@ from toolkit.limits import (
     MAX_TARGET,
     MAX_XATTRS,
 )
-from toolkit.squashfs.compress import BlockWriter, Compressor, is_hole
+from toolkit.squashfs.compress import BlockSource, BlockWriter, is_hole
 from toolkit.squashfs.structs import XATTR_PREFIXES
 from toolkit.squashfs.tree import Content
 
@@ -65,7 +65,7 @@ class Packer:
         self,
         number: int,
         file: BinaryIO,
-        compressor: Compressor,
+        compressor: BlockSource,
         block_size: int,
         data_hash: Any = None,
         budget: Budget | None = None,

@@ -31,6 +31,8 @@ from toolkit.version import __version__
 
 __all__ = ["Kernel", "Module", "find"]
 
+_TOP = Path("/")
+"""Where this machine's own kernel is looked for."""
 _DEBIAN = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -82,7 +84,7 @@ def find(reference: str | None, architecture: str, access: Access = DEFAULT_ACCE
 def _own(architecture: str) -> Path:
     """This machine's kernel, where users may read it."""
     release = platform.release()
-    own = Path(f"/boot/vmlinuz-{release}"), Path(f"/lib/modules/{release}/vmlinuz")
+    own = _TOP / f"boot/vmlinuz-{release}", _TOP / f"lib/modules/{release}/vmlinuz"
     if sys.platform == "linux" and platform.machine() == architecture:
         for path in own:
             with contextlib.suppress(OSError), path.open("rb"):

@@ -24,6 +24,7 @@ _RELEASE = re.compile(rb"[A-Za-z0-9][A-Za-z0-9.+~_-]{0,127}")
 """A release (uname -r); it becomes part of a path."""
 _BANNER = re.compile(rb"Linux version (" + _RELEASE.pattern + rb") \(")
 _PIECE = 1 << 20
+_GZIP_MAGIC = b"\x1f\x8b"
 
 
 @dataclass(frozen=True)
@@ -89,14 +90,16 @@ def _payload_of_bzimage(data: bytes) -> Iterator[bytes]:
     payload = data[start : start + size]
     if not is_packed(payload[:8]):
         return
+    if payload[:2] != _GZIP_MAGIC:
+        payload = payload[:-4]  # the size, which gzip has in its own trailer (Makefile.lib)
     total = 0
     file = unpacked(io.BufferedReader(io.BytesIO(payload)), "a kernel")
     try:
-        while total < MAX_IMAGE and (piece := file.read(_PIECE)):
+        while total < MAX_IMAGE and (piece := file.read1(_PIECE)):
             total += len(piece)
             yield piece
     except DockercError:
-        return  # its size stands behind it, which is no compressed data
+        return  # the machine will tell what is wrong with it
 
 
 def _kept_config(pieces: Iterator[bytes]) -> bytes | None:

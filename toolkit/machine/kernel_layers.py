@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import posixpath
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, BinaryIO, cast
 
 from toolkit.errors import AbsentError, DockercError, RefusedError
 from toolkit.files.anonymous_file import temporary_file
+from toolkit.files.disk_space import free_bytes
 from toolkit.images.source import Image
 from toolkit.images.transports.tarball import read_tarball
 from toolkit.layers.stream import LayerStream
@@ -83,7 +83,7 @@ def _keep(reader: TarReader, entry: TarEntry, name: str, where: str, stack: Exit
         raise RefusedError(f"/{name} of {where} has {entry.size} bytes; it may have {_FILES[name]}")
     file = stack.enter_context(temporary_file())
     try:
-        if entry.size + _SPARE_ROOM > shutil.disk_usage(file.fileno()).free:
+        if entry.size + _SPARE_ROOM > free_bytes(file.name):
             raise RefusedError(f"there is no room to unpack /{name} of {where}; set TMPDIR")
         for block in reader.blocks(entry, _PIECE):
             file.write(bytes(_PIECE * block) if isinstance(block, int) else block)

@@ -14,7 +14,7 @@ from toolkit.bundle.baked import BakedOptions
 from toolkit.bundle.config import config_bytes, requires_mapped_uids, runtime_config
 from toolkit.bundle.start_list import NAME as START_LIST
 from toolkit.bundle.start_list import Resolved, encode, resolve
-from toolkit.errors import about
+from toolkit.errors import DockercError, about
 from toolkit.executable.executable import FooterFields, write_executable
 from toolkit.executable.integrity import Integrity
 from toolkit.executable.stub import read_stub, stub_machine, with_pinned_key
@@ -31,7 +31,7 @@ from toolkit.services.cache import Cache
 from toolkit.services.image_names import prune, remember
 from toolkit.services.image_time import image_time
 from toolkit.services.layer_history import created_by, layer_history
-from toolkit.services.pack_layers import Packing, Parameters, has_pack
+from toolkit.services.pack_layers import Packing, Parameters, has_pack, remote_name
 from toolkit.services.progress import Progress
 from toolkit.squashfs.structs import InodeType
 from toolkit.squashfs.tree import Content, Inode, new_directory, walk
@@ -42,6 +42,7 @@ from toolkit.version import __version__
 if TYPE_CHECKING:
     from toolkit.bundle.profile import Profile
     from toolkit.layers.added import AddedFile
+    from toolkit.services.remote_cache import RemoteCaches
 
 
 @dataclass(frozen=True)
@@ -59,25 +60,32 @@ class Built:
     layers: int
     cached: int
     """Layers that did not have to be read."""
+    fetched: int
+    """Layers that did not have to be compressed, as a remote cache had their blocks."""
     largest_id: int
     """Of the owners of files, users and groups."""
     left_out: Counter[str]
     """What the executable cannot hold, by kind."""
     missing: int
     """Paths of the profile that the image does not have as they were recorded."""
+    not_stored: str = ""
+    """Why a remote cache did not get all packs."""
 
     def as_json(self) -> dict[str, Any]:
         """For programs (docs/building.md)."""
-        return {**asdict(self), "platform": str(self.platform), "left_out": dict(self.left_out)}
+        members = {**asdict(self), "platform": str(self.platform), "left_out": dict(self.left_out)}
+        del members["not_stored"]
+        return members
 
 
 @dataclass(frozen=True)
 class PlannedLayer:
-    """A layer, and whether its pack is in the cache."""
+    """A layer, whether its pack is in the cache, and which remote cache has it otherwise."""
 
     diff_id: str
     size: int | None
     cached: bool
+    cache_from: str | None
 
 
 @dataclass(frozen=True)
@@ -95,15 +103,27 @@ class Plan:
 
 
 def plan(
-    reference: str, platform: Platform, access: Access, parameters: Parameters, cache: Cache | None
+    reference: str,
+    platform: Platform,
+    access: Access,
+    parameters: Parameters,
+    cache: Cache | None,
+    remote: RemoteCaches | None,
 ) -> Plan:
     """Find the image and what is cached of it; raises DockercError as `build` would."""
     stub_machine(platform.architecture)
+
+    def planned(layer: Layer) -> PlannedLayer:
+        is_cached = has_pack(cache, parameters, layer)
+        place = None
+        if remote and not is_cached:
+            place = remote.has(remote_name(parameters, layer))
+        return PlannedLayer(layer.diff_id, layer.size, is_cached, place)
+
     with open_image(reference, platform, access) as image:
-        layers = tuple(
-            PlannedLayer(layer.diff_id, layer.size, has_pack(cache, parameters, layer))
-            for layer in image.layers
-        )
+        layers = tuple(map(planned, image.layers))
+        if remote:
+            remote.tell_misses()
         return Plan(image.reference, image.digest, image.platform, layers)
 
 
@@ -121,6 +141,7 @@ def build(
     added: Sequence[AddedFile] = (),
     profile: Profile | None = None,
     pinned: bytes | None = None,
+    remote: RemoteCaches | None = None,
 ) -> Built:
     """Build the executable `output` from the image; raises DockercError when it cannot be done."""
     stub_machine(platform.architecture)
@@ -137,6 +158,7 @@ def build(
             added=added,
             profile=profile,
             pinned=pinned,
+            remote=remote,
         )
 
 
@@ -152,11 +174,12 @@ def build_opened(
     added: Sequence[AddedFile] = (),
     profile: Profile | None = None,
     pinned: bytes | None = None,
+    remote: RemoteCaches | None = None,
 ) -> Built:
     """The same, from an image that is open already. `pinned`: the key that it starts only with."""
     stub = read_stub(stub_machine(image.platform.architecture))
     stub = with_pinned_key(stub, pinned) if pinned else stub
-    with Packing(parameters, cache, output.resolve().parent) as packing:
+    with Packing(parameters, cache, output.resolve().parent, remote) as packing:
         with about(image.reference):
             packs = packing.pack_layers(image, progress)
             tree = merge(packs)
@@ -185,13 +208,10 @@ def build_opened(
 
         def write_payload(file: BinaryIO) -> FooterFields:
             write_squashfs(
-                file,
-                payload.root,
-                DataMap(payload.packs, parameters.block_size, payload.hot),
-                block_size=parameters.block_size,
-                level=parameters.level,
+                file, payload.root, DataMap(payload.packs, parameters.block_size, payload.hot),
+                block_size=parameters.block_size, level=parameters.level,
                 mkfs_time=image_time(image.config.get("created")),
-            )
+            )  # fmt: skip
             return FooterFields(requires_mapped_uids(config) or largest_id > 0, Integrity(text))
 
         write_executable(output, stub, write_payload)
@@ -205,10 +225,21 @@ def build_opened(
             config["annotations"][ARGS],
             len(image.layers),
             packing.cached,
+            packing.fetched,
             largest_id,
             folded(sum((pack.left_out for pack in packs), Counter[str]())),
             payload.started.missing if payload.started else 0,
+            _store_packs(packing, image, packs),
         )
+
+
+def _store_packs(packing: Packing, image: Image, packs: list[Pack]) -> str:
+    """Why the remote caches did not get all packs: no reason to throw the executable away."""
+    try:
+        packing.store_packs(image, packs)
+    except DockercError as error:
+        return str(error)
+    return ""
 
 
 def _stored(tree: Inode, packs: list[Pack], block_size: int) -> str:

@@ -69,7 +69,7 @@ def copy_in(source: str, app: Path, path: str, new: Path) -> None:
             integrity = Integrity(config_text(executable), executable.stub_version)
             return FooterFields(executable.footer.require_mapped_uids, integrity)
 
-        write_executable(new, executable.whole_stub(), write_payload)
+        write_executable(new, executable.whole_stub(), write_payload, source=executable.file)
 
 
 def _cut(data: bytes, size: int) -> Iterator[bytes]:

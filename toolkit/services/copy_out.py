@@ -13,6 +13,7 @@ from toolkit.executable.executable import Executable
 from toolkit.executable.payload import filesystem_of, rootfs_of
 from toolkit.files.atomic import atomic_file
 from toolkit.files.atomic_directory import atomic_directory
+from toolkit.files.user import change_owner, is_root
 from toolkit.services.export.directory import check_tree_room, write_tree
 from toolkit.services.export.layer import write_layer
 from toolkit.squashfs.read.filesystem import Filesystem
@@ -75,7 +76,7 @@ def _name(path: str) -> bytes:
 
 def _write_file(filesystem: Filesystem, node: Node, place: Path) -> None:
     # Set-id bits would give rights on this machine that the image alone decides on.
-    with atomic_file(place, node.mode & 0o777, sync=False) as file:
+    with atomic_file(place, node.mode & 0o777, sync=False, mtime=node.mtime) as file:
         check_tree_room(filesystem, node, file.fileno())
         for chunk in filesystem.content(node):
             if chunk.data is None:
@@ -83,10 +84,8 @@ def _write_file(filesystem: Filesystem, node: Node, place: Path) -> None:
             else:
                 file.write(chunk.data)
         file.truncate(node.size)
-        file.flush()
-        if os.geteuid() == 0:
-            os.fchown(file.fileno(), node.uid, node.gid)
-        os.utime(file.fileno(), (node.mtime, node.mtime))
+        if is_root():
+            change_owner(file.fileno(), node.uid, node.gid)
 
 
 def _write_symlink(node: Node, place: Path) -> None:

@@ -56,7 +56,7 @@ def edit(path: Path, new: Path, baked: BakedOptions, profile: Profile | None = N
             mapped = executable.footer.require_mapped_uids or requires_mapped_uids(config)
             return FooterFields(mapped, Integrity(text, executable.stub_version))
 
-        write_executable(new, executable.whole_stub(), write_payload)
+        write_executable(new, executable.whole_stub(), write_payload, source=executable.file)
     return missing
 
 

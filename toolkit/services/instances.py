@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from toolkit.errors import AbsentError, DamagedError, DockercError, RefusedError
+from toolkit.errors import AbsentError, DamagedError, DockercError, RefusedError, UnsupportedError
+from toolkit.files.flags import DIRECTORY
+from toolkit.files.user import user_id
 from toolkit.limits import MAX_STUB
 
 _OPTION = b"dockerc-ps"
@@ -51,6 +53,8 @@ class Runs:
 
 def find_runs(proc: Path = Path("/proc")) -> Runs:
     """All runs that the caller may see, in the order of their process ids."""
+    if not proc.is_dir():
+        raise UnsupportedError("executables run on Linux only, and this system has no /proc")
     found: dict[int, Run] = {}
     old: set[str] = set()
     silent: set[int] = set()
@@ -66,7 +70,7 @@ def find_runs(proc: Path = Path("/proc")) -> Runs:
                     found |= {run.pid: run for run in _listed(file)}
                 except RefusedError:
                     # A user with many such files must not delay the others' for ever.
-                    silent |= {file.user} - {os.geteuid()}
+                    silent |= {file.user} - {user_id()}
         except (DockercError, OSError):
             continue  # another program's, or ended meanwhile
     return Runs(tuple(found[pid] for pid in sorted(found)), tuple(sorted(old)))
@@ -76,7 +80,7 @@ def choose_run(runs: Runs, word: str) -> Run:
     """The run of that name or process id; raises DockercError unless it is the only one."""
     fitting = [run for run in runs.found if word in (run.name, str(run.pid), str(run.app))]
     # What other users' files call their runs must not hide one's own.
-    fitting = [run for run in fitting if run.user == os.geteuid()] or fitting
+    fitting = [run for run in fitting if run.user == user_id()] or fitting
     if len(fitting) > 1:
         listed = ", ".join(f"{run.pid} ({run.file})" for run in fitting)
         raise DockercError(f"several runs are called {word}: name one by its process id: {listed}")
@@ -91,7 +95,7 @@ def become_run(run: Run, words: list[str], proc: Path = Path("/proc")) -> NoRetu
 
     Only that of a run of one's own: it gets the caller's terminal.
     """
-    if run.user != os.geteuid():
+    if run.user != user_id():
         raise RefusedError(f"{run.name} is user {run.user}'s: do this as that user")
     try:
         with _file(proc / str(run.pid)) as file:
@@ -128,12 +132,12 @@ def _file(process: Path) -> Iterator[_File]:
     with ExitStack() as stack:
 
         def opened(path: str | Path, flags: int, within: int | None = None) -> int:
-            descriptor = os.open(path, flags | os.O_CLOEXEC, dir_fd=within)
+            descriptor = os.open(path, flags, dir_fd=within)
             stack.callback(os.close, descriptor)
             return descriptor
 
         # That process's, even if its number is used again.
-        directory = opened(process, os.O_DIRECTORY)
+        directory = opened(process, DIRECTORY)
         if os.stat("ns/pid", dir_fd=directory).st_ino != Path("/proc/self/ns/pid").stat().st_ino:
             raise DockercError(f"{process}: a process of a container")
         descriptor = opened("exe", os.O_RDONLY, directory)
@@ -189,7 +193,7 @@ def _listed(file: _File) -> list[Run]:
 def _answer(file: _File, words: list[str], seconds: float) -> bytes:
     """Its output, bounded in size and time; raises DockercError. It gets no terminal of ours."""
     as_user: dict[str, Any] = {}
-    if os.geteuid() == 0 and file.user != 0:
+    if user_id() == 0 and file.user != 0:
         as_user = {"user": file.user, "group": file.group, "extra_groups": []}
     process = subprocess.Popen(
         [file.path, *words], pass_fds=[file.descriptor],

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from toolkit.errors import AbsentError, UsageError
+from toolkit.files.lock import is_locked
 from toolkit.files.regular import open_regular
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}")
@@ -46,11 +47,4 @@ def read_log(path: Path, follow: bool) -> Iterator[bytes]:
 
 def _is_written(file: BinaryIO) -> bool:
     """A run holds a lock as long as it may write."""
-    import fcntl  # nothing runs where it is missing, but images are built there
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    fcntl.flock(file, fcntl.LOCK_UN)
-    return False
+    return is_locked(file.fileno())

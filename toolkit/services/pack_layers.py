@@ -14,19 +14,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from toolkit.errors import DockercError, RefusedError, about
+from toolkit.files.copy import copy_range
+from toolkit.files.temporary import must_be_closed
 from toolkit.images.source import Image, Layer
 from toolkit.layers import packfile
 from toolkit.layers.budget import Budget, cost
+from toolkit.layers.known_blocks import ForeignBlocks, KnownBlocks
 from toolkit.layers.pack import Pack, pack_file
 from toolkit.limits import MAX_BLOCKS
 from toolkit.services.cache import Cache
 from toolkit.services.progress import Progress
-from toolkit.squashfs.compress import Compressor
+from toolkit.squashfs.compress import BlockSource, Compressor
 from toolkit.squashfs.tree import Content, Inode
 
 if TYPE_CHECKING:
     from toolkit.layers.added import AddedFile
     from toolkit.layers.stream import LayerStream
+    from toolkit.services.remote_cache import RemoteCaches
 
 _LAYERS_AT_ONCE = 4
 """Downloads that overlap; memory grows with them, and more gain nothing even on many cores."""
@@ -48,13 +52,23 @@ class Packing:
     """Packs one image's layers; the packs' files live as long as this context.
 
     Without a cache, or where it cannot be written, packs are nameless files in `scratch`: however
-    the build ends, nothing of them is left.
+    the build ends, nothing of them is left. `remote` are caches that are asked for what is not in
+    `cache`, and that get all packs with `store_packs`.
     """
 
-    def __init__(self, parameters: Parameters, cache: Cache | None, scratch: Path) -> None:
+    def __init__(
+        self,
+        parameters: Parameters,
+        cache: Cache | None,
+        scratch: Path,
+        remote: RemoteCaches | None = None,
+    ) -> None:
         self.cached = 0
         """Layers that were in the cache."""
+        self.fetched = 0
+        """Layers whose compressed blocks were in a cache of `remote`."""
         self._parameters, self._cache, self._scratch = parameters, cache, scratch
+        self._remote = remote
         self._compressor = Compressor(parameters.level, parameters.block_size)
         self._stack = ExitStack()
         self._stopped = threading.Event()
@@ -75,14 +89,26 @@ class Packing:
                 pool.submit(self._pack_layer, image, number, layer, progress)
                 for number, layer in enumerate(image.layers)
             ]
-            return _within_bounds([future.result() for future in waiting])
+            packs = _within_bounds([future.result() for future in waiting])
+            if self._remote:
+                self._remote.tell_misses()
+            return packs
         except BaseException:
             # First what the threads wait for, then the threads.
             self._stopped.set()
             image.stop()
+            if self._remote:
+                self._remote.close()
             raise
         finally:
             pool.shutdown(cancel_futures=True)
+
+    def store_packs(self, image: Image, packs: Sequence[Pack]) -> None:
+        """Put the layers' packs into the remote caches; raises DockercError."""
+        if self._remote and self._remote.targets:
+            for number, (layer, pack) in enumerate(zip(image.layers, packs, strict=False), 1):
+                name = remote_name(self._parameters, layer)
+                self._remote.store(name, pack.file, f"layer {number}/{len(image.layers)}")
 
     def pack_bytes(self, data: bytes, number: int) -> tuple[Pack, Content]:
         """A pack of one file of our own, never cached."""
@@ -133,20 +159,84 @@ class Packing:
                 progress.note(f"{what}: cached")
                 self.cached += 1
                 return pack
-            from toolkit.layers.packer import Packer  # a build of cached layers does without
+            if self._remote and (
+                pack := self._from_remote(self._remote, image, number, layer, progress)
+            ):
+                self.fetched += 1
+                return pack
+            return self._make(image, number, layer, progress, lambda: self._compressor)
 
-            if made := self._new_pack(name):
-                try:
-                    with self._reading(image, layer, what, progress) as stream:
-                        return self._make_cached(stream, name, number, *made)
-                except _CacheFull:
-                    progress.note(f"{what}: the cache cannot hold it; doing without")
-            with self._reading(image, layer, what, progress) as stream:
-                file = self._scratch_file()
-                packer = Packer(
-                    number, file, self._compressor, self._block_size, budget=self._budget
-                )
-                return packer.read(stream)
+    def _from_remote(
+        self, remote: RemoteCaches, image: Image, number: int, layer: Layer, progress: Progress
+    ) -> Pack | None:
+        """The pack of blocks that a remote cache has: of a trusted one as it is, else checked."""
+        what, file = f"layer {number + 1}/{len(image.layers)}", self._scratch_file()
+        fetched = remote.fetch(remote_name(self._parameters, layer), layer, file, what)
+        if fetched is None:
+            return None
+        try:
+            if fetched.is_trusted:
+                return self._adopt(file, number, layer)
+            sizes = packfile.load_sizes(file)
+            if sizes is None:
+                raise ForeignBlocks("its pack is damaged")
+            return self._make(
+                image, number, layer, progress, lambda: KnownBlocks(file, sizes, self._compressor)
+            )
+        except ForeignBlocks as error:
+            remote.give_up(fetched.store, error, what)
+        return None
+
+    def _adopt(self, file: BinaryIO, number: int, layer: Layer) -> Pack:
+        """The pack in a file that was fetched, which is put into the cache, too; raises
+        ForeignBlocks."""
+        pack = packfile.load(file, number, self._block_size, is_whole=True)
+        if pack is None:
+            raise ForeignBlocks("its pack is damaged")
+        size = file.seek(0, io.SEEK_END)
+        self._budget.take(sum(map(cost, pack.entries)), size)
+        name = _pack_name(self._parameters, layer)
+        if self._cache and (made := self._new_pack(name)):
+            descriptor, path = made
+            try:
+                with open(descriptor, "wb") as kept:
+                    copy_range(file, 0, kept, size)
+                self._cache.keep(path, name)
+            except OSError:  # it is full, or a directory has that name
+                self._cache.forget(path)
+        return pack
+
+    def _make(
+        self,
+        image: Image,
+        number: int,
+        layer: Layer,
+        progress: Progress,
+        blocks: Callable[[], BlockSource],
+    ) -> Pack:
+        """The layer's pack, in the cache if possible. `blocks` gives what compresses them."""
+        from toolkit.layers.packer import Packer  # a build of cached layers does without
+
+        what = f"layer {number + 1}/{len(image.layers)}"
+        name = _pack_name(self._parameters, layer)
+        if made := self._new_pack(name):
+            try:
+                with (
+                    self._budget.attempt() as budget,
+                    self._reading(image, layer, what, progress) as stream,
+                ):
+                    return self._make_cached(stream, name, number, blocks(), budget, *made)
+            except _CacheFull:
+                progress.note(f"{what}: the cache cannot hold it; doing without")
+        with (
+            self._budget.attempt() as budget,
+            self._reading(image, layer, what, progress) as stream,
+        ):
+            file, data_hash = self._scratch_file(), packfile.new_hash()
+            packer = Packer(number, file, blocks(), self._block_size, data_hash, budget)
+            pack = packer.read(stream)
+            packfile.seal(pack, data_hash)
+            return pack
 
     def _find(self, name: str, number: int) -> Pack | None:
         path = self._cache.pack(name) if self._cache else None
@@ -158,6 +248,7 @@ class Packing:
         except OSError:
             return None
         if pack is None:
+            file.close()
             self._cache.forget(path)
         else:
             self._budget.take(sum(map(cost, pack.entries)), path.stat().st_size)
@@ -182,7 +273,14 @@ class Packing:
             return None
 
     def _make_cached(
-        self, stream: LayerStream, name: str, number: int, descriptor: int, path: Path
+        self,
+        stream: LayerStream,
+        name: str,
+        number: int,
+        blocks: BlockSource,
+        budget: Budget,
+        descriptor: int,
+        path: Path,
     ) -> Pack:
         """Raises _CacheFull when the pack must be made elsewhere."""
         from toolkit.layers.packer import Packer
@@ -191,27 +289,32 @@ class Packing:
         file = open(descriptor, "w+b")  # noqa: SIM115 - the stack closes it
         try:
             data_hash = packfile.new_hash()
-            packer = Packer(
-                number, file, self._compressor, self._block_size, data_hash, self._budget
-            )
+            packer = Packer(number, file, blocks, self._block_size, data_hash, budget)
             try:
                 pack = packer.read(stream)
                 packfile.seal(pack, data_hash)
             except OSError:
                 raise _CacheFull from None
         except BaseException:
-            with contextlib.suppress(OSError):
-                path.unlink()
             with contextlib.suppress(OSError):  # of what it could not write
                 file.close()
+            with contextlib.suppress(OSError):
+                path.unlink()
             raise
+        if must_be_closed():
+            self._stack.callback(self._keep, path, name)
         self._stack.enter_context(file)
+        if not must_be_closed():
+            self._keep(path, name)
+        return pack
+
+    def _keep(self, path: Path, name: str) -> None:
+        assert self._cache is not None
         try:
             self._cache.keep(path, name)
         except OSError:  # a directory has its name: it is used all the same, but not kept
             with contextlib.suppress(OSError):
                 path.unlink()
-        return pack
 
     def _scratch_file(self) -> BinaryIO:
         import tempfile
@@ -238,6 +341,11 @@ def _pack_name(parameters: Parameters, layer: Layer) -> str:
     version, level = zstandard.ZSTD_VERSION, parameters.level
     packed = "none" if level is None else f"zstd{'.'.join(map(str, version))}-{level}"
     return f"{layer.diff_id.replace(':', '-')}-{parameters.block_size >> 10}k-{packed}"
+
+
+def remote_name(parameters: Parameters, layer: Layer) -> str:
+    """What a pack is found by in a remote cache: all that decides its bytes."""
+    return f"{_pack_name(parameters, layer)}-{packfile.MAGIC.decode()}"
 
 
 def _within_bounds(packs: list[Pack]) -> list[Pack]:

@@ -78,7 +78,8 @@ def replace_stub(
         # One that nobody may execute, as a download is, gets its mode from us.
         like = status if in_place and status.st_mode & 0o111 else None
         # It can be made again.
-        write_executable(new, stub, write_payload, sync=False, like=like)
+        file = executable.file
+        write_executable(new, stub, write_payload, sync=False, like=like, source=file)
     return warnings
 
 

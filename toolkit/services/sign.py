@@ -72,7 +72,7 @@ def sign(path: Path, new: Path, key: Ed25519PrivateKey) -> PublicKey:
         block = replace(block, signatures=(*kept, *made))
         in_place = new.exists() and new.samefile(path)
         like = os.fstat(executable.file.fileno()) if in_place else None
-        with atomic_file(new, 0o755, like=like) as file:
+        with atomic_file(new, 0o755, like=like, source=executable.file) as file:
             copy_range(executable.file, 0, file, executable.block_offset)
             file.write(block.encode())
             rest = executable.block_offset + SIZE

@@ -6,8 +6,9 @@ import os
 import threading
 from array import array
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from toolkit.squashfs.structs import DATA_UNCOMPRESSED
 
@@ -50,6 +51,10 @@ class Compressor:
         """The same, in a thread of the pool."""
         return self._pool.submit(self.compress, block)
 
+    def run(self, work: Callable[[], bytes]) -> Future[bytes]:
+        """Anything else that makes a block, in a thread of the pool."""
+        return self._pool.submit(work)
+
     def _own(self, level: int) -> zstandard.ZstdCompressor:
         try:
             return self._local.compressor  # type: ignore[no-any-return]
@@ -81,6 +86,14 @@ def is_hole(block: bytes) -> bool:
     return not block[0] and block.count(0) == len(block)
 
 
+class BlockSource(Protocol):
+    """What makes compressed blocks of blocks: a Compressor, or one that knows them already."""
+
+    threads: int
+
+    def submit(self, block: bytes) -> Future[bytes]: ...
+
+
 class BlockWriter:
     """Appends blocks to a file, compressing in parallel; memory is bounded by those in flight.
 
@@ -88,7 +101,7 @@ class BlockWriter:
     squashfs stores it (bit 24: stored uncompressed).
     """
 
-    def __init__(self, file: BinaryIO, compressor: Compressor, data_hash: Any = None) -> None:
+    def __init__(self, file: BinaryIO, compressor: BlockSource, data_hash: Any = None) -> None:
         self.sizes = array("I")
         self._file = file
         self._compressor = compressor

@@ -82,17 +82,16 @@ pub const Listener = struct {
         self.send(.{ .id = id, .flags = flag_continue });
     }
 
-    /// A descriptor of its own for a file of ours, which is the call's result.
-    pub fn give(self: Listener, id: u64, fd: sys.fd_t, cloexec: bool) void {
-        const flag_send = 2;
+    /// A descriptor of its own for a file of ours: its number, which is still to be answered, or a
+    /// negative errno.
+    pub fn give(self: Listener, id: u64, fd: sys.fd_t, cloexec: bool) usize {
         const added: AddedFile = .{
             .id = id,
-            .flags = flag_send,
+            .flags = 0,
             .source = @intCast(fd),
             .file_flags = if (cloexec) @bitCast(sys.O{ .CLOEXEC = true }) else 0,
         };
-        const got = sys.raw(.ioctl, .{ self.fd, add_file, &added });
-        if (linux.errno(got) != .SUCCESS) self.answer(id, got);
+        return sys.raw(.ioctl, .{ self.fd, add_file, &added });
     }
 
     fn send(self: Listener, response: Response) void {

@@ -13,10 +13,15 @@ pub const Affinity = struct {
 
     /// The calling thread's.
     pub fn get() Affinity {
+        return of(0);
+    }
+
+    /// Another thread's.
+    fn of(thread: i32) Affinity {
         var self: Affinity = .{};
         self.len = sys.call(
             .sched_getaffinity,
-            .{ 0, @sizeOf(@TypeOf(self.mask)), &self.mask },
+            .{ thread, @sizeOf(@TypeOf(self.mask)), &self.mask },
         ) catch 0;
         return self;
     }
@@ -42,6 +47,31 @@ pub const Affinity = struct {
         others.mask[cpu / 64] &= ~one.mask[cpu / 64];
         if (std.mem.allEqual(u64, &others.mask, 0)) return .{ self.*, self.* };
         return .{ one, others };
+    }
+};
+
+/// While this thread waits for a thread of the program, and that for this one: they take turns on
+/// one processor, for to wake another takes longer than their work. The other thread must not come
+/// to itself before the end: what it starts would stay on that processor.
+pub const Turns = struct {
+    thread: i32,
+    own: Affinity,
+    theirs: Affinity,
+    one: Affinity,
+
+    pub fn begin(thread: i32) Turns {
+        const own: Affinity = .get();
+        const one, _ = own.divide();
+        const self: Turns = .{ .thread = thread, .own = own, .theirs = .of(thread), .one = one };
+        one.set();
+        one.setOf(thread);
+        return self;
+    }
+
+    /// What the program has changed meanwhile stays.
+    pub fn end(self: *const Turns) void {
+        if (std.meta.eql(Affinity.of(self.thread), self.one)) self.theirs.setOf(self.thread);
+        self.own.set();
     }
 };
 

@@ -116,7 +116,7 @@ pub const Call = struct {
 
     /// The link of an open file in the machine's /proc.
     pub fn fileLink(self: *Call, fd: i32) ![*:0]const u8 {
-        if (fd == sys.at_fdcwd) return (try text.alloc(self.arena(), "{d}/cwd", .{self.tid()})).ptr;
+        if (fd == sys.at_fdcwd) return (try self.thread.cwd.link(self.arena(), self.tid())).ptr;
         if (fd < 0) return error.BADF;
         return (try text.alloc(self.arena(), "{d}/fd/{d}", .{ self.tid(), fd })).ptr;
     }

@@ -186,6 +186,12 @@ const all = [_]Rule{
     rule(.ptrace, &identity.ptrace),
     rule(.name_to_handle_at, &identity.noHandles),
     rule(.open_by_handle_at, &identity.noHandles),
+    rule(.chdir, &cwd.chdir),
+    rule(.fchdir, &cwd.fchdir),
+    limited(.unshare, &cwd.unshare, .{ .at = 0, .values = &.{
+        cwd.clone_fs,
+        cwd.clone_fs | cwd.clone_files,
+    } }),
     rule(.inotify_add_watch, &cwd.inotifyAddWatch),
     rule(.bind, &socket.bind),
     rule(.connect, &socket.connect),
@@ -203,7 +209,6 @@ const all = [_]Rule{
     rule(.rt_tgsigqueueinfo, &signal.one),
     rule(.pidfd_open, &signal.one),
     rule(.pidfd_send_signal, &signal.byDescriptor),
-    stopping(.chdir, &cwd.chdir),
     stopping(.execve, &program.execve),
     stopping(.execveat, &program.execveat),
 };

@@ -12,13 +12,44 @@ pub fn chdir(call: *Call) anyerror!Outcome {
     if (!place.exists()) return error.NOENT;
     if (!place.is(places.directory)) return error.NOTDIR;
     try open_calls.openDirectory(call, &place, false);
-    const flags: sys.O = .{ .PATH = true, .DIRECTORY = true, .NOFOLLOW = true, .CLOEXEC = true };
-    return .{ .change = .{
-        .arguments = @splat(0),
-        .file = try sys.openat(place.dir, place.name, flags, 0),
-        .at = 0,
-    } };
+    return enter(call, place.dir, place.name, true);
 }
+
+pub fn fchdir(call: *Call) anyerror!Outcome {
+    const fd = call.descriptor(0);
+    if (fd < 0) return error.BADF;
+    const link = try call.fileLink(fd);
+    return enter(call, call.guest.threads.proc, link, false) catch |err|
+        return if (err == error.NOENT) error.BADF else err;
+}
+
+fn enter(call: *Call, dir: sys.fd_t, name: [*:0]const u8, nofollow: bool) !Outcome {
+    const how: sys.O = .{
+        .PATH = true,
+        .DIRECTORY = true,
+        .NOFOLLOW = nofollow,
+        .CLOEXEC = true,
+    };
+    const fd = try sys.openat(dir, name, how, 0);
+    errdefer sys.close(fd);
+    // Who may not search a directory may not go there.
+    const search = 1;
+    try sys.do(.faccessat, .{ fd, ".", search });
+    try call.thread.cwd.go(call.guest.threads.memory, fd);
+    return .done;
+}
+
+/// unshare(2) of what threads share: from now on the thread goes alone.
+pub fn unshare(call: *Call) anyerror!Outcome {
+    const memory = call.guest.threads.memory;
+    const own = try call.thread.cwd.copy(memory);
+    call.thread.cwd.leave(memory);
+    call.thread.cwd = own;
+    return .native;
+}
+
+pub const clone_fs = 0x200;
+pub const clone_files = 0x400;
 
 /// The same open file as the program's descriptor.
 pub fn duplicate(call: *Call, fd: i32) !sys.fd_t {

@@ -157,7 +157,7 @@ const Opening = struct {
         const name = sys.fdPath(&path, self.fd);
         const fd = sys.raw(.openat, .{ sys.at_fdcwd, name, @as(u32, @bitCast(flags)), 0 });
         if (fd > std.math.maxInt(i32)) return self.listener.answer(self.id, fd);
-        self.listener.give(self.id, @intCast(fd), self.cloexec);
+        self.listener.answer(self.id, self.listener.give(self.id, @intCast(fd), self.cloexec));
         sys.close(@intCast(fd));
     }
 };

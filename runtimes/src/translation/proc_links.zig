@@ -59,13 +59,22 @@ pub fn targetOf(seen: *const Seen, dir: Directory, name: [:0]const u8) !?Target 
     if (std.mem.eql(u8, name, "root"))
         return if (thread != null) .{ .path = "/" } else error.ACCES;
     if (!std.mem.eql(u8, name, "cwd")) return null;
-    const path = try seen.guestOf(try read(seen, dir, name)) orelse return error.ACCES;
+    const machine = if (thread) |known| try cwdOf(seen, known) else try read(seen, dir, name);
+    const path = try seen.guestOf(machine) orelse return error.ACCES;
     return .{ .path = nonempty(path) };
 }
 
+fn cwdOf(seen: *const Seen, thread: *const Thread) ![]const u8 {
+    return readAt(seen, seen.threads.proc, try thread.cwd.link(seen.memory, thread.tid));
+}
+
 fn read(seen: *const Seen, dir: Directory, name: [:0]const u8) ![]const u8 {
+    return readAt(seen, dir.fd, name);
+}
+
+fn readAt(seen: *const Seen, dir: sys.fd_t, name: [:0]const u8) ![]const u8 {
     const buf = try seen.memory.alloc(u8, std.posix.PATH_MAX);
-    return buf[0..try sys.call(.readlinkat, .{ dir.fd, name.ptr, buf.ptr, buf.len })];
+    return buf[0..try sys.call(.readlinkat, .{ dir, name.ptr, buf.ptr, buf.len })];
 }
 
 fn nonempty(path: []const u8) []const u8 {

@@ -5,6 +5,7 @@ const Identity = @import("identity.zig").Identity;
 const Plan = @import("exec_plan.zig").Plan;
 const Registers = @import("registers.zig").Registers;
 const Status = @import("../process/status.zig").Status;
+const WorkingDirectory = @import("working_directory.zig").WorkingDirectory;
 
 pub const Process = struct {
     /// The thread group.
@@ -30,6 +31,7 @@ pub const Changed = struct {
 pub const Thread = struct {
     tid: i32,
     process: *Process,
+    cwd: *WorkingDirectory,
     changed: ?Changed = null,
 };
 
@@ -53,12 +55,12 @@ pub const Threads = struct {
     pub fn addFirst(self: *Threads, pid: i32, identity: Identity) !*Thread {
         const made = try self.memory.create(Process);
         made.* = .{ .pid = pid, .identity = identity, .exe = "" };
-        return self.add(pid, made);
+        return self.add(pid, made, try .make(self.memory));
     }
 
-    fn add(self: *Threads, tid: i32, of: *Process) !*Thread {
+    fn add(self: *Threads, tid: i32, of: *Process, cwd: *WorkingDirectory) !*Thread {
         const thread = try self.memory.create(Thread);
-        thread.* = .{ .tid = tid, .process = of };
+        thread.* = .{ .tid = tid, .process = of, .cwd = cwd };
         try self.list.put(self.memory, tid, thread);
         of.threads += 1;
         return thread;
@@ -68,7 +70,8 @@ pub const Threads = struct {
     pub fn addChild(self: *Threads, parent: *Thread, tid: i32, cloned: bool) !*Thread {
         if (self.find(tid)) |known| return known;
         const above = parent.process;
-        if (cloned and self.statusOf(tid, "Tgid") == above.pid) return self.add(tid, above);
+        if (cloned and self.statusOf(tid, "Tgid") == above.pid)
+            return self.add(tid, above, parent.cwd.share());
         const made = try self.memory.create(Process);
         made.* = .{
             .pid = tid,
@@ -77,7 +80,10 @@ pub const Threads = struct {
             .exe = try self.memory.dupe(u8, above.exe),
             .scratch = above.scratch,
         };
-        return self.add(tid, made);
+        return self.add(tid, made, if (shareDirectory(parent.tid, tid))
+            parent.cwd.share()
+        else
+            try parent.cwd.copy(self.memory));
     }
 
     /// Of a thread that may have ended: a number of its /proc/TID/status.
@@ -100,6 +106,7 @@ pub const Threads = struct {
         _ = self.list.remove(tid);
         if (thread.changed) |changed| if (changed.file >= 0) sys.close(changed.file);
         const of = thread.process;
+        thread.cwd.leave(self.memory);
         self.memory.destroy(thread);
         of.threads -= 1;
         if (of.threads > 0) return;
@@ -117,6 +124,7 @@ pub const Threads = struct {
             thread.tid = pid;
             if (self.list.fetchPut(self.memory, pid, thread) catch null) |old| {
                 old.value.process.threads -= 1;
+                old.value.cwd.leave(self.memory);
                 self.memory.destroy(old.value);
             }
         }
@@ -130,3 +138,9 @@ pub const Threads = struct {
         return thread;
     }
 };
+
+/// Of two processes (CLONE_FS, clone(2)).
+fn shareDirectory(one: i32, other: i32) bool {
+    const working_directories = 3; // KCMP_FS, kcmp(2)
+    return sys.raw(.kcmp, .{ one, other, working_directories, 0, 0 }) == 0;
+}

@@ -19,6 +19,7 @@ const Guest = @import("guest.zig").Guest;
 const Process = @import("../process/own_process.zig").Process;
 const Registers = @import("registers.zig").Registers;
 const Thread = @import("threads.zig").Thread;
+const Turns = @import("../process/cpu_policy.zig").Turns;
 const SIG = signals.SIG;
 
 // linux/ptrace.h
@@ -219,7 +220,10 @@ pub const Tracer = struct {
         switch (self.handle(thread, @bitCast(got.number), got.arguments, got.id)) {
             .value => |value| listener.answer(got.id, value),
             .file => |file| {
-                listener.give(got.id, file.fd, file.cloexec);
+                const turns: Turns = .begin(tid);
+                const number = listener.give(got.id, file.fd, file.cloexec);
+                turns.end();
+                listener.answer(got.id, number);
                 sys.close(file.fd);
             },
             .native => listener.goOn(got.id),

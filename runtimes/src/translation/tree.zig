@@ -193,19 +193,35 @@ pub const Tree = struct {
 
     /// With all directories in it: one that is renamed must not have names below any more.
     pub fn fillAll(self: *Tree, path: []const u8) !void {
-        const fd = try self.writable(path);
-        sys.close(fd);
-        // One of the run's own has nothing below.
+        var waiting: std.ArrayList([]const u8) = .empty;
+        defer {
+            for (waiting.items) |each| self.memory.free(each);
+            waiting.deinit(self.memory);
+        }
+        sys.close(try self.writable(path));
+        try self.listBelow(path, &waiting);
+        while (waiting.pop()) |inner| {
+            defer self.memory.free(inner);
+            // It may have been removed, or replaced.
+            const fd = self.writable(inner) catch |err| switch (err) {
+                error.NOENT, error.NOTDIR, error.LOOP => continue,
+                else => return err,
+            };
+            sys.close(fd);
+            try self.listBelow(inner, &waiting);
+        }
+    }
+
+    /// The directories that the payload has in one. One of the run's own has nothing there.
+    fn listBelow(self: *Tree, path: []const u8, into: *std.ArrayList([]const u8)) !void {
         var list: DirIterator = .{ .fd = openList(self.lower, path) catch return };
         defer sys.close(list.fd);
         while (try list.next()) |name| {
             const st = sys.lstat(list.fd, name) catch continue;
             if (!sys.isDirectory(st.mode)) continue;
             const inner = try text.alloc(self.memory, "{s}/{s}", .{ path, std.mem.span(name) });
-            defer self.memory.free(inner);
-            // It may have been removed, or replaced.
-            self.fillAll(inner) catch |err|
-                if (err != error.NOENT and err != error.NOTDIR and err != error.LOOP) return err;
+            errdefer self.memory.free(inner);
+            try into.append(self.memory, inner);
         }
     }
 

@@ -21,6 +21,7 @@ const Process = @import("threads.zig").Process;
 const SizeClasses = @import("../base/size_classes.zig").SizeClasses;
 const Resolver = @import("resolver.zig").Resolver;
 const Thread = @import("threads.zig").Thread;
+const WorkingDirectory = @import("working_directory.zig").WorkingDirectory;
 
 pub const Given = struct {
     arena: std.mem.Allocator,
@@ -124,9 +125,10 @@ const Maker = struct {
     /// While no process of the program exists.
     process: Process = .{ .pid = 0, .identity = undefined, .exe = "" },
     thread: Thread = undefined,
+    cwd: WorkingDirectory = .{},
 
     fn mountAll(self: *Maker) !void {
-        self.thread = .{ .tid = 0, .process = &self.process };
+        self.thread = .{ .tid = 0, .process = &self.process, .cwd = &self.cwd };
         for ([_][:0]const u8{ "/proc", "/dev", "/sys" }) |path| {
             const source = try sources.Source.open(path);
             try self.mountSource(&source, path, false);

@@ -61,11 +61,24 @@ def _data(
     from toolkit.services.anatomy import anatomy
 
     return {
-        # `signatures` is an array of objects, shown as they are; without it nothing is said.
-        "inspection": {"image": found["image"], "signatures": found.get("signatures")},
+        "inspection": {"image": found["image"], "signatures": _signatures(found.get("signed"))},
         "history": steps,
         "anatomy": anatomy(files, bill),
     }
+
+
+def _signatures(signed: dict[str, Any] | None) -> list[dict[str, str]] | None:
+    """A table for each, or None where nothing is signed: an image, a file of an older version."""
+    if signed is None:
+        return None
+    return [
+        {
+            "key": each["key"],
+            "of": "payload and runtime" if each["runtime"] else "payload",
+            "is the key's": "yes" if each["valid"] else "NO",
+        }
+        for each in signed["signatures"]
+    ]
 
 
 def _write(output: Path, name: str, size: int | None, data: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ knows less of the user's ssh configuration than the ssh that docker's own client
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.client
 import os
@@ -86,7 +87,10 @@ class _UnixConnection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        family = getattr(socket, "AF_UNIX", None)
+        if family is None:
+            raise OSError(errno.EAFNOSUPPORT, "this system has no Unix sockets")
+        self.sock = socket.socket(family, socket.SOCK_STREAM)
         self.sock.settimeout(_CONNECT_TIMEOUT)
         self.sock.connect(self._path)
 

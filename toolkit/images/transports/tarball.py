@@ -7,7 +7,6 @@ import gzip
 import io
 import lzma
 import posixpath
-import shutil
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from toolkit.errors import AbsentError, DamagedError, DockercError, RefusedError, about
 from toolkit.files.anonymous_file import temporary_file
+from toolkit.files.disk_space import free_bytes
 from toolkit.layers.tar import HARD_LINK, REGULAR, SYMLINK, TarReader
 from toolkit.limits import MAX_DOCUMENT
 
@@ -204,7 +204,7 @@ def _unpack(pieces: Iterator[bytes], packed: BinaryIO, plain: BinaryIO, path: st
     """Write the pieces to `plain`, as many as their source can account for."""
     total = 0
     try:
-        room = shutil.disk_usage(plain.fileno()).free - _SPARE_ROOM
+        room = free_bytes(plain.name) - _SPARE_ROOM
         for piece in pieces:
             total += len(piece)
             if total > room:

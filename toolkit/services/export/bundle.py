@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 from toolkit.bundle.config import config_bytes
 from toolkit.executable.executable import Executable
 from toolkit.executable.payload import config_of, filesystem_of, rootfs_of
-from toolkit.files.atomic_directory import atomic_directory, make_directory, write_file
+from toolkit.files.atomic_directory import atomic_directory
+from toolkit.files.user import group_id, user_id, user_name
 from toolkit.services.export.directory import write_tree
 
 _PRIVATE = 0o700
@@ -36,13 +36,13 @@ def write_bundle(executable: Executable, path: Path, *, privileged: bool = False
     """
     with atomic_directory(path) as directory:
         config = _for_this_user(config_of(executable), executable.footer.require_mapped_uids)
-        write_file(directory, "config.json", config_bytes(config))
+        directory.write("config.json", config_bytes(config))
         filesystem = filesystem_of(executable)
-        rootfs = make_directory(directory, "rootfs")
+        rootfs = directory.make("rootfs")
         try:
             return write_tree(filesystem, rootfs_of(filesystem), rootfs, privileged=privileged)
         finally:
-            os.close(rootfs)
+            rootfs.close()
 
 
 def _for_this_user(config: dict[str, Any], wants_range: bool) -> dict[str, Any]:
@@ -58,13 +58,12 @@ def _for_this_user(config: dict[str, Any], wants_range: bool) -> dict[str, Any]:
     namespaces = [n for n in listed if isinstance(n, dict) and n.get("type") != "user"]
     for maps in ("uidMappings", "gidMappings"):
         linux.pop(maps, None)
-    if os.geteuid():
+    if user := user_id():
         namespaces.append({"type": "user"})
-        ids = (("uidMappings", os.geteuid(), "/etc/subuid"),
-               ("gidMappings", os.getegid(), "/etc/subgid"))  # fmt: skip
+        ids = (("uidMappings", user, "/etc/subuid"), ("gidMappings", group_id(), "/etc/subgid"))
         for maps, own, ranges in ids:
             linux[maps] = [{"containerID": 0, "hostID": own, "size": 1}]
-            if wants_range and (found := _sub_ids(Path(ranges))):
+            if wants_range and (found := _sub_ids(Path(ranges), user)):
                 linux[maps].append({"containerID": 1, "hostID": found[0], "size": found[1]})
     linux["namespaces"] = namespaces
     changed: dict[str, Any] = {"root": {"path": "rootfs"}, "linux": linux}
@@ -74,13 +73,10 @@ def _for_this_user(config: dict[str, Any], wants_range: bool) -> dict[str, Any]:
     return {**config, **changed}
 
 
-def _sub_ids(path: Path) -> tuple[int, int] | None:
+def _sub_ids(path: Path, user: int) -> tuple[int, int] | None:
     """The user's first range in subuid(5) or subgid(5): start and count."""
-    import pwd
-
-    uid = os.geteuid()
     try:
-        names = {str(uid), pwd.getpwuid(uid).pw_name}
+        names = {str(user), user_name(user)}
         for line in path.read_text().splitlines():
             name, start, count = line.split(":")
             if name in names:

@@ -6,13 +6,18 @@ every directory on the way was created here a moment before.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import stat
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from toolkit.files.atomic_directory import make_directory
 from toolkit.files.disk_space import check_room
+from toolkit.files.open_directory import OpenDirectory
+from toolkit.files.user import change_owner, is_root
 from toolkit.layers.notes import named
 from toolkit.squashfs.read.filesystem import Filesystem
 from toolkit.squashfs.read.inodes import Node
@@ -22,10 +27,19 @@ _DEVICE_TYPES = {InodeType.BLOCK_DEVICE: stat.S_IFBLK, InodeType.CHAR_DEVICE: st
 _SET_ID = stat.S_ISUID | stat.S_ISGID
 _PRIVILEGED_XATTRS = b"security."
 _HINT = "--privileged-files keeps them"
+_REFUSED = "names that this system does not have, or does not tell from others"
+_OF_NAMES = (errno.EILSEQ, errno.EINVAL, errno.EEXIST)
+"""What filesystems answer to names that are no Unicode, that mean something else there, or that
+differ from another one only in case."""
 
 
 def write_tree(
-    filesystem: Filesystem, top: Node, directory: int, *, privileged: bool, mode: int | None = None
+    filesystem: Filesystem,
+    top: Node,
+    directory: OpenDirectory,
+    *,
+    privileged: bool,
+    mode: int | None = None,
 ) -> Counter[str]:
     """Fill an empty open directory with what is in `top`, and give it `top`'s own attributes.
 
@@ -34,22 +48,18 @@ def write_tree(
     the place of `top`'s own. Returns what could not be kept, by kind. Raises DockercError when the
     disk has no room for it, OSError for what else fails.
     """
-    check_tree_room(filesystem, top, directory)
+    check_tree_room(filesystem, top, directory.target)
     writer = _Writer(filesystem, directory, privileged)
     try:
         for path, node in filesystem.walk(top):
-            parent, _, name = path.rpartition(b"/")
-            if node.is_directory:
-                writer.make_directory(parent, name, node)
-            else:
-                writer.write(parent, name, node)
+            writer.put(path, node)
         writer.describe_directories(mode)
     finally:
         writer.close()
     return writer.left_out
 
 
-def check_tree_room(filesystem: Filesystem, top: Node, file: int) -> None:
+def check_tree_room(filesystem: Filesystem, top: Node, place: int | Path) -> None:
     """Raise DockercError where what is not a hole does not fit: what the writer links counts once,
     and what it writes again counts again."""
     block_size = filesystem.superblock.block_size
@@ -63,83 +73,102 @@ def check_tree_room(filesystem: Filesystem, top: Node, file: int) -> None:
             linked.add(node.place)
         needed += sum(block_size for word in filesystem.words(node) if word)
         needed += node.size % block_size
-    check_room("its files", needed, file)
+    check_room("its files", needed, place)
 
 
 @dataclass(eq=False)
 class _Directory:
     """A directory that was made: to be described at the end, deepest first."""
 
-    name: bytes
+    name: str
     node: Node
     parent: _Directory | None
     inner: list[_Directory] = field(default_factory=list)
 
     @property
-    def path(self) -> bytes:
+    def path(self) -> str:
         """From the top."""
         names, at = [], self
         while at.parent is not None:
             names.append(at.name)
             at = at.parent
-        return b"/".join(reversed(names))
+        return "/".join(reversed(names))
 
 
 class _Writer:
     """Makes names in one open directory at a time; trees are deeper than descriptors are many."""
 
-    def __init__(self, filesystem: Filesystem, top: int, privileged: bool) -> None:
+    def __init__(self, filesystem: Filesystem, top: OpenDirectory, privileged: bool) -> None:
         self.left_out: Counter[str] = Counter()
         self._filesystem, self._privileged = filesystem, privileged
-        self._as_root = os.geteuid() == 0
-        self._linked: dict[MetadataRef, tuple[_Directory, bytes]] = {}
-        self._top, self._open = top, os.dup(top)
+        self._as_root = is_root()
+        self._linked: dict[MetadataRef, tuple[_Directory, str]] = {}
+        self._top, self._open = top, top.copy()
         self._path = b""
         self._at: _Directory | None = None
+        self._refused: bytes | None = None
 
     def close(self) -> None:
-        os.close(self._open)
+        self._open.close()
 
-    def make_directory(self, parent: bytes, name: bytes, node: Node) -> None:
-        """Make it, and be there; the first is the top, which is there already."""
+    def put(self, path: bytes, node: Node) -> None:
+        """Anything of the tree; the first is the top, which is there already."""
+        parent, _, name = path.rpartition(b"/")
+        if self._refused is not None and path.startswith(self._refused):
+            self.left_out[_REFUSED] += 1
+            return
+        try:
+            if node.is_directory:
+                self._make_directory(parent, name, node)
+            else:
+                self._write(parent, os.fsdecode(name), node)
+        except (OSError, UnicodeDecodeError) as error:
+            if isinstance(error, OSError) and error.errno not in _OF_NAMES:
+                raise
+            self._refused = path + b"/" if node.is_directory else None
+            self.left_out[_REFUSED] += 1
+
+    def _make_directory(self, parent: bytes, name: bytes, node: Node) -> None:
+        """Make it, and be there."""
         if self._at is None:
-            self._at = _Directory(b"", node, None)
+            self._at = _Directory("", node, None)
             return
         self._go_to(parent)
-        made = _Directory(name, node, self._at)
+        made = _Directory(os.fsdecode(name), node, self._at)
+        below = self._open.make(made.name)
         self._at.inner.append(made)
-        below = make_directory(self._open, os.fsdecode(name))
         self._enter(below, made)
         self._path = parent + b"/" * bool(parent) + name
 
-    def write(self, parent: bytes, name: bytes, node: Node) -> None:
+    def _write(self, parent: bytes, name: str, node: Node) -> None:
         """Anything but a directory."""
         self._go_to(parent)
         assert self._at is not None
-        if node.nlink > 1:
-            if first := self._linked.get(node.place):
-                path = first[0].path
-                source = path + b"/" * bool(path) + first[1]
-                ends = {"src_dir_fd": self._top, "dst_dir_fd": self._open}
-                os.link(source, name, follow_symlinks=False, **ends)
-                return
-            self._linked[node.place] = self._at, name
+        if node.nlink > 1 and (first := self._linked.get(node.place)):
+            path = first[0].path
+            self._open.link(name, self._top, path + "/" * bool(path) + first[1])
+            return
         if node.is_file:
             self._write_file(name, node)
+        elif kind := self._make_special(name, node):
+            self.left_out[kind] += 1
             return
-        if node.kind is InodeType.SYMLINK:
-            os.symlink(node.target, name, dir_fd=self._open)
-        elif node.kind is InodeType.FIFO:
-            os.mkfifo(name, 0o600, dir_fd=self._open)
-        elif node.kind in _DEVICE_TYPES and self._as_root and self._privileged:
-            device = os.makedev(*node.device)
-            os.mknod(name, 0o600 | _DEVICE_TYPES[node.kind], device, dir_fd=self._open)
         else:
-            self._linked.pop(node.place, None)
-            hint = f" ({_HINT})" if node.kind in _DEVICE_TYPES and self._as_root else ""
-            self.left_out[f"devices and sockets{hint}"] += 1
-            return
-        self._describe_name(name, node)
+            self._describe_name(name, node)
+        if node.nlink > 1:
+            self._linked[node.place] = self._at, name
+
+    def _make_special(self, name: str, node: Node) -> str:
+        """A symlink, pipe or device; what it is where it is not to be had."""
+        if node.kind is InodeType.SYMLINK:
+            return "" if self._open.symlink(node.target, name) else "symlinks"
+        if node.kind is InodeType.FIFO:
+            return "" if self._open.special(name, stat.S_IFIFO) else "pipes"
+        may_make = node.kind in _DEVICE_TYPES and self._as_root and self._privileged
+        if may_make and self._open.special(name, _DEVICE_TYPES[node.kind], node.device):
+            return ""
+        hint = f" ({_HINT})" if node.kind in _DEVICE_TYPES and self._as_root else ""
+        return f"devices and sockets{hint}"
 
     def describe_directories(self, mode: int | None) -> None:
         """When all is there, since writing into a directory changes its time."""
@@ -147,42 +176,40 @@ class _Writer:
         while self._at is not None:
             if self._at.inner:
                 inner = self._at.inner.pop()
-                flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-                self._enter(os.open(inner.name, flags, dir_fd=self._open), inner)
+                self._enter(self._open.enter(inner.name), inner)
                 continue
             # The way up is taken before: the mode may forbid it afterwards.
-            left, node = os.dup(self._open), self._at.node
+            left, node = self._open.copy(), self._at.node
             try:
                 is_top = self._at.parent is None
                 if is_top:
                     self._at = None
                 else:
                     self._leave()
-                self._describe(left, node, mode if is_top else None)
+                self._describe(left.target, node, mode if is_top else None)
             finally:
-                os.close(left)
+                left.close()
 
     def _go_to(self, path: bytes) -> None:
         """Up to a directory on the way; its time has not come yet."""
         while self._path != path:
             self._leave()
 
-    def _enter(self, descriptor: int, directory: _Directory) -> None:
-        os.close(self._open)
-        self._open, self._at = descriptor, directory
+    def _enter(self, opened: OpenDirectory, directory: _Directory) -> None:
+        self._open.close()
+        self._open, self._at = opened, directory
 
     def _leave(self) -> None:
         assert self._at is not None and self._at.parent is not None
         above = self._at.parent
-        flags = os.O_RDONLY | os.O_DIRECTORY
         # The top itself is ours alone, so nobody can have moved what is below it.
-        parent = os.dup(self._top) if above.parent is None else None
-        self._enter(os.open("..", flags, dir_fd=self._open) if parent is None else parent, above)
+        parent = self._top.copy() if above.parent is None else self._open.parent()
+        self._enter(parent, above)
         self._path = self._path.rpartition(b"/")[0]
 
-    def _write_file(self, name: bytes, node: Node) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-        descriptor = os.open(name, flags, 0o600, dir_fd=self._open)
+    def _write_file(self, name: str, node: Node) -> None:
+        descriptor = self._open.create(name, 0o600)
+        is_held = self._open.descriptor is not None
         with open(descriptor, "wb", buffering=0) as file:
             for chunk in self._filesystem.content(node):
                 if chunk.data is None:
@@ -190,32 +217,38 @@ class _Writer:
                 else:
                     _write_all(descriptor, chunk.data)
             file.truncate(node.size)
-            self._describe(descriptor, node)
+            if is_held:
+                self._describe(descriptor, node)
+        if not is_held:
+            self._describe(self._open.name(name), node)
 
-    def _describe(self, descriptor: int, node: Node, mode: int | None = None) -> None:
+    def _describe(self, target: Any, node: Node, mode: int | None = None) -> None:
         """Owner, attributes, mode and time, in the order in which the kernel forgets none."""
         if self._as_root:
             # The owner of the top directory may enter it, so if we set its mode, it is ours.
             if mode is None:
-                os.fchown(descriptor, node.uid, node.gid)
+                change_owner(target, node.uid, node.gid)
         elif node.uid or node.gid:
             self.left_out["owners"] += 1
-        self._set_attributes(descriptor, node)
-        os.fchmod(descriptor, self._mode(node) if mode is None else mode)
-        os.utime(descriptor, (node.mtime, node.mtime))
+        self._set_attributes(target, node)
+        if isinstance(target, int):
+            os.chmod(target, self._mode(node) if mode is None else mode)  # noqa: PTH101
+        else:
+            self.left_out["modes"] += 1
+        os.utime(target, (node.mtime, node.mtime))
 
-    def _describe_name(self, name: bytes, node: Node) -> None:
+    def _describe_name(self, name: str, node: Node) -> None:
         """The same for what cannot be opened."""
+        at = self._open.descriptor
         if self._as_root:
-            os.chown(name, node.uid, node.gid, dir_fd=self._open, follow_symlinks=False)
+            change_owner(name, node.uid, node.gid, dir_fd=at, follow_symlinks=False)
         elif node.uid or node.gid:
             self.left_out["owners"] += 1
-        self._set_attributes(os.fsencode(f"/proc/self/fd/{self._open}/") + name, node)
+        self._set_attributes(f"/proc/self/fd/{at}/{name}", node)
         if node.kind is not InodeType.SYMLINK:
             # No symlink stands there: the directory is ours alone, and the name just made.
-            os.chmod(name, self._mode(node), dir_fd=self._open)
-        times = node.mtime, node.mtime
-        os.utime(name, times, dir_fd=self._open, follow_symlinks=False)
+            os.chmod(name, self._mode(node), dir_fd=at)
+        os.utime(name, (node.mtime, node.mtime), dir_fd=at, follow_symlinks=False)
 
     def _mode(self, node: Node) -> int:
         if self._privileged or not node.mode & _SET_ID:
@@ -223,18 +256,16 @@ class _Writer:
         self.left_out[f"set-user-ID and set-group-ID bits ({_HINT})"] += 1
         return node.mode & ~_SET_ID
 
-    def _set_attributes(self, file: int | bytes, node: Node) -> None:
+    def _set_attributes(self, target: Any, node: Node) -> None:
+        setxattr = getattr(os, "setxattr", None)  # of Linux alone
+        nofollow = {} if isinstance(target, int) else {"follow_symlinks": False}
         for name, value in self._filesystem.xattrs(node):
             hint = ""
             if self._privileged or not name.startswith(_PRIVILEGED_XATTRS):
-                try:
-                    if isinstance(file, int):
-                        os.setxattr(file, name, value)
-                    else:
-                        os.setxattr(file, name, value, follow_symlinks=False)
-                    continue
-                except OSError:
-                    pass
+                if setxattr:
+                    with contextlib.suppress(OSError):
+                        setxattr(target, name, value, **nofollow)
+                        continue
             elif self._as_root:
                 hint = f" ({_HINT})"
             shown = f"{name.decode('utf-8', 'backslashreplace')}{hint}"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import tarfile
 import zlib
@@ -18,8 +17,9 @@ from typing import Any
 from toolkit.executable.executable import Executable
 from toolkit.executable.payload import config_of, filesystem_of, rootfs_of
 from toolkit.files.atomic import atomic_file
-from toolkit.files.atomic_directory import atomic_directory, make_directory, write_file
+from toolkit.files.atomic_directory import atomic_directory
 from toolkit.files.disk_space import check_room
+from toolkit.files.open_directory import OpenDirectory
 from toolkit.services.export.image_config import image_config
 from toolkit.services.export.layer import write_layer
 from toolkit.squashfs.read.space_usage import space_of
@@ -43,12 +43,12 @@ def write_oci_layout(executable: Executable, path: Path) -> None:
     """
     space = space_of(filesystem_of(executable))
     with atomic_directory(path) as directory:
-        check_room("its layer's files", space.total.stored + space.holes, directory)
+        check_room("its layer's files", space.total.stored + space.holes, directory.target)
         blobs = _make_directories(directory, "blobs", "sha256")
 
         def store(data: bytes, kind: str) -> dict[str, Any]:
             digest = hashlib.sha256(data).hexdigest()
-            write_file(blobs, digest, data)
+            blobs.write(digest, data)
             return {"mediaType": kind, "digest": f"sha256:{digest}", "size": len(data)}
 
         layer, diff_id = _store_layer(executable, blobs)
@@ -63,10 +63,10 @@ def write_oci_layout(executable: Executable, path: Path) -> None:
         listed["platform"] = {key: config[key] for key in ("os", "architecture")}
         listed["annotations"] = {"org.opencontainers.image.ref.name": _TAG}
         index = {"schemaVersion": 2, "manifests": [listed]}
-        write_file(directory, "index.json", _json(index))
-        write_file(directory, "oci-layout", _json({"imageLayoutVersion": "1.0.0"}))
-        os.close(blobs)
-        os.fchmod(directory, 0o755)
+        directory.write("index.json", _json(index))
+        directory.write("oci-layout", _json({"imageLayoutVersion": "1.0.0"}))
+        blobs.close()
+        directory.set_mode(0o755)
 
 
 def write_docker_archive(executable: Executable, path: Path) -> str:
@@ -98,16 +98,16 @@ def write_docker_archive(executable: Executable, path: Path) -> str:
     return name
 
 
-def _make_directories(directory: int, outer: str, inner: str) -> int:
+def _make_directories(directory: OpenDirectory, outer: str, inner: str) -> OpenDirectory:
     """Both, mode 0755, the inner one opened."""
-    above = make_directory(directory, outer)
+    above = directory.make(outer)
     try:
-        made = make_directory(above, inner)
+        made = above.make(inner)
         for each in (above, made):
-            os.fchmod(each, 0o755)
+            each.set_mode(0o755)
         return made
     finally:
-        os.close(above)
+        above.close()
 
 
 def _write_layer(executable: Executable, write: Callable[[bytes], Any]) -> None:
@@ -115,12 +115,11 @@ def _write_layer(executable: Executable, write: Callable[[bytes], Any]) -> None:
     write_layer(filesystem, rootfs_of(filesystem), write)
 
 
-def _store_layer(executable: Executable, blobs: int) -> tuple[dict[str, Any], str]:
+def _store_layer(executable: Executable, blobs: OpenDirectory) -> tuple[dict[str, Any], str]:
     """The layer's descriptor, and the digest of its tar."""
     diff, blob, size = hashlib.sha256(), hashlib.sha256(), 0
     compressor = _compressor()
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-    with open(os.open(_LAYER, flags, 0o644, dir_fd=blobs), "wb") as file:
+    with open(blobs.create(_LAYER, 0o644), "wb") as file:
 
         def put(data: bytes) -> None:
             nonlocal size
@@ -133,7 +132,7 @@ def _store_layer(executable: Executable, blobs: int) -> tuple[dict[str, Any], st
 
         _write_layer(executable, write)
         put(compressor.flush())
-    os.rename(_LAYER, blob.hexdigest(), src_dir_fd=blobs, dst_dir_fd=blobs)
+    blobs.rename(_LAYER, blob.hexdigest())
     descriptor = {
         "mediaType": f"{_OCI}.layer.v1.tar+gzip",
         "digest": f"sha256:{blob.hexdigest()}",

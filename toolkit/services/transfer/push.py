@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,10 +15,11 @@ from toolkit.executable.executable import Executable, open_executable
 from toolkit.files.digest import sha256_of
 from toolkit.images.artifact import EMPTY, EMPTY_DIGEST, Artifact, StoredChunk
 from toolkit.images.auth.access import Access
-from toolkit.images.manifest import OCI_MANIFEST
+from toolkit.images.manifest import OCI_MANIFEST, Descriptor
 from toolkit.images.reference import RegistryReference
 from toolkit.images.transports.registry.upload import Uploads
 from toolkit.services.progress import Progress
+from toolkit.services.transfer.attach import attach_sbom, sbom_of
 from toolkit.services.transfer.origin import read_origin
 
 _AT_ONCE = 8
@@ -36,6 +36,8 @@ class Pushed:
     chunks: int
     sent: int
     sent_chunks: int
+    sbom: str | None
+    """The digest of the manifest of the bill of materials that is attached to it."""
 
     @property
     def name(self) -> str:
@@ -43,22 +45,33 @@ class Pushed:
         return f"docker://{self.reference.name}@{self.digest}"
 
 
-def push(path: Path, reference: RegistryReference, access: Access, progress: Progress) -> Pushed:
-    """Store the file; raises DockercError when it is no executable, or it cannot be stored."""
+def push(
+    path: Path,
+    reference: RegistryReference,
+    access: Access,
+    progress: Progress,
+    *,
+    with_sbom: bool = False,
+) -> Pushed:
+    """Store the file, perhaps with a bill of materials attached to it; raises DockercError when it
+    is no executable, or it cannot be stored."""
     origin: RegistryReference | None = None
     with suppress(DockercError):  # it would save work only
         origin = read_origin(path)
     with open_executable(path) as executable, closing(Uploads(reference, access, origin)) as place:
         with about(str(path)):
             artifact = describe(executable)
+            document = sbom_of(executable, path.name) if with_sbom else None
         sent = _send(executable, artifact, place, progress)
         if not place.has_blob(EMPTY_DIGEST):
             place.put_blob(EMPTY, EMPTY_DIGEST)
         manifest = artifact.encode()
-        digest = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
-        place.put_manifest(manifest, OCI_MANIFEST, digest)
+        digest = place.put_manifest(manifest, OCI_MANIFEST)
+        subject, sbom = Descriptor(OCI_MANIFEST, digest, len(manifest)), None
+        if document is not None:
+            sbom = attach_sbom(place, subject, document)
     count = len(artifact.chunks)
-    return Pushed(reference, digest, artifact.size, count, sum(sent), len(sent))
+    return Pushed(reference, digest, artifact.size, count, sum(sent), len(sent), sbom)
 
 
 def describe(executable: Executable) -> Artifact:

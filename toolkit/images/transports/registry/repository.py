@@ -39,6 +39,11 @@ class Repository:
         self._client = RegistryClient(endpoint, access)
 
     @property
+    def client(self) -> RegistryClient:
+        """For other requests to the same place."""
+        return self._client
+
+    @property
     def digest(self) -> str:
         """The reference's, empty where it has a tag."""
         return self._reference.digest or ""

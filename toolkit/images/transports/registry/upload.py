@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import requests
 
 from toolkit.errors import DamagedError, DockercError, UsageError
+from toolkit.files.json_document import parse_document
 from toolkit.images.auth.access import Access
 from toolkit.images.auth.registries_conf import Endpoint, load_registries_conf
+from toolkit.images.manifest import OCI_MANIFEST, Descriptor
 from toolkit.images.reference import RegistryReference
 from toolkit.images.transports.registry.client import RegistryClient
 from toolkit.images.transports.registry.connections import Interrupted
@@ -35,6 +38,11 @@ class Uploads:
         self._mount_from = ""
         if mount_from and mount_from.registry == reference.registry:
             self._mount_from = mount_from.repository
+
+    @property
+    def client(self) -> RegistryClient:
+        """For reading from the same place."""
+        return self._client
 
     def close(self) -> None:
         """Ends all requests."""
@@ -71,10 +79,30 @@ class Uploads:
             if response.status_code not in _LOST or not attempts.again():
                 raise self._client.bad_status(response, what)
 
-    def put_manifest(self, data: bytes, media_type: str, digest: str) -> None:
-        """Store it under the reference's tag; raises DockercError."""
+    def put_manifest(self, data: bytes, media_type: str, target: str = "") -> str:
+        """Store it under `target`, a tag or its digest, or under the reference's tag; returns its
+        digest. Raises DockercError."""
+        return self._put_manifest(data, media_type, target)[0]
+
+    def put_referrer(self, data: bytes) -> tuple[Descriptor, bool]:
+        """Store a manifest with a `subject` under its digest; returns what lists of referrers have
+        of it, and whether the registry will list it. Raises DockercError."""
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        _, response = self._put_manifest(data, OCI_MANIFEST, digest)
+        document = parse_document(data, "a manifest")
+        entry = Descriptor(
+            OCI_MANIFEST, digest, len(data), None, document.text_map("annotations"),
+            document.text("artifactType"),
+        )  # fmt: skip
+        return entry, "OCI-Subject" in response.headers
+
+    def _put_manifest(
+        self, data: bytes, media_type: str, target: str
+    ) -> tuple[str, requests.Response]:
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         what = f"the manifest of {self._reference}"
-        path, headers = f"manifests/{self._reference.target}", {"Content-Type": media_type}
+        path = f"manifests/{target or self._reference.target}"
+        headers = {"Content-Type": media_type}
         attempts = self._client.attempts()
         response = self._client.request("PUT", path, what, attempts, headers=headers, body=data)
         self._client.drain(response, what)
@@ -85,6 +113,7 @@ class Uploads:
             raise DamagedError(
                 f"{self._reference.registry} stored {what} as {stored[:200]}, not as {digest}"
             )
+        return digest, response
 
     def _begin(self, digest: str, what: str, attempts: Attempts) -> str | None:
         """Where to send the blob; None when there is no need to, for it is mounted."""
