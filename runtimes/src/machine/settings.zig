@@ -58,46 +58,45 @@ pub const Settings = struct {
         name: []const u8,
         value: [:0]const u8,
     ) error{ Malformed, OutOfMemory }!void {
-        const Name = enum {
-            token,
-            size,
-            terminal,
-            network,
-            overlay,
-            files,
-            module,
-            @"share-ro",
-            @"share-rw",
-            argument,
-            variable,
-        };
-        switch (std.meta.stringToEnum(Name, name) orelse return error.Malformed) {
-            .token => self.token = value,
-            .size => self.size = try number(u64, value),
-            .terminal => self.terminal = try terminalOf(value),
-            .network => self.network = true,
-            .overlay => self.overlay = true,
-            .files => self.files = true,
-            .module => try self.modules.append(arena, value),
-            .@"share-ro" => try self.shares.append(arena, .{ .tag = value, .read_only = true }),
-            .@"share-rw" => try self.shares.append(arena, .{ .tag = value, .read_only = false }),
-            .argument => try self.arguments.append(arena, value.ptr),
-            .variable => try self.variables.append(arena, value),
-        }
+        if (is(name, "argument")) {
+            try self.arguments.append(arena, value.ptr);
+        } else if (is(name, "variable")) {
+            try self.variables.append(arena, value);
+        } else if (is(name, "module")) {
+            try self.modules.append(arena, value);
+        } else if (is(name, "share-ro") or is(name, "share-rw")) {
+            try self.shares.append(arena, .{ .tag = value, .read_only = is(name, "share-ro") });
+        } else if (is(name, "token")) {
+            self.token = value;
+        } else if (is(name, "size")) {
+            self.size = quantity.number(u64, value) orelse return error.Malformed;
+        } else if (is(name, "terminal")) {
+            self.terminal = try terminalOf(value);
+        } else if (is(name, "network")) {
+            self.network = true;
+        } else if (is(name, "overlay")) {
+            self.overlay = true;
+        } else if (is(name, "files")) {
+            self.files = true;
+        } else return error.Malformed;
     }
 
     fn terminalOf(value: []const u8) error{Malformed}!Terminal {
         var words = std.mem.splitScalar(u8, value, ' ');
         return .{
-            .rows = try number(u16, words.next() orelse return error.Malformed),
-            .columns = try number(u16, words.next() orelse return error.Malformed),
+            .rows = try number(words.next() orelse return error.Malformed),
+            .columns = try number(words.next() orelse return error.Malformed),
             .errors = std.mem.eql(u8, words.next() orelse return error.Malformed, "1"),
         };
     }
 };
 
-fn number(comptime T: type, value: []const u8) error{Malformed}!T {
-    return quantity.number(T, value) orelse error.Malformed;
+fn is(given: []const u8, wanted: []const u8) bool {
+    return std.mem.eql(u8, given, wanted);
+}
+
+fn number(value: []const u8) error{Malformed}!u16 {
+    return quantity.number(u16, value) orelse error.Malformed;
 }
 
 test "records" {
