@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-assert sys.platform == "win32"
+from typing import Any
 
 _INPUT, _OUTPUT = -10, -11
 _PROCESSED, _LINE, _ECHO, _VIRTUAL_INPUT = 0x1, 0x2, 0x4, 0x200
@@ -17,7 +15,8 @@ _PROCESSED_OUTPUT, _VIRTUAL_OUTPUT, _NO_RETURN = 0x1, 0x4, 0x8
 @contextmanager
 def raw_mode() -> Iterator[None]:
     """Of the console that standard input and output are."""
-    kernel = ctypes.windll.kernel32
+    windows: Any = ctypes  # which has no windll elsewhere
+    kernel = windows.windll.kernel32
     handles = [kernel.GetStdHandle(number) for number in (_INPUT, _OUTPUT)]
     before = [ctypes.c_uint32(), ctypes.c_uint32()]
     for handle, mode in zip(handles, before, strict=True):
