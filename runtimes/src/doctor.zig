@@ -116,8 +116,7 @@ fn advice(arena: std.mem.Allocator, machine: Machine) ?[]const u8 {
         if (sys.raw(.geteuid, .{}) == 0) return null;
         var buf: [4096]u8 = undefined;
         const why = userns.whyRefused(&buf, error.PERM);
-        return text.alloc(arena, "to run it faster, and isolated: {s}; or run it in a virtual " ++
-            "machine: dockerc vm FILE", .{why}) catch null;
+        return text.alloc(arena, "to run it faster, and isolated: {s}", .{why}) catch null;
     }
     if (!machine.overlay) return "to run it faster: let overlayfs be mounted (Linux 5.11 or " ++
         "newer, sudo modprobe overlay)";

@@ -382,7 +382,6 @@ def test_the_doctor_says_how_it_would_run(hello: Path, shared: Path) -> None:
     assert "  unpacked once into the cache, its paths translated (ptrace): works\n" in told
     assert "this file would run by: unpacked once into the cache, its paths translated" in told
     assert "to run it faster, and isolated: the kernel refuses a user namespace" in told
-    assert "; or run it in a virtual machine: dockerc vm FILE" in told
 
 
 def test_job_control(run: Translated, deb: Path) -> None:

@@ -265,7 +265,7 @@ const apparmor_setting = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns
 /// Which setting forbids user namespaces, and the command that allows them.
 pub fn refused(err: sys.Error) noreturn {
     var buf: [4096]u8 = undefined;
-    log.die("{s}; or run it in a virtual machine: dockerc vm FILE", .{whyRefused(&buf, err)});
+    log.die("{s}", .{whyRefused(&buf, err)});
 }
 
 pub fn whyRefused(buf: []u8, err: sys.Error) []const u8 {
