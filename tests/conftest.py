@@ -86,6 +86,23 @@ FAST = [
 """Test files that together take less than a minute."""
 
 
+PORTABLE = [
+    "chunks", "exact_blocks", "exact_entries", "exact_limits", "exact_trees", "exact_writes",
+    "footer", "hash_tree", "kernel_hostile", "packer", "platforms", "portable", "profile",
+    "reference", "signed_block", "space", "squashfs", "start_list", "stream", "tar_fields",
+    "users",
+]  # fmt: skip
+"""Test files for every system (CONTRIBUTING.md); the rest of the suite needs Linux."""
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Where there is no Linux, the other files cannot even be imported."""
+    has_linux = sys.platform == "linux" and hasattr(os, "fork")
+    name = collection_path.stem.removeprefix("test_")
+    is_other = collection_path.name.startswith("test_") and name not in PORTABLE
+    return True if is_other and not has_linux else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """tests/marks.py finds who wants root or peers; `-m fast` (make test-fast) takes the rest of
     the fast files."""
@@ -98,6 +115,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         others = {marker.name for marker in item.iter_markers()} & {"root", "peers", "slow"}
         if item.path.stem.removeprefix("test_") in FAST and not others:
             item.add_marker("fast")
+        if item.path.stem.removeprefix("test_") in PORTABLE and not others - {"slow"}:
+            item.add_marker("portable")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

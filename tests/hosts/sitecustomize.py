@@ -15,6 +15,7 @@ import errno
 import io
 import logging.handlers  # noqa: F401 - it and these look at the system when they are imported
 import os
+import pathlib  # noqa: F401 - in Python 3.10 it keeps functions of os that it finds
 import platform
 import random  # noqa: F401
 import select
@@ -23,7 +24,7 @@ import shutil
 import signal
 import socket
 import stat
-import subprocess  # noqa: F401
+import subprocess
 import sys
 import tempfile
 import types
@@ -77,7 +78,7 @@ def forget(module: types.ModuleType, names: Iterable[str]) -> None:
             delattr(module, name)
 
 
-def wrap(module: types.ModuleType, name: str, check: Callable[..., None]) -> None:
+def wrap(module: Any, name: str, check: Callable[..., None]) -> None:
     """Have a function called with what `check` does not raise for."""
     function = getattr(module, name)
 
@@ -191,6 +192,7 @@ def windows() -> None:
     # What it says of itself; its system stays, for libraries that would call Windows.
     platform._uname_cache = platform.uname()._replace(machine="AMD64")  # type: ignore[attr-defined]
     forget(os, [*_LINUX, *_UNIX])
+    subprocess.signal = types.SimpleNamespace(**vars(signal))  # type: ignore[attr-defined]
     forget(signal, [n for n in dir(signal) if n[:3] == "SIG" and n not in _SIGNALS])
     forget(signal, _OF_SIGNAL)
     pair, family = socket.socketpair, socket.AF_UNIX
@@ -309,5 +311,14 @@ def macos() -> None:
         wrap(os, name, no_descriptors)
 
 
+def only_portable_programs(_: Any, arguments: Any, *__: object, **___: object) -> None:
+    """Executables for Linux do not start, and its programs are not there."""
+    program = arguments if isinstance(arguments, str | bytes) else arguments[0]
+    name = os.path.basename(os.fsdecode(program))  # noqa: PTH119
+    if not name.startswith(("python", "qemu-")):
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", name)
+
+
 if HOST:
+    wrap(subprocess.Popen, "__init__", only_portable_programs)
     {"windows": windows, "macos": macos}[HOST]()

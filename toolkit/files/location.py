@@ -8,6 +8,7 @@ by its descriptor and a name without slashes (openat(2), "Rationale for openat()
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -102,6 +103,8 @@ def open_location(path: Path) -> Iterator[Location]:
     """
     if os.open not in os.supports_dir_fd:
         target = path.resolve()
+        if not target.parent.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "it is no directory", str(target.parent))
         yield Location(target.parent, target.name, None)
         return
     if path.name in ("", ".."):

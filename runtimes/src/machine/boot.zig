@@ -23,11 +23,11 @@ pub const Guest = struct {
     variables: std.ArrayList([:0]const u8),
 };
 
-/// Only the kernel's first process finds nothing mounted.
+/// Whether this is the kernel's first process, with settings.
 pub fn isFirstProcess() bool {
     if (sys.raw(.getpid, .{}) != 1) return false;
     _ = sys.stat(sys.at_fdcwd, settings_file.path) catch return false;
-    return if (sys.stat(sys.at_fdcwd, "/proc/self")) |_| false else |_| true;
+    return MountNamespace.ofMachine() != null;
 }
 
 /// Makes the machine ready, and a child that runs the app: only that returns.
