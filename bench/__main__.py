@@ -34,6 +34,7 @@ from startup import bench_startup
 from translated import bench_translated
 from travel import bench_travel
 from verified import bench_verified
+from vm import bench_vm
 
 _ENTERED = "DOCKERC_BENCH_ENTERED"
 
@@ -61,6 +62,7 @@ SUBJECTS: dict[str, Callable[[dict[str, Path], Path, str], object]] = {
     "travel": bench_travel,
     "cache": bench_cache,
     "verified": bench_verified,
+    "vm": bench_vm,
 }
 """Each with the images, a directory for its work, and the tool."""
 DOCS = Path(__file__).parent.parent / "docs"

@@ -44,7 +44,7 @@ _OTHERS = {
 """What a status means there instead."""
 
 _RUN_STATUSES = (
-    ("125", "The runtime failed."),
+    ("125", "The runtime failed, or the machine of \\-\\-vm."),
     ("126", "The program cannot be executed."),
     ("127", "The program does not exist."),
     ("128+N", "The program was ended by signal N."),
@@ -163,7 +163,8 @@ def _page(name: str, command: Any, below: list[tuple[str, Any]]) -> str:
         for example in examples:
             lines += [".PP", ".nf", _escaped(example), ".fi"]
     lines.append(".SH EXIT STATUS")
-    for status, meaning in _RUN_STATUSES if name == "dockerc run" else _STATUSES:
+    runs = name in ("dockerc run", "dockerc vm")
+    for status, meaning in _RUN_STATUSES if runs else _STATUSES:
         lines += [".TP", status, _OTHERS.get(name, {}).get(status, meaning)]
     dashed = name.replace(" ", "-")
     others = [] if name == "dockerc" else ["dockerc"]

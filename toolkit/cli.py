@@ -18,8 +18,8 @@ from toolkit.errors import DockercError
 from toolkit.files.printable import printable
 
 COMMANDS = (
-    "build", "run", "record", "ps", "exec", "logs", "stop", "unit", "shell", "inspect", "ls", "cat",
-    "cp", "sbom", "mount", "extract", "replace", "edit", "sign", "verify", "diff", "cache",
+    "build", "run", "record", "ps", "exec", "logs", "stop", "unit", "shell", "vm", "inspect", "ls",
+    "cat", "cp", "sbom", "mount", "extract", "replace", "edit", "sign", "verify", "diff", "cache",
     "images", "history", "push", "pull", "update", "login", "logout", "tags", "help", "version",
 )  # fmt: skip
 """Each is in the module of `toolkit.commands` that has its name."""

@@ -15,11 +15,13 @@ const help = @import("cli/help.zig");
 const instances = @import("instances/instances.zig");
 const options = @import("cli/options.zig");
 const Demand = @import("verification.zig").Demand;
+const boot = @import("machine/boot.zig");
 const Environment = @import("cli/environment.zig").Environment;
 const Image = @import("squashfs/image.zig").Image;
 const Reader = @import("squashfs/reader.zig").Reader;
 const Service = @import("config/service.zig").Service;
 const own_file = @import("payload/own_file.zig");
+const OwnFile = own_file.OwnFile;
 const run = @import("run.zig");
 
 pub const panic = @import("base/panic.zig");
@@ -40,17 +42,29 @@ pub fn main(init: std.process.Init.Minimal) u8 {
 
 fn start(arena: std.mem.Allocator, init: std.process.Init.Minimal) !u8 {
     var callers: Environment = .{};
-    for (init.environ.block.slice) |word| try callers.words.append(arena, std.mem.span(word.?));
+    const guest = if (boot.isFirstProcess()) try boot.begin(arena) else null;
+    if (guest) |given| callers.words = given.variables else for (init.environ.block.slice) |word|
+        try callers.words.append(arena, std.mem.span(word.?));
     if (callers.get("DOCKERC_LOG")) |level| log.setLevel(level);
 
     @import("process/caller.zig").check();
     const service: Service = .of(&callers);
-    var words: Words = try .of(arena, &callers, init.args.vector);
+    var words: Words = try .of(
+        arena,
+        &callers,
+        if (guest) |given| given.arguments else init.args.vector,
+    );
     var opts = try words.parse(arena, .program);
     if (try aboutRuntime(arena, &opts, &callers)) |status| return status;
-    const reader, const range = try openPayload(arena, &opts, &callers);
+    const reader, const range = try openPayload(
+        arena,
+        &opts,
+        &callers,
+        if (guest) |given| given.file else null,
+    );
     if (try aboutPayload(arena, &opts, reader)) |status| return status;
     const spec = try config.read(arena, reader);
+    spec.in_machine = guest != null;
     const rule = spec.argsRule();
     const baked = config.list(arena, spec, "dev.dockerc.run.options") catch |err| switch (err) {
         error.OutOfMemory => |e| return e,
@@ -128,11 +142,15 @@ fn openPayload(
     arena: std.mem.Allocator,
     opts: *const options.Options,
     callers: *const Environment,
+    disk: ?OwnFile,
 ) !struct { *Reader, bool } {
     // `dockerc mount` serves files that have other runtimes, too.
     const other = opts.last(.mount_image) != null and opts.args.len > 0;
-    const self = try if (other) own_file.openOther(arena, opts.args[0]) else own_file.open();
-    var payload = own_file.findPayload(self);
+    const file: OwnFile = disk orelse .{
+        .fd = try if (other) own_file.openOther(arena, opts.args[0]) else own_file.open(),
+    };
+    const self = file.fd;
+    var payload = own_file.findPayload(file);
     log.debug("payload at {d}, {d} bytes", .{ payload.offset, payload.superblock.bytes_used });
     const demand: ?Demand = try .find(arena, callers, self, opts.has(.verify));
     const checked = if (demand) |*given| try given.enforce(arena, self, &payload) else null;
@@ -252,6 +270,7 @@ test {
     _ = @import("instances/stop_signal.zig");
     _ = @import("keeper/address.zig");
     _ = @import("keeper/peer.zig");
+    _ = @import("machine/settings.zig");
     _ = @import("namespaces/id_map.zig");
     _ = @import("namespaces/owners.zig");
     _ = @import("namespaces/subordinate_ids.zig");

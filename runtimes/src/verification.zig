@@ -135,7 +135,7 @@ fn readBlock(
     if (block.bytes_used != payload.superblock.bytes_used or
         block.stub_len != payload.offset or
         block.flags != @intFromBool(payload.require_mapped_uids) or
-        try sys.fileSize(file) != at + data.len + after_block) return error.Corrupt;
+        payload.file_size != at + data.len + after_block) return error.Corrupt;
     return block;
 }
 

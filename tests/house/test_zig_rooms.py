@@ -22,6 +22,7 @@ ORDER = (
     "translation",
     "container",
     "instances",
+    "machine",
     "",
 )
 """A room imports itself and rooms before it. "" are the files at the top: the commands (run,

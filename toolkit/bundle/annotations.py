@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from toolkit.errors import DamagedError
 from toolkit.files.json_document import Document
 
 _OWN = "dev.dockerc."
@@ -77,6 +78,22 @@ def own_annotations(
     if rootfull:
         annotations["rootfull"] = "true"
     return {_OWN + name: value for name, value in annotations.items()}
+
+
+def word_list(annotations: Mapping[str, str], name: str, where: str) -> list[str]:
+    """A list of words; empty where there is none. Raises DamagedError for what is no list."""
+    try:
+        words = json.loads(annotations.get(_OWN + name, "[]"))
+    except (ValueError, RecursionError):
+        words = None
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise DamagedError(f"{where}: the annotation {_OWN}{name} is not a list of words")
+    return words
+
+
+def exposed_ports(annotations: Mapping[str, str]) -> list[str]:
+    """PORT/PROTOCOL of each port that the image exposes."""
+    return [each for each in annotations.get(f"{_STANDARD}exposedPorts", "").split(",") if each]
 
 
 def _array(words: Sequence[str]) -> str:

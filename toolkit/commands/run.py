@@ -10,6 +10,7 @@ import typer
 from toolkit.commands import build_options as options
 from toolkit.commands import registry_options as registry
 from toolkit.commands.run_words import RunCommand
+from toolkit.commands.vm import Kernel, run_vm
 from toolkit.errors import DockercError, UsageError
 from toolkit.services.pull import Pull
 
@@ -40,6 +41,10 @@ def run(
     authfile: registry.Authfile = None,
     tls_verify: registry.TlsVerify = None,
     cert_dir: registry.CertDir = None,
+    machine: Annotated[
+        bool, typer.Option("--vm", help="Run it in a machine of its own, as dockerc-vm(1) does.")
+    ] = False,
+    kernel: Kernel = None,
 ) -> None:
     """Run an image; its executable is built into the cache unless it is there.
 
@@ -60,6 +65,10 @@ def run(
     with showing(quiet) as progress:
         access = registry.access(creds, tls_verify, cert_dir, authfile)
         app = app_of(reference, host_platform(), progress, access, pull)
+    if machine:
+        raise typer.Exit(run_vm(app, [*before, "--", *arguments], kernel, access))
+    if kernel is not None:
+        raise UsageError("--kernel goes with --vm")
     try:
         os.execv(app, [str(app), *before, "--", *arguments])
     except OSError as error:

@@ -18,6 +18,8 @@ pub const Spec = struct {
     mounts: []const Mount = &.{},
     annotations: json.Value = .null,
     linux: Linux = .{},
+    /// The run is that of `dockerc vm`, which has read what was given at build.
+    in_machine: bool = false,
 
     pub fn annotation(self: *const Spec, name: []const u8) ?[]const u8 {
         return (self.annotations.get(name) orelse return null).text() catch null;
@@ -26,6 +28,7 @@ pub const Spec = struct {
     /// How the command line is read. Executables without the annotation are older than
     /// it, or the first dockerc's.
     pub fn argsRule(self: *const Spec) Rule {
+        if (self.in_machine) return .docker;
         const name = self.annotation("dev.dockerc.args") orelse return .docker;
         return if (std.mem.eql(u8, name, "program")) .program else .docker;
     }
@@ -166,6 +169,7 @@ pub fn list(
     spec: *const Spec,
     name: []const u8,
 ) json.Error!?[]const []const u8 {
+    if (spec.in_machine and std.mem.startsWith(u8, name, "dev.dockerc.run.")) return null;
     return try json.parseTexts(arena, spec.annotation(name) orelse return null);
 }
 

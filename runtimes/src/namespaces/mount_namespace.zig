@@ -48,6 +48,20 @@ pub const MountNamespace = struct {
         return error.PERM;
     }
 
+    /// The first process of a machine of its own (machine/boot.zig): nothing is mounted yet, so
+    /// that nothing but its own memory can be changed. Null for every other process.
+    pub fn ofMachine() ?MountNamespace {
+        if (sys.raw(.getpid, .{}) != 1) return null;
+        if (sys.stat(sys.at_fdcwd, "/proc/self")) |_| return null else |_| {}
+        return .{ .made = @ptrCast(&any) };
+    }
+
+    /// The mount that is the working directory is moved over the root, and becomes it.
+    pub fn becomeRoot(self: MountNamespace) sys.Error!void {
+        try self.mount(".", "/", null, MS.move, null);
+        return sys.do(.chroot, .{"."});
+    }
+
     /// What `made` points to: nothing reads it.
     const any: u8 = 0;
 

@@ -5,6 +5,8 @@ const std = @import("std");
 const Superblock = @import("../squashfs/superblock.zig").Superblock;
 
 pub const Payload = struct {
+    /// Of the file that it is in.
+    file_size: u64,
     offset: u64,
     require_mapped_uids: bool,
     superblock: Superblock,
@@ -20,6 +22,7 @@ pub fn find(file: anytype, size: u64, compressor: *[]const u8) !Payload {
     const second = std.mem.readInt(u64, tail[0..8], .little);
     const found = superblockAt(file, second, size - 16, compressor);
     if (found catch null) |superblock| return .{
+        .file_size = size,
         .offset = second,
         .require_mapped_uids = tail[8] & 1 == 1,
         .superblock = superblock,
@@ -27,6 +30,7 @@ pub fn find(file: anytype, size: u64, compressor: *[]const u8) !Payload {
     // The offset of one format may lead to bytes of the other's payload.
     const first = std.mem.readInt(u64, tail[8..16], .big);
     if (try superblockAt(file, first, size - 8, compressor)) |superblock| return .{
+        .file_size = size,
         .offset = first,
         .require_mapped_uids = false,
         .superblock = superblock,

@@ -5,6 +5,9 @@ const errno = @import("../base/errno.zig");
 const log = @import("../base/log.zig");
 const footer = @import("footer.zig");
 
+/// A disk has whole sectors, so its size says not how large the file is.
+pub const OwnFile = struct { fd: sys.fd_t, size: ?u64 = null };
+
 /// Our own file, on a descriptor above the standard three: if the caller closed one of those, it
 /// stays closed for the app.
 pub fn open() !sys.fd_t {
@@ -33,11 +36,11 @@ const File = struct {
     }
 };
 
-pub fn findPayload(self: sys.fd_t) footer.Payload {
-    const size = sys.fileSize(self) catch |err|
+pub fn findPayload(self: OwnFile) footer.Payload {
+    const size = self.size orelse sys.fileSize(self.fd) catch |err|
         log.die("cannot read my own file: {s}", .{errno.text(err)});
     var compressor: []const u8 = "";
-    return footer.find(File{ .fd = self }, size, &compressor) catch |err| switch (err) {
+    return footer.find(File{ .fd = self.fd }, size, &compressor) catch |err| switch (err) {
         error.NoPayload => log.die("this file has no payload: it is incomplete or stripped " ++
             "(compare its size and checksum with the original's), or a runtime alone", .{}),
         error.Truncated => log.die("this file is incomplete: its payload is cut off " ++
