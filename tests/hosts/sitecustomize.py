@@ -192,6 +192,7 @@ def windows() -> None:
     # What it says of itself; its system stays, for libraries that would call Windows.
     platform._uname_cache = platform.uname()._replace(machine="AMD64")  # type: ignore[attr-defined]
     forget(os, [*_LINUX, *_UNIX])
+    subprocess.signal = types.SimpleNamespace(**vars(signal))  # type: ignore[attr-defined]
     forget(signal, [n for n in dir(signal) if n[:3] == "SIG" and n not in _SIGNALS])
     forget(signal, _OF_SIGNAL)
     pair, family = socket.socketpair, socket.AF_UNIX
