@@ -125,6 +125,9 @@ fn advice(arena: std.mem.Allocator, machine: Machine) ?[]const u8 {
         "sudo chmod 666 /dev/fuse; in a container of an engine: --device /dev/fuse)";
 }
 
+/// Of the machine that the executable is for.
+const emulator = "qemu-system-" ++ @tagName(@import("builtin").cpu.arch);
+
 /// What other programs and files are there for.
 fn helpers(arena: std.mem.Allocator, callers: *const Environment) ![]const u8 {
     const pasta = callers.findProgram(arena, "pasta") != null;
@@ -142,9 +145,11 @@ fn helpers(arena: std.mem.Allocator, callers: *const Environment) ![]const u8 {
     else
         "yes";
     return text.alloc(arena, "subordinate ids (for images of several users): {s}\n" ++
-        "pasta (for --network private): {s}\n", .{
+        "pasta (for --network private): {s}\n" ++
+        "QEMU (for a machine of its own, which needs no user namespace: dockerc vm): {s}\n", .{
         ids,
         if (pasta) "yes" else "not installed (package passt)",
+        if (callers.findProgram(arena, emulator) != null) "yes" else emulator ++ " not installed",
     });
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -74,6 +75,8 @@ def test_the_doctor_says_what_to_allow_and_to_install(run: Runner, deb: Path) ->
     assert "to run it without unpacking: let every user open /dev/fuse (sudo modprobe" in told
     assert "this file would run by: unpacked once into the cache, under an overlay\n" in told
     assert "\npasta (for --network private): not installed (package passt)\n" in told
+    qemu = "QEMU (for a machine of its own, which needs no user namespace: dockerc vm)"
+    assert f"\n{qemu}: qemu-system-{platform.machine()} not installed\n" in told
     if not run.as_root:
         assert ": newuidmap and newgidmap are not installed (package uidmap)\n" in told
 

@@ -189,6 +189,7 @@ class _Parser:
 
     def _overlay(self, text: str) -> None:
         self._found.overlay = text
+        self._found.words.append("--overlay=/overlay/kept")
 
     def _security(self, text: str) -> None:
         name, _, value = text.partition("=")

@@ -134,7 +134,8 @@ def _disk(name: str, path: Path, *, read_only: bool) -> list[str]:
         "read-only": read_only,
         "file": {"driver": "file", "filename": str(path)},
     }
-    device = f"virtio-blk-pci,drive={name},serial={name}"
+    # Without werror, a disk of this computer that is full would stop the machine.
+    device = f"virtio-blk-pci,drive={name},serial={name},werror=report"
     return ["-blockdev", json.dumps(node), "-device", device]
 
 

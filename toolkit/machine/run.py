@@ -108,6 +108,8 @@ def _why(qemu: str, status: int, errors: Tail, console: Tail) -> str:
         return told
     if any("virtio-9p" in line or "fsdev" in line for line in errors.lines()):
         return "this QEMU has no virtio-9p, by which -v shares directories with a machine"
+    if any('"write" lock' in line for line in errors.lines()):
+        return "the disk of --overlay is in use by another machine"
     if found := _too_old(qemu):
         return (
             f"QEMU {found} is too old for a machine; {_OLDEST[0]}.{_OLDEST[1]} or newer is needed"

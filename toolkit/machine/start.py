@@ -16,6 +16,7 @@ from toolkit.executable.payload import config_of
 from toolkit.executable.stub import read_stub
 from toolkit.files.json_document import Document
 from toolkit.images.auth.access import DEFAULT_ACCESS, Access
+from toolkit.machine.ext4 import overlay_disk
 from toolkit.machine.guest import Guest
 from toolkit.machine.initramfs import initramfs
 from toolkit.machine.kernel import Kernel, Module, find
@@ -56,6 +57,9 @@ def run_in_machine(
     for forward in given.forwards:
         if forward.was_chosen:
             note(_NOTE.format(forward))
+    overlay = Path(given.overlay).resolve() if given.overlay else None
+    if overlay:
+        overlay_disk(overlay)
     archive = initramfs(read_stub(architecture), modules, guest.encode(), given.shares.files)
     with _file(archive) as (path, descriptors):
         board = Board(
@@ -67,6 +71,7 @@ def run_in_machine(
             payload=app,
             shares=given.shares.directories,
             network=given.network,
+            overlay=overlay,
             forwards=[each.rule() for each in given.forwards],
             descriptors=descriptors,
             debug=_is_debug(),
@@ -81,8 +86,10 @@ def _modules(kernel: Kernel, given: Wanted) -> Sequence[Module]:
         drivers.add("virtio_net")
     if given.shares.directories:
         drivers |= {"9p", "9pnet_virtio"}
+    if given.overlay:
+        drivers.add("ext4")
     if missing := sorted(drivers & kernel.lacks):
-        what = "-v" if missing[0].startswith("9p") else "this run"
+        what = {"9p": "-v", "ext4": "--overlay"}.get(missing[0], "this run")
         raise UnsupportedError(
             f"the kernel {kernel.release} lacks {', '.join(missing)}, which {what} needs; give"
             " another by --kernel"
@@ -103,6 +110,7 @@ def _guest(app: Path, size: int, given: Wanted) -> Guest:
         shares=given.shares.directories,
         files=bool(given.shares.files),
         network=given.network,
+        overlay=bool(given.overlay),
         window=size_of_window,
         errors_are_terminal=size_of_window is not None and os.isatty(2),
     )
