@@ -55,13 +55,26 @@ def debian_kernel(suite: str, architecture: str, name: str) -> Path:
     return found[0]
 
 
+def _repository() -> str:
+    """Where this machine has Debian's packages from."""
+    shown = ["--format", "$(REPO_URI) $(CODENAME) $(ORIGIN)", "Created-By: Packages"]
+    lines = subprocess.run(
+        ["apt-get", "indextargets", *shown], check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    found = [
+        line.split()[0] for line in lines if line.endswith(" Debian") and "-" not in line.split()[1]
+    ]
+    assert found, "apt knows no packages of Debian: apt-get update"
+    return found[0]
+
+
 def _download(directory: Path, suite: str, architecture: str, name: str) -> Path:
     for each in ("lists/partial", "cache/archives/partial"):
         (directory / each).mkdir(parents=True)
     (directory / "status").touch()
     (directory / "sources.list").write_text(
         "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]"
-        f" http://deb.debian.org/debian {suite} main\n"
+        f" {_repository()} {suite} main\n"
     )
     settings = {
         "APT::Architecture": architecture,

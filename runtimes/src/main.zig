@@ -270,6 +270,7 @@ test {
     _ = @import("instances/stop_signal.zig");
     _ = @import("keeper/address.zig");
     _ = @import("keeper/peer.zig");
+    _ = @import("machine/boot.zig");
     _ = @import("machine/settings.zig");
     _ = @import("namespaces/id_map.zig");
     _ = @import("namespaces/owners.zig");

@@ -47,6 +47,10 @@ DANGEROUS = {
     "open_tree": {"namespaces/mount_namespace.zig": "the same"},
     "fsmount": {"namespaces/mount_namespace.zig": "the same"},
     "mount_setattr": {"namespaces/mount_namespace.zig": "the same"},
+    "reboot": {
+        "namespaces/mount_namespace.zig": "asks whether this is the kernel's first process",
+        "machine/boot.zig": "the machine of its own ends",
+    },
     "chroot": {
         "process/own_process.zig": "only a process whose root is its own has the method",
         "namespaces/mount_namespace.zig": "to the root that we had, when we come back to it",

@@ -108,3 +108,27 @@ def test_ordinary_users_have_their_paths_translated(
     done = in_chroot(deb, shared, propagation, *words, script)
     assert "ls: cannot access '/srv/here'" in done.stderr and "not isolated" in done.stderr
     assert done.stdout == "0\nnew\n" and "machine-file'" in done.stderr, done
+
+
+PLANTED = """
+set -e
+cp "$1" "$2/app"
+printf 'token t\\0size 1\\0' >"$2/dockerc-vm"
+cat /proc/self/mountinfo >"$2/../before"
+unshare --pid --fork chroot "$2" /app --dockerc-version && status=0 || status=$?
+cat /proc/self/mountinfo >"$2/../after"
+cmp "$2/../before" "$2/../after"
+exit $status
+"""
+
+
+def test_settings_of_a_machine_are_obeyed_in_a_machine_only(deb: Path, shared: Path) -> None:
+    """The first process of a container without /proc is not the kernel's, whatever file it has."""
+    (shared / "bare").mkdir()
+    words = ["unshare", "-m", "--propagation", "private", "sh", "-c", PLANTED, "sh"]
+    done = subprocess.run(
+        [*words, str(deb), str(shared / "bare")], capture_output=True, text=True, timeout=60
+    )
+    assert "disk" not in done.stderr and "machine" not in done.stderr
+    assert {each.name for each in (shared / "bare").iterdir()} == {"app", "dockerc-vm"}
+    assert done.returncode in (0, 125), done.stderr

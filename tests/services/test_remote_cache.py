@@ -370,3 +370,26 @@ def test_a_pack_that_is_too_large_for_its_layer(
         with closing(RemoteCaches(names, progress)) as remote, open(place.here / "f", "w+b") as f:
             assert bool(remote.fetch(place.name(0), layer, f, "layer")) == is_taken
         assert bool(progress.notes) != is_taken, progress.notes
+
+
+@pytest.mark.parametrize(("patience", "slowest", "is_taken"), [(0, 1, True), (-1, 1 << 40, False)])
+def test_a_cache_that_is_slow_is_given_up(
+    place: Place,
+    monkeypatch: pytest.MonkeyPatch,
+    patience: int,
+    slowest: int,
+    is_taken: bool,
+) -> None:
+    """Either gives it time."""
+    monkeypatch.setattr(remote_cache, "_PATIENCE", patience)
+    monkeypatch.setattr(remote_cache, "_SLOWEST", slowest)
+    for number in (0, 1):
+        place.store(number, place.pack(number))
+    progress, names = Told(), CacheNames((place.cache,), (), DEFAULT_ACCESS, "")
+    with closing(RemoteCaches(names, progress)) as remote, open(place.here / "f", "w+b") as file:
+        for number, layer in enumerate(place.layers):
+            assert bool(remote.fetch(place.name(number), layer, file, "layer")) == is_taken
+            assert is_taken or not file.seek(0, 2), "nothing of it is left"
+            file.seek(0)
+    told = [f"without the cache {place.cache}: it gives less than {slowest} bytes a second"]
+    assert progress.notes == ([] if is_taken else told), "and it is not asked again"

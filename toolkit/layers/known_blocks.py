@@ -37,7 +37,7 @@ class KnownBlocks:
         self.threads = compressor.threads
         self._file = file
         file.seek(0)
-        self._words = iter([word for word in sizes if word])
+        self._words = (word for word in sizes if word)
         self._compressor = compressor
         self._is_first = True
 

@@ -127,6 +127,15 @@ def _send(connection: socket.socket, control: Control) -> None:
     control.tell(f"end {sent}")
 
 
+def make_binary() -> None:
+    """Windows would translate ends of lines."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        for descriptor in range(3):
+            msvcrt.setmode(descriptor, os.O_BINARY)
+
+
 def _read() -> bytes:
     try:
         return os.read(0, _CHUNK)

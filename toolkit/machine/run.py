@@ -12,7 +12,7 @@ from toolkit.machine.channels import Channels
 from toolkit.machine.child import start
 from toolkit.machine.guest import Guest
 from toolkit.machine.qemu import Board, command
-from toolkit.machine.relay import Control, Exit, Output, send_input
+from toolkit.machine.relay import Control, Exit, Output, make_binary, send_input
 from toolkit.machine.signals import passing_signals
 from toolkit.machine.tail import Tail
 from toolkit.machine.terminal import raw_terminal
@@ -78,6 +78,7 @@ def _relay(stack: ExitStack, channels: Channels, guest: Guest) -> Exit | None:
     outputs = [Output(streams[number], number, lines) for number in (1, 2)]
     signals = passing_signals(lambda number: lines.tell(f"signal {number}"), lines.tell_window)
     with signals, raw_terminal() if guest.window else nullcontext():
+        make_binary()
         for output in outputs:
             output.start()
         send_input(streams[0], lines)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from toolkit.errors import (
     AbsentError,
     DamagedError,
     DockercError,
+    RefusedError,
     UnsupportedError,
     UsageError,
 )
@@ -39,6 +41,10 @@ _FREE_SIZE = 64 << 20
 """Bytes that a pack may have, whatever its layer;"""
 _MAX_RATIO = 16
 """and above that, bytes for each byte of the layer as the image stores it."""
+_PATIENCE = 60
+"""Seconds that a pack may take, whatever its size;"""
+_SLOWEST = 256 << 10
+"""and above that, bytes of it that must come each second: to compress it is faster."""
 _PIECE = 256 << 10
 _OF_ONE_PACK = (AbsentError, DamagedError, UnsupportedError)
 """Faults that say nothing of the cache's other packs."""
@@ -181,12 +187,15 @@ class RemoteCaches:
         if layer.size is not None and pack.size > most:
             raise DamagedError(f"its pack has {pack.size} bytes; at most {most} are read")
         check_room("packed layers", pack.size, file.fileno())
+        end = time.monotonic() + _PATIENCE + pack.size / _SLOWEST
         with self._progress.task(f"{what}, from the cache", pack.size) as advance:
             for chunk in pack.chunks:
                 with store.open_chunk(chunk) as blob:
                     while data := blob.read(_PIECE):
                         file.write(data)
                         advance(len(data))
+                        if time.monotonic() > end:
+                            raise RefusedError(f"it gives less than {_SLOWEST} bytes a second")
         file.flush()
 
     def _is_trusted(self, pack: StoredPack) -> bool:

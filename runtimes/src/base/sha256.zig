@@ -78,47 +78,53 @@ pub const Sha256 = struct {
 
     /// Of whole blocks.
     noinline fn rounds(self: *Sha256, bytes: []const u8) void {
-        const fast = bytes.len > 0 and processor.has();
-        var at: usize = 0;
-        while (at < bytes.len) : (at += 64) {
-            const block = bytes[at..][0..64];
-            if (fast)
-                processor.rounds(1, @ptrCast(&self.state), .{block}, &constants)
-            else
-                round(&self.state, block);
-        }
+        const count = bytes.len / 64;
+        if (count > 0 and processor.has())
+            return processor.rounds(1, @ptrCast(&self.state), .{bytes.ptr}, count, &constants);
+        for (0..count) |i| round(&self.state, bytes[64 * i ..][0..64]);
     }
 };
 
 pub const page_size = 4096;
 
-/// Of a prefix and a page, for two pages.
+/// Of a prefix and a page, for one page or two.
 pub noinline fn ofPages(
+    comptime count: usize,
     prefix: *const [32]u8,
-    pages: [2]*const [page_size]u8,
-) [2][32]u8 {
-    if (!processor.has()) return .{ ofPage(prefix, pages[0]), ofPage(prefix, pages[1]) };
-    var states: [2][8]u32 = @splat(initial);
-    var ends: [2][2][64]u8 = undefined;
-    for (&ends, pages) |*end, page| {
-        end[0] = prefix.* ++ page[0..32].*;
-        const length = (prefix.len + page_size) * 8;
-        end[1] = page[page_size - 32 ..].* ++ [_]u8{0x80} ++
+    pages: [count]*const [page_size]u8,
+) [count][32]u8 {
+    var digests: [count][32]u8 = undefined;
+    if (!processor.has()) {
+        for (&digests, pages) |*digest, page| {
+            var hash: Sha256 = .{};
+            hash.update(prefix);
+            hash.update(page);
+            digest.* = hash.final();
+        }
+        return digests;
+    }
+    var states: [count][8]u32 = @splat(initial);
+    var starts: [count][64]u8 = undefined;
+    var ends: [count][64]u8 = undefined;
+    const length = (prefix.len + page_size) * 8;
+    for (&starts, &ends, pages) |*start, *end, page| {
+        start.* = prefix.* ++ page[0..32].*;
+        end.* = page[page_size - 32 ..].* ++ [_]u8{0x80} ++
             @as([31 - 8]u8, @splat(0)) ++ std.mem.toBytes(std.mem.nativeToBig(u64, length));
     }
-    processor.rounds(2, &states, .{ &ends[0][0], &ends[1][0] }, &constants);
-    var at: usize = 32;
-    while (at < page_size - 32) : (at += 64)
-        processor.rounds(2, &states, .{ pages[0][at..][0..64], pages[1][at..][0..64] }, &constants);
-    processor.rounds(2, &states, .{ &ends[0][1], &ends[1][1] }, &constants);
-    return .{ bytesOf(&states[0]), bytesOf(&states[1]) };
+    var from: [3][count][*]const u8 = undefined;
+    for (&starts, pages, &ends, 0..) |*start, page, *end, i| {
+        from[0][i], from[1][i], from[2][i] = .{ start, page[32..], end };
+    }
+    const blocks_inside = page_size / 64 - 1;
+    for (from, [_]usize{ 1, blocks_inside, 1 }) |messages, blocks|
+        processor.rounds(count, &states, messages, blocks, &constants);
+    for (&digests, &states) |*digest, *state| digest.* = bytesOf(state);
+    return digests;
 }
 
 pub fn ofPage(prefix: *const [32]u8, page: *const [page_size]u8) [32]u8 {
-    var hash: Sha256 = .{};
-    hash.update(prefix);
-    hash.update(page);
-    return hash.final();
+    return ofPages(1, prefix, .{page})[0];
 }
 
 fn bytesOf(state: *const [8]u32) [32]u8 {
@@ -183,20 +189,21 @@ test "the processor's is the same" {
     for (0..100) |i| {
         for (&block, 0..) |*byte, j| byte.* = @truncate(i *% 31 +% j *% 7);
         round(&one, &block);
-        processor.rounds(1, @ptrCast(&other), .{&block}, &constants);
+        processor.rounds(1, @ptrCast(&other), .{&block}, 1, &constants);
         try std.testing.expectEqual(one, other);
     }
 }
 
-test "two pages at once" {
+test "a page, and two at once" {
     const prefix: [32]u8 = @splat(9);
     var pages: [2][page_size]u8 = undefined;
     for (std.mem.asBytes(&pages), 0..) |*byte, i| byte.* = @truncate(i *% 31 +% i / 251);
-    const got = ofPages(&prefix, .{ &pages[0], &pages[1] });
+    const got = ofPages(2, &prefix, .{ &pages[0], &pages[1] });
     for (&pages, got) |*page, digest| {
         var hash: Sha256 = .{};
         hash.update(&prefix);
         hash.update(page);
         try std.testing.expectEqual(hash.final(), digest);
+        try std.testing.expectEqual(digest, ofPage(&prefix, page));
     }
 }

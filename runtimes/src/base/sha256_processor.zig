@@ -42,26 +42,21 @@ fn cpuid(leaf: u32) [2]u32 {
     return .{ a, b };
 }
 
-/// One block of each of several messages: the processor can begin an instruction before another is
-/// done, so two messages take hardly more time than one. The 64 constants are those of FIPS 180-4.
+/// So many blocks of each of several messages: the processor can begin an instruction before
+/// another is done, so two messages take hardly more time than one. The 64 constants are those of
+/// FIPS 180-4.
 pub fn rounds(
     comptime lanes: usize,
     states: *[lanes][8]u32,
-    blocks: [lanes]*const [64]u8,
+    messages: [lanes][*]const u8,
+    count: usize,
     constants: *align(16) const [64]u32,
 ) void {
-    var schedules: [lanes][16]Vector = undefined;
-    inline for (&schedules, blocks) |*schedule, block| {
-        inline for (0..4) |i| {
-            inline for (0..4) |j|
-                schedule[i][j] = std.mem.readInt(u32, block[16 * i + 4 * j ..][0..4], .big);
-        }
-    }
     const four: *const [16]Vector = @ptrCast(constants);
     switch (builtin.cpu.arch) {
-        .x86_64 => roundsShaNi(lanes, states, &schedules, four),
-        .aarch64 => inline for (states, &schedules) |*state, *schedule|
-            roundsArm(state, schedule, four),
+        .x86_64 => roundsShaNi(lanes, states, messages, count, four),
+        .aarch64 => inline for (states, messages) |*state, message|
+            for (0..count) |i| roundsArm(state, message[64 * i ..][0..64], four),
         else => unreachable,
     }
 }
@@ -69,7 +64,8 @@ pub fn rounds(
 fn roundsShaNi(
     comptime lanes: usize,
     states: *[lanes][8]u32,
-    schedules: *[lanes][16]Vector,
+    messages: [lanes][*]const u8,
+    count: usize,
     constants: *const [16]Vector,
 ) void {
     var x: [lanes]Vector = undefined;
@@ -78,36 +74,61 @@ fn roundsShaNi(
         x[lane] = .{ state[5], state[4], state[1], state[0] };
         y[lane] = .{ state[7], state[6], state[3], state[2] };
     }
-    inline for (0..16) |k| {
-        var words: [lanes]Vector = undefined;
-        inline for (schedules, 0..) |*schedule, lane| {
-            if (k >= 4) schedule[k] = next(schedule, k);
-            words[lane] = schedule[k] +% constants[k];
+    for (0..count) |i| {
+        const before = .{ x, y };
+        // The last four vectors of each schedule.
+        var words: [lanes][4]Vector = undefined;
+        inline for (0..16) |k| {
+            var sums: [lanes]Vector = undefined;
+            inline for (&words, messages, 0..) |*each, message, lane| {
+                each[k % 4] = if (k < 4)
+                    bigEndian(message[64 * i + 16 * k ..][0..16])
+                else
+                    next(each[k % 4], each[(k + 1) % 4], each[(k + 2) % 4], each[(k + 3) % 4]);
+                sums[lane] = each[k % 4] +% constants[k];
+            }
+            inline for (0..lanes) |lane| y[lane] = rounds2(y[lane], x[lane], sums[lane]);
+            inline for (0..lanes) |lane| {
+                const high = @shuffle(u32, sums[lane], undefined, [4]i32{ 2, 3, 2, 3 });
+                x[lane] = rounds2(x[lane], y[lane], high);
+            }
         }
-        inline for (0..lanes) |lane| y[lane] = rounds2(y[lane], x[lane], words[lane]);
         inline for (0..lanes) |lane| {
-            const high = @shuffle(u32, words[lane], undefined, [4]i32{ 2, 3, 2, 3 });
-            x[lane] = rounds2(x[lane], y[lane], high);
+            x[lane] +%= before[0][lane];
+            y[lane] +%= before[1][lane];
         }
     }
-    inline for (states, x, y) |*state, a, b| {
-        const more: [8]u32 = .{ a[3], a[2], b[3], b[2], a[1], a[0], b[1], b[0] };
-        for (state, more) |*word, each| word.* +%= each;
-    }
+    inline for (states, x, y) |*state, a, b|
+        state.* = .{ a[3], a[2], b[3], b[2], a[1], a[0], b[1], b[0] };
 }
 
-inline fn next(schedule: *const [16]Vector, comptime k: usize) Vector {
-    const before = schedule[k - 1];
-    const shifted = @shuffle(u32, schedule[k - 2], before, [4]i32{ 1, 2, 3, ~@as(i32, 0) });
-    const first = asm ("sha256msg1 %[next], %[out]"
+/// Four words of a message. A processor with SHA-NI has SSSE3's instruction for it.
+inline fn bigEndian(bytes: *const [16]u8) Vector {
+    const words: *align(1) const Vector = @ptrCast(bytes);
+    const order: @Vector(16, u8) = .{ 3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12 };
+    return asm ("pshufb %[order], %[out]"
         : [out] "=x" (-> Vector),
-        : [_] "0" (schedule[k - 4]),
-          [next] "x" (schedule[k - 3]),
-    ) +% shifted;
-    return asm ("sha256msg2 %[before], %[out]"
+        : [_] "0" (words.*),
+          [order] "x" (order),
+    );
+}
+
+/// The next four words of a schedule, after those.
+inline fn next(first: Vector, second: Vector, third: Vector, last: Vector) Vector {
+    const shifted = asm ("palignr $4, %[third], %[out]"
+        : [out] "=x" (-> Vector),
+        : [_] "0" (last),
+          [third] "x" (third),
+    );
+    const sum = asm ("sha256msg1 %[second], %[out]"
         : [out] "=x" (-> Vector),
         : [_] "0" (first),
-          [before] "x" (before),
+          [second] "x" (second),
+    ) +% shifted;
+    return asm ("sha256msg2 %[last], %[out]"
+        : [out] "=x" (-> Vector),
+        : [_] "0" (sum),
+          [last] "x" (last),
     );
 }
 
@@ -120,7 +141,10 @@ inline fn rounds2(state: Vector, other: Vector, words: Vector) Vector {
     );
 }
 
-fn roundsArm(state: *[8]u32, schedule: *[16]Vector, constants: *const [16]Vector) void {
+fn roundsArm(state: *[8]u32, block: *const [64]u8, constants: *const [16]Vector) void {
+    var schedule: [16]Vector = undefined;
+    const words: *align(1) const [4]Vector = @ptrCast(block);
+    inline for (0..4) |i| schedule[i] = @byteSwap(words[i]);
     var x: Vector = state[0..4].*;
     var y: Vector = state[4..8].*;
     inline for (0..16) |k| {

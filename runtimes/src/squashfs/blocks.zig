@@ -5,6 +5,7 @@ const sys = @import("../base/syscalls.zig");
 const futex = @import("../base/futex.zig");
 const zstd = @import("../base/zstd.zig");
 const Decoder = zstd.Decoder;
+const Around = @import("image.zig").Around;
 const Image = @import("image.zig").Image;
 const metadata = @import("metadata.zig");
 
@@ -38,9 +39,9 @@ pub const Slot = struct {
     pins: u32 = 0,
     used: u64 = 0,
     memory: []u8 = &.{},
-    /// The state of the decoding thread, and how many stored bytes the image has checked.
+    /// The state of the decoding thread, and what is stored.
     frame: zstd.Frame = undefined,
-    checked: usize = 0,
+    stored: Around = undefined,
 
     const none = std.math.maxInt(u64);
     const left = 1 << 29;
@@ -204,7 +205,8 @@ pub const Blocks = struct {
             self.complete(slot, size);
             return .{ .slot = slot };
         }
-        const got = try self.image.readUnchecked(decoder.input[0..size], stored.at);
+        slot.stored = try self.image.readAround(decoder.input, stored.at, size);
+        const got = slot.stored.bytes();
         if (got.len != size) return error.Corrupt;
         slot.frame = try .init(decoder, got);
         return .{ .slot = slot, .unfinished = try self.advance(decoder, slot, need) };
@@ -216,12 +218,7 @@ pub const Blocks = struct {
         slot: *Slot,
 
         pub fn upTo(self: Check, count: usize) metadata.Error!void {
-            const slot = self.slot;
-            const src = slot.frame.src;
-            if (count <= slot.checked or self.blocks.image.tree == null) return;
-            const end = Image.blockEnd(slot.key, count, src.len);
-            try self.blocks.image.check(src[slot.checked..end], slot.key + slot.checked);
-            slot.checked = end;
+            return self.blocks.image.checkUpTo(&self.slot.stored, count);
         }
     };
 

@@ -92,7 +92,7 @@ pub const HashTree = struct {
         first: u64,
         blocks: [2]*const [block_size]u8,
     ) sys.Error!void {
-        const digests = sha256.ofPages(&self.salt, blocks);
+        const digests = sha256.ofPages(2, &self.salt, blocks);
         for (&digests, 0..) |*digest, i| try self.compare(first + i, digest);
     }
 

@@ -3,10 +3,32 @@
 //!
 //! With a hash tree, nothing is returned that was not compared with it after it was read: whoever
 //! decodes sees only what the root vouches for.
+const std = @import("std");
 const sys = @import("../base/syscalls.zig");
 const hash_tree = @import("hash_tree.zig");
 
+/// Bytes that were read with what is around them in the tree's blocks.
+pub const Around = struct {
+    /// From the start of a block, if there is a tree, to the end of one, or of the image.
+    all: []u8,
+    /// Where that is in the image.
+    at: u64,
+    /// How much of it is in front of what was asked for, which has `len` bytes, or fewer.
+    before: usize,
+    len: usize,
+    /// Bytes of `all`.
+    checked: usize = 0,
+
+    pub fn bytes(self: *const Around) []u8 {
+        const from = @min(self.before, self.all.len);
+        return self.all[from..@min(self.before + self.len, self.all.len)];
+    }
+};
+
 pub const Image = struct {
+    /// What `readAround` may read more than it is asked for.
+    pub const margin = 2 * size;
+
     fd: sys.fd_t,
     /// Where the payload starts in the file, and its length.
     start: u64,
@@ -20,37 +42,52 @@ pub const Image = struct {
         return got;
     }
 
-    /// The same, of which only the start is checked, and returned: as many bytes as `needed` says
-    /// when it has seen the unchecked ones.
+    /// As much as there is of `len` bytes, of which only the start is checked and returned: as many
+    /// bytes as `needed` says when it has seen the unchecked ones. `buf` has `margin` bytes more.
     pub fn readStart(
         self: *const Image,
         buf: []u8,
         at: u64,
+        len: usize,
         comptime needed: fn ([]const u8) usize,
     ) sys.Error![]u8 {
-        const got = try self.readUnchecked(buf, at);
+        var around = try self.readAround(buf, at, len);
+        const got = around.bytes();
         if (self.tree == null) return got;
         const start = got[0..@min(needed(got), got.len)];
-        try self.check(start, at);
+        try self.checkUpTo(&around, start.len);
         return start;
     }
 
-    /// For who has every byte checked before it is used.
-    pub fn readUnchecked(self: *const Image, buf: []u8, at: u64) sys.Error![]u8 {
+    /// For who has every byte checked before it is used, by `checkUpTo`. `buf` has `margin` bytes
+    /// more than `len`.
+    pub fn readAround(self: *const Image, buf: []u8, at: u64, len: usize) sys.Error!Around {
+        // The blocks of the tree start and end elsewhere.
+        const before: usize = if (self.tree == null) 0 else @intCast(at % size);
+        const end = if (self.tree == null) len else std.mem.alignForward(usize, before + len, size);
+        const all = try self.readUnchecked(buf[0..end], at - before);
+        return .{ .all = all, .at = at - before, .before = before, .len = len };
+    }
+
+    /// Compares the first `count` bytes with the tree, if there is one, or what is left of them.
+    pub fn checkUpTo(self: *const Image, around: *Around, count: usize) sys.Error!void {
+        if (self.tree == null) return;
+        const blocks = std.mem.alignForward(usize, around.before + count, size);
+        const end = @min(blocks, around.all.len);
+        if (count == 0 or end <= around.checked) return;
+        try self.check(around.all[around.checked..end], around.at + around.checked);
+        around.checked = end;
+    }
+
+    fn readUnchecked(self: *const Image, buf: []u8, at: u64) sys.Error![]u8 {
         if (at >= self.len) return buf[0..0];
         const want: usize = @intCast(@min(buf.len, self.len - at));
         return buf[0..try sys.preadAll(self.fd, buf[0..want], self.start + at)];
     }
 
-    /// At least `count` of `len` bytes at `at`: as many as end where a block of the tree does.
-    pub fn blockEnd(at: u64, count: usize, len: usize) usize {
-        const more: usize = @intCast(-%(at + count) % size);
-        return @min(count + more, len);
-    }
-
     /// Compares bytes that were read at `at` with the tree, if there is one. Its blocks start and
     /// end elsewhere: what is around these bytes is read, too.
-    pub fn check(self: *const Image, bytes: []const u8, at: u64) sys.Error!void {
+    fn check(self: *const Image, bytes: []const u8, at: u64) sys.Error!void {
         return self.compare(self.tree orelse return, bytes, at);
     }
 
@@ -99,7 +136,6 @@ pub const Image = struct {
 const size = hash_tree.block_size;
 
 test "of any range, every byte is checked" {
-    const std = @import("std");
     const blocks = 5;
     // The payload ends in the middle of its last block.
     const len = blocks * size - 1000;
@@ -109,7 +145,7 @@ test "of any range, every byte is checked" {
     tree.said.raw = true;
     const image: Image = .{ .fd = fd, .start = 0, .len = len, .tree = &tree };
     const places = [_]usize{ 0, 1, 4095, 4096, 4097, 8191, 8192, 12288, 16385, len - 1 };
-    var buf: [blocks * size]u8 = undefined;
+    var buf: [blocks * size + Image.margin]u8 = undefined;
     for (places) |from| for (places) |to| if (from < to) {
         const got = try image.read(buf[0 .. to - from], from);
         try std.testing.expectEqual(to - from, got.len);
@@ -124,9 +160,22 @@ test "of any range, every byte is checked" {
                 try std.testing.expectError(error.IO, read)
             else
                 try std.testing.expectEqual(to - from, (try read).len);
+            var around = try image.readAround(&buf, from, to - from);
+            try std.testing.expectEqual(to - from, around.bytes().len);
+            try std.testing.expectEqual(from / size, around.bytes()[0]);
+            const start = image.checkUpTo(&around, 1);
+            if (block == from / size) try std.testing.expectError(error.IO, start) else try start;
+            const all = image.checkUpTo(&around, to - from);
+            if (met) try std.testing.expectError(error.IO, all) else try all;
             try sys.do(.pwrite64, .{ fd, &byte, 1, at });
         }
     };
-    try std.testing.expectEqual(len - 5, (try image.read(&buf, 5)).len);
+    try std.testing.expectEqual(len - 5, (try image.read(buf[0..len], 5)).len);
     try std.testing.expectEqual(0, (try image.read(&buf, len)).len);
+    for ([_]u64{ len, len + 5, len + size, 1 << 60 }) |at| {
+        const around = try image.readAround(&buf, at, 10);
+        try std.testing.expectEqual(0, around.bytes().len);
+    }
+    const last = try image.readAround(&buf, len - 5, 10);
+    try std.testing.expectEqual(5, last.bytes().len);
 }

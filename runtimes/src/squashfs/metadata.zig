@@ -112,7 +112,7 @@ pub const Metadata = struct {
     fn load(self: *const Metadata, decoder: Decoder, slot: *Slot, block: u64) Error!void {
         if (slot.tag == block + 1) return;
         slot.tag = 0;
-        const got = try self.image.readStart(decoder.input[0 .. 2 + block_size], block, needed);
+        const got = try self.image.readStart(decoder.input, block, 2 + block_size, needed);
         if (got.len < 2) return error.Corrupt;
         const header = bytes.u16At(got, 0);
         const stored = header & 0x7fff;

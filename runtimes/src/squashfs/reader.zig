@@ -49,7 +49,8 @@ pub const Reader = struct {
 
     /// A decoder whose input holds any one block of this image.
     pub fn newDecoder(self: *const Reader) !Decoder {
-        return Decoder.init(@max(self.superblock.blockSize(), 2 + metadata.block_size));
+        const stored = @max(self.superblock.blockSize(), 2 + metadata.block_size);
+        return Decoder.init(stored + Image.margin);
     }
 
     /// Positions are bounded, so that sums with them cannot overflow.

@@ -91,7 +91,9 @@ pub fn begin(
     why: sys.Error,
 ) !own_process.Process {
     log.note("user namespaces are refused here ({s}): this run is not isolated from your " ++
-        "files, processes and network; dockerc vm isolates it (DOCKERC_LOG=quiet silences this)", .{errno.text(why)});
+        "files, processes and network; dockerc vm isolates it (DOCKERC_LOG=quiet silences this)", .{
+        errno.text(why),
+    });
     switch (try own_process.clone(0)) {
         .parent => |process| {
             sys.close(channel.tracers);
