@@ -190,7 +190,8 @@ def windows() -> None:
         sys.modules.pop(name, None)
     _lock_bytes(fcntl)
     # What it says of itself; its system stays, for libraries that would call Windows.
-    platform._uname_cache = platform.uname()._replace(machine="AMD64")  # type: ignore[attr-defined]
+    machine = os.environ.get("DOCKERC_TEST_MACHINE", "AMD64")
+    platform._uname_cache = platform.uname()._replace(machine=machine)  # type: ignore[attr-defined]
     forget(os, [*_LINUX, *_UNIX])
     subprocess.signal = types.SimpleNamespace(**vars(signal))  # type: ignore[attr-defined]
     subprocess._USE_POSIX_SPAWN = False  # type: ignore[attr-defined]

@@ -8,11 +8,11 @@ token that only the machine knows.
 from __future__ import annotations
 
 import socket
-import sys
 from dataclasses import dataclass, field
 
+from toolkit.machine.child import INHERITS
+
 NAMES = ("console", "control", "stdin", "stdout", "stderr")
-_INHERITS = sys.platform != "win32"
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Channels:
     def prepare(self) -> None:
         """Before QEMU is started."""
         for name in NAMES:
-            if _INHERITS:
+            if INHERITS:
                 self.ours[name], self.theirs[name] = socket.socketpair()
             else:
                 self.listening[name] = socket.create_server(("127.0.0.1", 0), backlog=1)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+
+INHERITS = hasattr(os, "fork")
+"""Whether a child can inherit descriptors by their numbers: on Windows it cannot."""
 
 
 def start(words: Sequence[str], descriptors: Sequence[int]) -> subprocess.Popen[bytes]:
@@ -13,13 +17,13 @@ def start(words: Sequence[str], descriptors: Sequence[int]) -> subprocess.Popen[
     It has a session of its own: keys of the terminal are the program's. The machine switches
     itself off when its control port is closed; on Linux the kernel ends QEMU at once.
     """
-    if sys.platform == "win32":
+    if not INHERITS:
         return subprocess.Popen(
             words,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            creationflags=subprocess.CREATE_NEW_PROCESS_GROUP,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
     return subprocess.Popen(
         words,
@@ -37,7 +41,6 @@ def _end_with_parent() -> Callable[[], None] | None:
     if sys.platform != "linux":
         return None
     import ctypes
-    import os
 
     set_parent_death_signal, kill = 1, 9
     libc = ctypes.CDLL(None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from toolkit.executable.payload import config_of
 from toolkit.executable.stub import read_stub
 from toolkit.files.json_document import Document
 from toolkit.images.auth.access import DEFAULT_ACCESS, Access
+from toolkit.machine.child import INHERITS
 from toolkit.machine.ext4 import overlay_disk
 from toolkit.machine.guest import Guest
 from toolkit.machine.initramfs import initramfs
@@ -123,7 +123,7 @@ def _is_debug() -> bool:
 @contextmanager
 def _file(content: bytes) -> Iterator[tuple[str, list[int]]]:
     """A file for QEMU to read, and what it inherits for that: no name of it is left behind."""
-    if sys.platform == "win32":
+    if not INHERITS:
         with tempfile.TemporaryDirectory(prefix="dockerc-") as directory:
             path = Path(directory) / "initramfs"
             path.write_bytes(content)
