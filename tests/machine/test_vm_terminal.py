@@ -31,9 +31,11 @@ def test_a_shell(deb: Path) -> None:
         terminal.resize(40, 90)
         terminal.type("while ! stty size | grep -x '40 90'; do sleep 0.1; done\r")
         terminal.until("\n40 90")
-        terminal.type("sleep 100\r")
-        terminal.until("sleep 100")
+        # Until it runs, the key would be the shell's.
+        terminal.type("sh -c 'echo sle''eps; exec sleep 100'\r")
+        terminal.until("sleeps\r\n")
         terminal.type("\x03")
+        terminal.until("root@")
         terminal.type("echo $?\r")
         terminal.until("\n130")
         terminal.resize(33, 101)
