@@ -4,6 +4,7 @@ are the file. docs/travel.md has the format."""
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +54,21 @@ class StoredChunk:
         return {"mediaType": media_type, "digest": self.digest, "size": self.size}
 
 
+def chunk_manifest(
+    kind: str, media_type: str, chunks: Sequence[StoredChunk], annotations: Mapping[str, str]
+) -> bytes:
+    """The manifest of a file in chunks, of that media type; `kind` is its artifactType."""
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "artifactType": kind,
+        "config": EMPTY_CONFIG,
+        "layers": [chunk.as_layer(media_type) for chunk in chunks],
+        "annotations": annotations,
+    }
+    return json.dumps(manifest, separators=(",", ":")).encode()
+
+
 @dataclass(frozen=True)
 class Artifact:
     """What the manifest says of the file: its digest, and its chunks in their order, which leave
@@ -69,15 +85,8 @@ class Artifact:
 
     def encode(self) -> bytes:
         """The manifest. The same file gives the same bytes."""
-        manifest = {
-            "schemaVersion": 2,
-            "mediaType": OCI_MANIFEST,
-            "artifactType": EXECUTABLE_TYPE,
-            "config": EMPTY_CONFIG,
-            "layers": [chunk.as_layer(CHUNK_TYPE) for chunk in self.chunks],
-            "annotations": {_DIGEST: self.digest, _MEAN: str(self.mean), _SIZE: str(self.size)},
-        }
-        return json.dumps(manifest, separators=(",", ":")).encode()
+        annotations = {_DIGEST: self.digest, _MEAN: str(self.mean), _SIZE: str(self.size)}
+        return chunk_manifest(EXECUTABLE_TYPE, CHUNK_TYPE, self.chunks, annotations)
 
 
 def parse_artifact(data: bytes, where: str, media_type: str) -> Artifact:

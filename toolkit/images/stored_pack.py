@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -13,8 +12,7 @@ from dataclasses import dataclass, field
 
 from toolkit.errors import DamagedError, UnsupportedError
 from toolkit.files.json_document import Document, parse_document
-from toolkit.images.artifact import EMPTY_CONFIG, StoredChunk, read_chunks
-from toolkit.images.manifest import OCI_MANIFEST
+from toolkit.images.artifact import StoredChunk, chunk_manifest, read_chunks
 
 PACK_TYPE = "application/vnd.dockerc.pack.v1"
 _CHUNK_TYPE = "application/vnd.dockerc.pack.chunk.v1"
@@ -40,19 +38,12 @@ class StoredPack:
 
     def encode(self) -> bytes:
         """The manifest. The same pack gives the same bytes."""
-        manifest = {
-            "schemaVersion": 2,
-            "mediaType": OCI_MANIFEST,
-            "artifactType": PACK_TYPE,
-            "config": EMPTY_CONFIG,
-            "layers": [chunk.as_layer(_CHUNK_TYPE) for chunk in self.chunks],
-            "annotations": {_NAME: self.name}
-            | {
-                _SIGNATURE + key.hex(): base64.b64encode(value).decode()
-                for key, value in sorted(self.signatures.items())
-            },
+        signatures = {
+            _SIGNATURE + key.hex(): base64.b64encode(value).decode()
+            for key, value in sorted(self.signatures.items())
         }
-        return json.dumps(manifest, separators=(",", ":")).encode()
+        annotations = {_NAME: self.name} | signatures
+        return chunk_manifest(PACK_TYPE, _CHUNK_TYPE, self.chunks, annotations)
 
     def signed_bytes(self) -> bytes:
         """What a signature is over: these are the bytes of the pack of this name."""
