@@ -30,7 +30,9 @@ ORDINARY_USER = "dockerc-test"
 def dockerc(*arguments: str | Path, check: bool = True, **options: Any) -> Any:
     """Run the tool as a user would; returns the CompletedProcess, its output as text."""
     command = [*TOOL, *map(str, arguments)]
-    return subprocess.run(command, check=check, capture_output=True, text=True, **options)
+    done = subprocess.run(command, capture_output=True, text=True, **options)
+    assert not check or done.returncode == 0, done
+    return done
 
 
 def failed(*arguments: str | Path, status: int | None = None, **options: Any) -> str:

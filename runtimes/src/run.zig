@@ -151,7 +151,11 @@ const Start = struct {
         try self.letAppGoOn(app, kind);
         const end = try self.supervise(app);
         if (tracer) |process| process.waitForEnd();
-        if (self.profile) |file| file.write(self.arena, self.recorder.?, self.plan.root);
+        if (self.profile) |file| {
+            // A short program may end before it is known which file it was.
+            self.cpus.waitForLoader();
+            file.write(self.arena, self.recorder.?, self.plan.root);
+        }
         self.cleanUp();
         end.exitLike();
         return end.status;

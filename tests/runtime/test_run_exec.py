@@ -213,6 +213,21 @@ def test_status_and_signals(user: User, web: Row, deb: Path) -> None:
         assert process.wait(10) == 143
 
 
+def test_a_signal_before_the_number_of_the_program_is_known(
+    user: User, web: Row, deb: Path
+) -> None:
+    # Writes take half a second: that with the number, and what the program says.
+    slow = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=write:delay_enter=500000"]
+    script = "trap 'kill $!; echo caught; exit 3' TERM; sleep 20 & wait"
+    words = [*slow, *user.command(deb, "--dockerc-exec", "web", "sh", "-c", script)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert wait_for(lambda: "sleep 20" in of(user, deb, web))
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(children[0]), signal.SIGTERM)
+        assert process.communicate(timeout=20)[0] == "caught\n"
+    assert process.returncode == 3
+
+
 def of(user: User, deb: Path, row: Row) -> str:
     """Command lines of the run's processes but the first."""
     script = "for each in /proc/[0-9]*/cmdline; do tr '\\0' ' ' <$each; echo; done"

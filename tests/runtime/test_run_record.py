@@ -287,6 +287,14 @@ def test_the_calls_of_both_are_justified(
     assert "renameat2" in made(deb, "--dockerc-record", shared / "p") - without <= words
 
 
+def test_short_programs(deb: Path, shared: Path) -> None:
+    # They may end before the runtime has found which file they are.
+    for number in range(30):
+        profile = shared / str(number)
+        subprocess.run([deb, f"--dockerc-record={profile}", "true"], check=True)
+        assert parse(profile.read_bytes())[0].program == b"usr/bin/true"
+
+
 # dockerc record
 
 

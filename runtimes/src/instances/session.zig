@@ -167,7 +167,25 @@ pub const Session = struct {
         if (terminal.streams[0]) _ = terminal.grab();
     }
 
+    /// The program may run before its number is told, and a signal to the entry would be lost.
+    fn awaitProgram(self: *Session) void {
+        // The kernel writes the remaining time back. A hostile holder of the other end may say
+        // nothing.
+        var left: linux.timespec = .{ .sec = 1, .nsec = 0 };
+        while (self.program == null) {
+            const lifeline = self.lifeline orelse return;
+            var polled = [1]linux.pollfd{
+                .{ .fd = lifeline, .events = linux.POLL.IN, .revents = 0 },
+            };
+            _ = sys.raw(.ppoll, .{ &polled, polled.len, &left, 0, 0 });
+            if (polled[0].revents == 0) return;
+            _ = self.follow();
+        }
+    }
+
     fn pass(self: *Session, signal: signals.Signal) void {
+        while (self.lifeline != null and self.follow()) {}
+        if (self.path.len > 0) self.awaitProgram();
         switch (signal.number) {
             SIG.tstp, SIG.ttin, SIG.ttou => self.stop(signal.number),
             SIG.winch => if (self.terminal) |terminal| terminal.resize(),
