@@ -56,6 +56,15 @@ def pytest_xdist_setupnodes(specs: list[Any]) -> None:
         spec.python = shlex.join([sys.executable, str(TESTS / "adopting.py")])
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """For `-n auto`: many tests wait for a while, or for something to end."""
+    if not hasattr(os, "sched_getaffinity"):
+        return None
+    processors = len(os.sched_getaffinity(0))
+    return processors + (processors + 1) // 2
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
