@@ -273,7 +273,7 @@ def test_the_same_file_elsewhere_is_known(tmp_path: Path, cache: Path) -> None:
         assert len(list(cache.iterdir())) == 2
 
 
-@pytest.mark.parametrize("suffix", [".image", ".modules"])
+@pytest.mark.parametrize("suffix", [".kernel", ".record"])
 def test_a_damaged_cache_is_mended(tmp_path: Path, cache: Path, suffix: str) -> None:
     path = tmp_path / "kernel.deb"
     path.write_bytes(kernel_package(modules(), bzimage()))

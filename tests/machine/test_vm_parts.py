@@ -49,8 +49,8 @@ def test_what_the_first_process_is_told() -> None:
     guest = Guest("ab", 5, ["app", "a b", ""], ["A=1"], ["fuse"], [Share("t", "/x", True)])
     records = guest.encode().split(b"\0")
     assert records == [
-        b"token ab", b"size 5", b"network 1", b"module fuse", b"share-ro t", b"argument app",
-        b"argument a b", b"argument ", b"variable A=1", b"",
+        b"token ab", b"size 5", b"processors 1", b"network 1", b"module fuse", b"share-ro t",
+        b"argument app", b"argument a b", b"argument ", b"variable A=1", b"",
     ]  # fmt: skip
     guest.arguments.append("a\0b")
     with pytest.raises(UsageError, match="a zero byte cannot stand in an argument"):

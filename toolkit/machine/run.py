@@ -19,6 +19,8 @@ from toolkit.machine.terminal import raw_terminal
 
 _OLDEST = (6, 0)
 """The first QEMU that takes all words of a machine's command line."""
+_PATIENCE = 5
+"""Seconds."""
 
 
 class MachineError(DockercError):
@@ -45,8 +47,7 @@ def run(qemu: str, board: Board, guest: Guest) -> int:
         console = Tail(channels.connection("console").recv, board.debug)
         ended = _relay(stack, channels, guest)
         if ended is None:
-            process.kill()
-            raise MachineError(_why(qemu, process.wait(), errors, console))
+            raise MachineError(_why(qemu, _status_of(process), errors, console))
         process.kill()
         return ended.status
 
@@ -63,6 +64,15 @@ class _started:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait()
+
+
+def _status_of(process: subprocess.Popen[bytes]) -> int:
+    """QEMU's own, if it is about to end: its ports are closed a moment before."""
+    try:
+        return process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
 
 
 def _relay(stack: ExitStack, channels: Channels, guest: Guest) -> Exit | None:
