@@ -175,6 +175,7 @@ def test_an_idle_machine_takes_no_time(deb: Path) -> None:
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
         (qemu,) = machines(process.pid)
+        assert "\nSeccomp:\t2\n" in Path(f"/proc/{qemu}/status").read_text(), "in its sandbox"
         time.sleep(3)  # what is left of the boot
         before = _ticks(qemu)
         time.sleep(4)

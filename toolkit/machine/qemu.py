@@ -34,6 +34,9 @@ _BOARDS = {
 build it, and not with every one."""
 _QUICK_FIRMWARE = "qboot.rom"
 """Does nothing but what a kernel needs; QEMU brings it since 5.1 for boards of its own."""
+_SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+"""QEMU's filter of its own system calls: a program that breaks out of its machine into QEMU starts
+no other."""
 _KERNEL_WORDS = (
     # Ends at once if it cannot go on.
     "panic=-1",
@@ -76,6 +79,8 @@ class Board:
     descriptors: Sequence[int] = ()
     """What QEMU inherits beside its channels."""
     debug: bool = False
+    sandbox: bool = True
+    """Whether QEMU is to filter its own system calls, which not every one can."""
 
 
 def find_qemu(architecture: str) -> str:
@@ -95,6 +100,8 @@ def command(qemu: str, board: Board, channels: Channels) -> list[str]:
     words += ["-machine", _BOARDS[board.architecture], "-cpu", "max"]
     if board.architecture == "x86_64" and _has_quick_firmware(qemu):
         words += ["-bios", _QUICK_FIRMWARE]
+    if board.sandbox and sys.platform == "linux":
+        words += ["-sandbox", _SANDBOX]
     # The first that works is taken.
     for accelerator in _accelerators(board.architecture):
         words += ["-accel", accelerator]
