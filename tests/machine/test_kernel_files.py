@@ -191,7 +191,11 @@ def test_the_architecture_is_the_file_s(tmp_path: Path) -> None:
         (b"!<arch>\nxxx", "is no package of Debian"),
         (package(b"", "other.tar"), "is no package of Debian"),
         (package(tar({"./usr/share/doc/x": b""})), "has no kernel (boot/vmlinuz-…)"),
-        (package(tar({"./boot/vmlinuz-6": b""})), "is no Linux kernel"),
+        (
+            package(tar({"./boot/vmlinuz-6": b""})),
+            "without its modules, which Ubuntu has in linux-",
+        ),
+        (kernel_package({"x.ko": b""}, b""), "is no Linux kernel"),
         (package(tar({"./boot/vmlinuz-6": b""}))[:-600], "cut short"),
     ],
 )
