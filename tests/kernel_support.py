@@ -123,6 +123,31 @@ def bzimage(release: str = "6.1.0-test", payload: bytes = b"", *, bits: int = 64
     return bytes(image) + payload
 
 
+XEN = struct.pack("<III4sI", 4, 4, 18, b"Xen\0", 0x1000)
+"""The note of a kernel that QEMU enters without its own code."""
+
+
+def vmlinux(
+    notes: bytes = XEN, machine: int = 62, segments: int = 2, text: bytes = b"text" + bytes(4092)
+) -> bytes:
+    """An ELF file with a segment of code and one of notes; nothing could boot it."""
+    start = 64 + 56 * segments
+    table = struct.pack("<IIQQQQQQ", 1, 5, start, 1 << 40, 1 << 24, len(text), 1 << 20, 4096)
+    after = start + len(text)
+    note = struct.pack("<IIQQQQQQ", 4, 4, after, 0, 0, len(notes), len(notes), 4)
+    table += note * (segments - 1)
+    header = struct.pack(
+        "<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 2, machine, 1, 1 << 24, 64, 0, 0, 64, 56,
+        segments, 0, 0, 0,
+    )  # fmt: skip
+    return header + table + text + notes + b"relocations"
+
+
+def lz4_frame(*blocks: bytes) -> bytes:
+    """Of the legacy format, with these blocks as they are."""
+    return b"\x02\x21\x4c\x18" + b"".join(struct.pack("<I", len(b)) + b for b in blocks)
+
+
 def arm64_image(release: str = "6.1.0-test", rest: bytes = b"") -> bytes:
     """The same for arm64."""
     image = bytearray(64)

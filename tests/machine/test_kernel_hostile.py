@@ -16,10 +16,12 @@ from kernel_support import (
     arm64_image,
     bzimage,
     kernel_package,
+    lz4_frame,
     module,
     modules,
     package,
     tar,
+    vmlinux,
     write_tree,
     zboot,
 )
@@ -154,6 +156,8 @@ def test_images_of_large_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 _fuzz = settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 WHOLE = [
     bzimage(payload=gzip.compress(b"IKCFG_ST" + gzip.compress(b"CONFIG_A=y\n") + b"IKCFG_ED")),
+    bzimage(payload=gzip.compress(vmlinux())),
+    bzimage(payload=lz4_frame(b"\x8fIKCFG_ST\x01\x00\x20\x80IKCFG_ED") + b"size"),
     arm64_image(rest=b"IKCFG_ST" + gzip.compress(b"CONFIG_A=y\n") + b"IKCFG_ED"),
     zboot(gzip.compress(arm64_image()), b"gzip"),
     gzip.compress(arm64_image()),

@@ -31,10 +31,10 @@ def test_options_and_streams(deb: Path, tmp_path: Path) -> None:
     (tmp_path / "env").write_text("C=of a file\n")
     options = ["-e", "A", "-eB=2", "--env-file", tmp_path / "env", "-w", "/tmp", "-u", "1000"]
     options += ["-h", "box", "-v", f"{given}:/etc/given:ro", "--tmpfs", "/scratch", "--read-only"]
-    options += ["-m", "300m", "--cpus", "1", "--", "sh", "-c", SHOWN]
+    options += ["-m", "300m", "--cpus", "3", "--", "sh", "-c", SHOWN]
     done = run(deb, *options, environment={"A": "caller's"}, input="standard input")
     lines = done.stdout.splitlines()
-    assert lines[:6] == ["caller's 2 of a file", "/tmp", "1000", "box", "of this machine", "1"]
+    assert lines[:6] == ["caller's 2 of a file", "/tmp", "1000", "box", "of this machine", "3"]
     assert lines[6].endswith("-cloud-amd64"), "its own kernel, and not this machine's"
     assert lines[7:9] == ["dockerc / overlay ro", "1"]
     assert 200_000 < int(lines[9]) < 300 << 10
@@ -175,6 +175,7 @@ def test_an_idle_machine_takes_no_time(deb: Path) -> None:
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
         (qemu,) = machines(process.pid)
+        assert "\nSeccomp:\t2\n" in Path(f"/proc/{qemu}/status").read_text(), "in its sandbox"
         time.sleep(3)  # what is left of the boot
         before = _ticks(qemu)
         time.sleep(4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,20 @@ def on(host: str) -> dict[str, Any]:
 @pytest.fixture(scope="module", params=["macos", "windows"])
 def host(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+def test_what_starts_on_linux_alone(tmp_path: Path) -> None:
+    """Before anything is fetched or built."""
+    told = "dockerc: executables start on Linux alone; `dockerc {}` runs it in a machine of its own"
+    code = "import sys; from toolkit.cli import main; sys.platform = 'darwin'; main()"
+    for words, instead in (
+        (["run", "-e", "A=1", "docker://nowhere.invalid/x"], "run --vm docker://nowhere.invalid/x"),
+        (["shell", "app"], "vm app"),
+        (["record", "-o", tmp_path / "profile", "app"], "vm app"),
+    ):
+        command = [sys.executable, "-c", code, *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (1, told.format(instead) + "\n")
 
 
 def test_streams_and_status(deb: Path, host: str) -> None:

@@ -63,6 +63,14 @@ def test_a_qemu_without_9p(hello: Path, tmp_path: Path) -> None:
     )
 
 
+def test_a_qemu_without_a_sandbox(hello: Path, tmp_path: Path) -> None:
+    """It is started once more without one."""
+    script = 'for word; do if [ "$word" = -sandbox ]; then echo -sandbox: no >&2; exit 1; fi'
+    script += '; done; exec /usr/bin/qemu-system-x86_64 "$@"'
+    done = run(hello, environment=with_qemu(tmp_path, script))
+    assert (done.returncode, done.stderr) == (0, "") and "Hello" in done.stdout
+
+
 def test_a_qemu_that_is_too_old(hello: Path, tmp_path: Path) -> None:
     script = '[ "$1" = --version ] && echo QEMU emulator version 4.2.1 && exit; exit 1'
     done = run(hello, environment=with_qemu(tmp_path, script))

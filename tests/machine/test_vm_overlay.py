@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -53,6 +54,48 @@ def test_files_are_kept(deb: Path, tmp_path: Path) -> None:
         assert "No such file" in process.stderr.read()
     subprocess.run(["e2fsck", "-p", disk], check=False, capture_output=True)  # replays the journal
     check(disk)
+
+
+def kept(disk: Path, name: str) -> str:
+    """A file that a program has written to its disk; by debugfs, after what a mount mends."""
+    need("e2fsck", "debugfs")
+    subprocess.run(["e2fsck", "-p", disk], check=False, capture_output=True)
+    check(disk)
+    wanted = ["debugfs", "-R", f"cat /kept/upper{name}", disk]
+    return subprocess.run(wanted, check=True, capture_output=True, text=True).stdout
+
+
+def test_a_disk_that_is_full(deb: Path, tmp_path: Path) -> None:
+    """The program is told, has back what it removes, and ends as it wants to."""
+    need("mke2fs")
+    disk = tmp_path / "disk"
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", disk, "40M"], check=True, capture_output=True)
+    script = "echo before >/etc/before; head -c 100000000 /dev/zero >/var/large; echo $?"
+    script += "; rm /var/large; echo after >/etc/after; exit 5"
+    done = run(deb, "--overlay", disk, "--", "sh", "-c", script)
+    assert (done.returncode, done.stdout) == (5, "1\n")
+    assert "No space left on device" in done.stderr
+    assert kept(disk, "/etc/before") == "before\n" and kept(disk, "/etc/after") == "after\n"
+
+
+def test_a_computer_whose_disk_is_full(deb: Path, tmp_path: Path) -> None:
+    """The program is told that its file is not on the disk; the machine does not stop."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small file system")
+    small, copied = tmp_path / "small", tmp_path / "copied"
+    small.mkdir()
+    script = "echo before >/etc/before; sync; head -c 60000000 /dev/zero >/var/large"
+    script += "; sync /var/large || echo lost; cat /etc/before; exit 5"
+    words = command(deb, "--overlay", small / "disk", "--", "sh", "-c", script)
+    outside = f'mount -t tmpfs -o size=24m tmpfs {small}; "$@"; status=$?'
+    outside += f"; cp --sparse=always {small}/disk {copied}; exit $status"
+    done = subprocess.run(
+        ["unshare", "-m", "--propagation", "private", "sh", "-c", outside, "-", *words],
+        capture_output=True, text=True, timeout=240, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (5, "lost\nbefore\n"), done.stderr
+    assert "Input/output error" in done.stderr
+    assert kept(copied, "/etc/before") == "before\n"
 
 
 def test_a_file_that_is_no_disk(deb: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from support import need
 
+from toolkit.bundle.baked import check_volume
 from toolkit.errors import RefusedError, UsageError
 from toolkit.machine.forwards import forwards
 from toolkit.machine.guest import Guest, Share
@@ -49,8 +50,8 @@ def test_what_the_first_process_is_told() -> None:
     guest = Guest("ab", 5, ["app", "a b", ""], ["A=1"], ["fuse"], [Share("t", "/x", True)])
     records = guest.encode().split(b"\0")
     assert records == [
-        b"token ab", b"size 5", b"network 1", b"module fuse", b"share-ro t", b"argument app",
-        b"argument a b", b"argument ", b"variable A=1", b"",
+        b"token ab", b"size 5", b"processors 1", b"network 1", b"module fuse", b"share-ro t",
+        b"argument app", b"argument a b", b"argument ", b"variable A=1", b"",
     ]  # fmt: skip
     guest.arguments.append("a\0b")
     with pytest.raises(UsageError, match="a zero byte cannot stand in an argument"):
@@ -105,3 +106,24 @@ def test_lines_without_end() -> None:
             theirs.sendall(data)
             theirs.shutdown(socket.SHUT_WR)
             assert Control(ours).wait_for_exit() == answer
+
+
+def test_paths_of_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A drive is no volume's name there; elsewhere, and in an executable, such a path means
+    nothing."""
+    text = r"C:\data\of me:/data:ro"
+    for refused in (text, "d:/x:/y"):
+        with pytest.raises(UsageError, match="this is a path of Windows; `dockerc vm` takes it"):
+            check_volume(refused)
+        with pytest.raises(UsageError, match="this is a path of Windows"):
+            Shares().volume(refused)
+    assert check_volume("a:/x") == ("a", "/x", False)
+    assert check_volume("a:/x:ro") == ("a", "/x", True)
+    added: list[tuple[str, str, bool]] = []
+    monkeypatch.setattr(Shares, "add", lambda _, *given: added.append(given))
+    monkeypatch.setattr("toolkit.machine.shares.sys.platform", "win32")
+    for each in (text, "d:/x:/y", "a:/x"):
+        Shares().volume(each)
+    assert added == [
+        ("C:\\data\\of me", "/data", True), ("d:/x", "/y", False), ("a", "/x", False),
+    ]  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,9 @@ from toolkit.bundle.annotations import ARGS_RULES
 from toolkit.bundle.ports import check_ports
 from toolkit.bundle.run_options import VOLUME_MODES
 from toolkit.errors import UsageError
+
+DRIVE = re.compile(r"[A-Za-z]:(?=[\\/].*:/)")
+"""What only a volume of a path of Windows begins with: `a:/x` is a directory `a`."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,11 @@ def _check_text(text: str) -> None:
 
 def check_volume(text: str) -> tuple[str, str, bool]:
     """Source, destination and whether it is read-only; raises UsageError for what is no volume."""
+    if DRIVE.match(text):
+        raise UsageError(
+            f"--volume {text}: this is a path of Windows; `dockerc vm` takes it there, when it"
+            " starts the program"
+        )
     source, _, rest = text.partition(":")
     destination, colon, mode = rest.partition(":")
     modes = mode.split(",") if colon else []

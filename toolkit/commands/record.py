@@ -45,8 +45,10 @@ def record(
     dockerc record -o web.profile --seconds 10 web
     """
     from toolkit.bundle.run_options import split_run_words
+    from toolkit.commands.on_linux import need_linux
     from toolkit.services.record import record as record_start
 
+    need_linux(f"dockerc vm {app}")
     options, arguments = split_run_words(words or [])
     if arguments and "--" not in (words or [])[: len(options) + 1]:
         raise UsageError(f"put -- before the arguments of the program: -- {arguments[0]}")

@@ -9,6 +9,7 @@ import typer
 
 from toolkit.commands import build_options as options
 from toolkit.commands import registry_options as registry
+from toolkit.commands.on_linux import need_linux
 from toolkit.commands.run_words import RunCommand
 from toolkit.commands.vm import Kernel, run_vm
 from toolkit.errors import DockercError, UsageError
@@ -62,6 +63,8 @@ def run(
     if not rest:
         raise UsageError("name an image: `dockerc run [OPTIONS] IMAGE [ARGS]`")
     reference, *arguments = rest
+    if not machine:
+        need_linux(f"dockerc run --vm {reference}")
     with showing(quiet) as progress:
         access = registry.access(creds, tls_verify, cert_dir, authfile)
         app = app_of(reference, host_platform(), progress, access, pull)

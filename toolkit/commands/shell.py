@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from toolkit.commands.on_linux import need_linux
 from toolkit.errors import AbsentError, DockercError, UnsupportedError, UsageError
 from toolkit.limits import MAX_STUB
 
@@ -44,6 +45,7 @@ def shell(
     from toolkit.executable.payload import find_in_image
     from toolkit.squashfs.read.lookup import reading
 
+    need_linux(f"dockerc vm {app}")
     options, arguments = split_run_words(words or [])
     if arguments and "--" not in (words or [])[: len(options) + 1]:
         raise UsageError(f"put -- before the arguments of the shell: -- {arguments[0]}")

@@ -33,6 +33,7 @@ class Guest:
     shares: list[Share] = field(default_factory=list)
     files: bool = False
     """Whether there are files of -v in the first file system."""
+    processors: int = 1
     network: bool = True
     overlay: bool = False
     window: Window | None = None
@@ -54,6 +55,7 @@ class Guest:
         if self.window:
             errors = int(self.errors_are_terminal)
             yield "terminal", f"{self.window.rows} {self.window.columns} {errors}"
+        yield "processors", str(self.processors)
         if self.network:
             yield "network", "1"
         if self.files:

@@ -22,7 +22,7 @@ from toolkit.machine.kernel_drivers import MAX_LOADED, MAX_MODULES, Module
 from toolkit.machine.kernel_image import MAX_IMAGE
 from toolkit.services.cache import Cache, own_directory
 
-_RECORD, _IMAGE = ".modules", ".image"
+_RECORD, _IMAGE = ".record", ".kernel"
 _LENGTH = struct.Struct("<I")
 _MAX_RECORD = MAX_LOADED + MAX_DOCUMENT + 64
 

@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from toolkit.errors import DamagedError, DockercError, RefusedError, UnsupportedError
 from toolkit.images.transports.tarball import is_packed, unpacked
 from toolkit.limits import MAX_CONFIG
+from toolkit.machine.kernel_elf import bootable
+from toolkit.machine.kernel_lz4 import MAGIC as LZ4_MAGIC
+from toolkit.machine.kernel_lz4 import unpack_frames
 
 MAX_IMAGE = 128 << 20
 """Bytes of a kernel, compressed or not; Debian's are 14 to 40 MB."""
@@ -34,15 +37,14 @@ class KernelImage:
     architecture: str
     release: str
     data: bytes
-    """A bzImage, or for aarch64 an Image that is not compressed."""
+    """For x86_64 the kernel proper, an ELF file; or a bzImage, where QEMU can boot only that. For
+    aarch64 an Image that is not compressed."""
+    proper: bytes
+    """Decompressed; empty where we cannot."""
 
     def config(self) -> bytes | None:
         """The configuration that it was built with, if it keeps one (CONFIG_IKCONFIG)."""
-        if self.architecture == "aarch64":
-            pieces: Iterator[bytes] = iter([self.data])
-        else:
-            pieces = _payload_of_bzimage(self.data)
-        return _kept_config(pieces)
+        return _kept_config(self.proper)
 
 
 def read_kernel(data: bytes, where: str) -> KernelImage:
@@ -53,12 +55,15 @@ def read_kernel(data: bytes, where: str) -> KernelImage:
     elif data[:2] == b"MZ" and data[4:8] == b"zimg":
         data = _unpack_zboot(data, where)
     if data[0x202:0x206] == b"HdrS":
-        return KernelImage("x86_64", _release_of_bzimage(data, where), data)
+        release = _release_of_bzimage(data, where)
+        proper = _payload_of_bzimage(data)
+        # Emulated, decompressing takes a fifth of a kernel's start.
+        return KernelImage("x86_64", release, bootable(proper) or data, proper)
     if data[56:60] == b"ARM\x64":
         found = _BANNER.search(data)
         if not found:
             raise DamagedError(f"{where}: a kernel for arm64 that does not tell its version")
-        return KernelImage("aarch64", found[1].decode(), data)
+        return KernelImage("aarch64", found[1].decode(), data, data)
     if data[:4] == b"\x7fELF":
         raise UnsupportedError(
             f"{where} is an ELF file, a kernel before it is made bootable (vmlinux); give its"
@@ -82,40 +87,41 @@ def _release_of_bzimage(data: bytes, where: str) -> str:
     return found[0].decode()
 
 
-def _payload_of_bzimage(data: bytes) -> Iterator[bytes]:
-    """The kernel proper, decompressed; nothing where we cannot, as with lz4."""
+def _payload_of_bzimage(data: bytes) -> bytes:
+    """The kernel proper, decompressed; nothing where we cannot."""
     sectors = data[0x1F1] or 4
     offset, size = struct.unpack_from("<II", data, 0x248)
     start = (sectors + 1) * 512 + offset
     payload = data[start : start + size]
-    if not is_packed(payload[:8]):
-        return
     if payload[:2] != _GZIP_MAGIC:
         payload = payload[:-4]  # the size, which gzip has in its own trailer (Makefile.lib)
-    total = 0
-    file = unpacked(io.BufferedReader(io.BytesIO(payload)), "a kernel")
+    found = bytearray()
     try:
-        while total < MAX_IMAGE and (piece := file.read1(_PIECE)):
-            total += len(piece)
-            yield piece
+        for piece in _pieces(payload):
+            found += piece
+            if len(found) > MAX_IMAGE:
+                break
     except DockercError:
-        return  # the machine will tell what is wrong with it
+        return b""  # the machine will tell what is wrong with it
+    return bytes(found) if len(found) <= MAX_IMAGE else b""
 
 
-def _kept_config(pieces: Iterator[bytes]) -> bytes | None:
+def _pieces(payload: bytes) -> Iterator[bytes]:
+    if payload.startswith(LZ4_MAGIC):
+        yield from unpack_frames(payload)
+    elif is_packed(payload[:8]):
+        file = unpacked(io.BufferedReader(io.BytesIO(payload)), "a kernel")
+        while piece := file.read1(_PIECE):
+            yield piece
+
+
+def _kept_config(kernel: bytes) -> bytes | None:
     """What is between IKCFG_ST and IKCFG_ED (kernel/configs.c), decompressed."""
-    tail, found = b"", False
-    for piece in pieces:
-        tail += piece
-        if not found:
-            start = tail.find(b"IKCFG_ST")
-            found = start >= 0
-            tail = tail[start + 8 :] if found else tail[-7:]
-        if found:
-            end = tail.find(b"IKCFG_ED")
-            if end >= 0 or len(tail) > MAX_CONFIG:
-                return _inflate(tail[: max(end, 0)])
-    return None
+    start = kernel.find(b"IKCFG_ST")
+    end = kernel.find(b"IKCFG_ED", start)
+    if start < 0 or end < 0:
+        return None
+    return _inflate(kernel[start + 8 : min(end, start + 8 + MAX_CONFIG)])
 
 
 def _inflate(data: bytes) -> bytes | None:

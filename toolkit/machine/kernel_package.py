@@ -13,7 +13,7 @@ from toolkit.errors import AbsentError, DamagedError, DockercError
 from toolkit.files.part import FilePart
 from toolkit.images.transports.tarball import Tarball, read_tarball
 from toolkit.limits import MAX_CONFIG
-from toolkit.machine.kernel_files import modules_of, read_member
+from toolkit.machine.kernel_files import ROOTS, modules_of, read_member
 from toolkit.machine.kernel_image import MAX_IMAGE
 from toolkit.machine.kernel_source import KernelSource
 
@@ -21,6 +21,8 @@ MAGIC = b"!<arch>\n"
 _HEADER_SIZE = 60
 _MAX_MEMBERS = 16
 _KERNEL = re.compile(r"boot/vmlinu[xz]-[^/]+")
+
+_MODULES = tuple(f"{root}/" for root in ROOTS)
 
 
 @contextmanager
@@ -42,6 +44,12 @@ def _source(archive: Tarball, where: str) -> KernelSource:
         raise AbsentError(
             f"{where} has no kernel (boot/vmlinuz-…); if it only depends on the package of one,"
             " as linux-image-amd64 does, give that"
+        )
+    if not any(name.startswith(_MODULES) for name in archive.names()):
+        raise AbsentError(
+            f"{where} has a kernel without its modules, which Ubuntu has in linux-modules-*.deb:"
+            " unpack both by `dpkg-deb -x FILE DIR` into one directory, and give the vmlinuz in"
+            " its boot"
         )
 
     def config(release: str) -> bytes | None:

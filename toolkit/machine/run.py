@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 from contextlib import ExitStack, nullcontext
+from dataclasses import replace
 
 from toolkit.errors import DockercError
 from toolkit.machine.channels import Channels
@@ -19,6 +20,13 @@ from toolkit.machine.terminal import raw_terminal
 
 _OLDEST = (6, 0)
 """The first QEMU that takes all words of a machine's command line."""
+_SANDBOX = re.compile(r"-sandbox|seccomp")
+_PATIENCE = 5
+"""Seconds."""
+
+
+class _NoSandboxError(Exception):
+    """This QEMU was built without it, or the kernel refuses it."""
 
 
 class MachineError(DockercError):
@@ -32,6 +40,13 @@ def run(qemu: str, board: Board, guest: Guest) -> int:
 
     Raises MachineError where the machine ends before the program has.
     """
+    try:
+        return _run(qemu, board, guest)
+    except _NoSandboxError:
+        return _run(qemu, replace(board, sandbox=False), guest)
+
+
+def _run(qemu: str, board: Board, guest: Guest) -> int:
     with ExitStack() as stack:
         channels = Channels()
         stack.callback(channels.close)
@@ -45,8 +60,10 @@ def run(qemu: str, board: Board, guest: Guest) -> int:
         console = Tail(channels.connection("console").recv, board.debug)
         ended = _relay(stack, channels, guest)
         if ended is None:
-            process.kill()
-            raise MachineError(_why(qemu, process.wait(), errors, console))
+            status = _status_of(process)
+            if board.sandbox and any(_SANDBOX.search(line) for line in errors.lines()):
+                raise _NoSandboxError
+            raise MachineError(_why(qemu, status, errors, console))
         process.kill()
         return ended.status
 
@@ -63,6 +80,15 @@ class _started:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait()
+
+
+def _status_of(process: subprocess.Popen[bytes]) -> int:
+    """QEMU's own, if it is about to end: its ports are closed a moment before."""
+    try:
+        return process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
 
 
 def _relay(stack: ExitStack, channels: Channels, guest: Guest) -> Exit | None:

@@ -9,20 +9,18 @@ from __future__ import annotations
 import csv
 import io
 import os
-import re
 import stat
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from toolkit.bundle.baked import check_volume
+from toolkit.bundle.baked import DRIVE, check_volume
 from toolkit.errors import DockercError, RefusedError, UnsupportedError, UsageError
 from toolkit.machine.guest import Share
 from toolkit.machine.initramfs import Entry
 
 _MAX_FILES = 64 << 20
 """Bytes of all files that are copied: they are in the machine's memory twice while it boots."""
-_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
 
 @dataclass
@@ -35,8 +33,8 @@ class Shares:
 
     def volume(self, text: str) -> str:
         """`SOURCE:TARGET[:MODE]` for the runtime in the machine; raises DockercError."""
-        # C:\data:/data
-        drive = text[:2] if sys.platform == "win32" and _DRIVE.match(text) else ""
+        found = DRIVE.match(text) if sys.platform == "win32" else None
+        drive = found[0] if found else ""
         source, target, read_only = check_volume(text.removeprefix(drive))
         return self.add(drive + source, target, read_only)
 

@@ -53,6 +53,7 @@ def run_in_machine(
     kernel = find(kernel_name, architecture, access)
     modules = _modules(kernel, given)
     guest = _guest(app, size, given)
+    guest.processors = given.processors or min(os.cpu_count() or 1, _MOST_PROCESSORS)
     guest.modules = [each.name for each in modules]
     for forward in given.forwards:
         if forward.was_chosen:
@@ -65,7 +66,7 @@ def run_in_machine(
         board = Board(
             architecture=architecture,
             memory=given.memory,
-            processors=given.processors or min(os.cpu_count() or 1, _MOST_PROCESSORS),
+            processors=guest.processors,
             kernel=kernel.image,
             initramfs=path,
             payload=app,

@@ -9,6 +9,7 @@ const network = @import("network.zig");
 const own_process = @import("../process/own_process.zig");
 const settings_file = @import("settings.zig");
 const MountNamespace = @import("../namespaces/mount_namespace.zig").MountNamespace;
+const processors = @import("processors.zig");
 const OwnFile = @import("../payload/own_file.zig").OwnFile;
 const Ports = @import("ports.zig").Ports;
 const Session = @import("session.zig").Session;
@@ -37,6 +38,7 @@ pub fn begin(arena: std.mem.Allocator) !Guest {
     for (settings.modules.items) |name| try loadModule(arena, name);
     makeRoot(mounts, settings.files) catch |err|
         log.die("cannot mount the machine's own file systems: {s}", .{errno.text(err)});
+    const starting = try processors.start(settings.processors);
     const name = "dockerc";
     _ = sys.raw(.sethostname, .{ name, name.len });
     network.raise(settings.network);
@@ -45,6 +47,8 @@ pub fn begin(arena: std.mem.Allocator) !Guest {
         log.die("cannot mount the disk of --overlay: {s}", .{errno.text(err)});
     for (settings.shares.items) |share| try mountShare(arena, mounts, share);
     const ports: Ports = .open(settings.token);
+    // The app, and threads that serve its files, are to find them all.
+    starting.waitForEnd();
     const streams: Streams = try .make(settings.terminal);
     const mask = try @import("../process/signals.zig").block(0);
     switch (try own_process.clone(0)) {

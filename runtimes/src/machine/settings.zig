@@ -19,6 +19,7 @@ pub const Settings = struct {
     size: u64 = 0,
     /// The caller's terminal, if the app is to have one.
     terminal: ?Terminal = null,
+    processors: u32 = 1,
     network: bool = false,
     overlay: bool = false,
     /// Copies of files that -v names.
@@ -72,6 +73,8 @@ pub const Settings = struct {
             self.size = quantity.number(u64, value) orelse return error.Malformed;
         } else if (is(name, "terminal")) {
             self.terminal = try terminalOf(value);
+        } else if (is(name, "processors")) {
+            self.processors = quantity.number(u32, value) orelse return error.Malformed;
         } else if (is(name, "network")) {
             self.network = true;
         } else if (is(name, "overlay")) {
@@ -103,12 +106,13 @@ test "records" {
     var arena = std.heap.ArenaAllocator.init(std.testing.allocator);
     defer arena.deinit();
     const text = "token ab\x00size 700\x00terminal 24 80 1\x00share-ro a\x00argument a b\x00" ++
-        "argument \x00variable A=\x00network 1\x00";
+        "argument \x00variable A=\x00network 1\x00processors 4\x00";
     const found = try Settings.parse(arena.allocator(), text);
     try std.testing.expectEqualStrings("ab", found.token);
     try std.testing.expectEqual(700, found.size);
     try std.testing.expectEqual(80, found.terminal.?.columns);
     try std.testing.expect(found.shares.items[0].read_only and found.network);
+    try std.testing.expectEqual(4, found.processors);
     try std.testing.expectEqual(2, found.arguments.items.len);
     try std.testing.expectEqualStrings("a b", std.mem.span(found.arguments.items[0]));
     try std.testing.expectEqualStrings("A=", found.variables.items[0]);
