@@ -18,8 +18,8 @@ from toolkit.errors import DockercError
 from toolkit.images.auth.access import DEFAULT_ACCESS
 from toolkit.images.stored_pack import MAX_SIGNATURES
 from toolkit.images.transports.registry.pack_store import PackStore
+from toolkit.services.key_files import read_private_key, read_public_key
 from toolkit.services.remote_cache import CacheNames, RemoteCaches
-from toolkit.services.sign import read_private_key, read_public_key
 
 pytestmark = pytest.mark.usefixtures("home")
 
