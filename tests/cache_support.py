@@ -30,7 +30,7 @@ def text(size: int, seed: int) -> bytes:
 
 
 @dataclass(frozen=True)
-class Place:
+class Builder:
     """An image of two layers, what it becomes without any cache, and an empty remote cache."""
 
     image: Path
@@ -69,7 +69,7 @@ class Place:
         return (self.here / "warm" / "dockerc" / "packs" / f"{name}.pack").read_bytes()
 
 
-def make_place(registry: str, tmp_path: Path) -> Place:
+def make_builder(registry: str, tmp_path: Path) -> Builder:
     """Two layers of 200 blocks and more, of which a few do not compress or are holes."""
     tars = [
         tar_of(
@@ -85,6 +85,6 @@ def make_place(registry: str, tmp_path: Path) -> Place:
     here.mkdir()
     layers = tuple(Layer(sha256(tar), None) for tar in tars)
     cache = parse_name(f"{registry}/{tmp_path.name.lower().strip('_')}/cache:main")
-    made = Place(image, b"", layers, cache, here)
+    made = Builder(image, b"", layers, cache, here)
     expected, _ = made.build(XDG_CACHE_HOME=str(here / "warm"))
-    return Place(image, expected, layers, cache, here)
+    return Builder(image, expected, layers, cache, here)

@@ -14,8 +14,17 @@ from typing import Any
 
 import hypothesis
 import pytest
+from cache_support import Builder, make_builder
 from hostile_support import NoElf, sound_executables
-from images_support import Layout, LyingRegistry, isolate, lying_registry, made_images, on
+from images_support import (
+    Layout,
+    LyingRegistry,
+    docker_registry,
+    isolate,
+    lying_registry,
+    made_images,
+    on,
+)
 from leftovers import adopt_orphans
 from marks import markers_of
 from registry_support import (
@@ -251,6 +260,19 @@ def python(images: Path, place: Path) -> Path:
     output = place / "python"
     dockerc("build", f"oci:{images}/python", "-o", output)
     return output
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """HOST:PORT of a real registry, with nothing in it."""
+    with docker_registry(tmp_path_factory.mktemp("registry")) as address:
+        yield address
+
+
+@pytest.fixture
+def builder(registry: str, tmp_path: Path) -> Builder:
+    """Builds an image with caches in that registry."""
+    return make_builder(registry, tmp_path)
 
 
 @pytest.fixture(scope="module")

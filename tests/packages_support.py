@@ -44,35 +44,45 @@ def purls(files: Mapping[str, bytes]) -> list[str]:
 
 
 def elf(sections: Mapping[bytes, bytes], order: str = "<", wide: bool = True) -> bytes:
-    """A program of these sections, which are at their offsets plus 0x1000 when it runs."""
+    """A program of these sections, which are at their offsets plus 0x1000 when it runs, for x86-64
+    or whatever else there is of its kind."""
     body = bytearray(64)
     names, headers = bytearray(b"\0"), [(0, 0, 0, 0, 0, 0)]
     for name, data in {**sections, b".shstrtab": b""}.items():
         names += name + b"\0"
+        kind = 1
         if name == b".shstrtab":
-            data = bytes(names)
+            kind, data = 3, bytes(names)
         at = len(body)
         body += data
-        headers.append((len(names) - len(name) - 1, 1, 0, 0x1000 + at, at, len(data)))
+        headers.append((len(names) - len(name) - 1, kind, 0, 0x1000 + at, at, len(data)))
     body += bytes(max(0, 20_000 - len(body)))
     table = len(body)
     form, rest = ("IIQQQQ", "IIQQ") if wide else ("IIIIII", "IIII")
     for header in headers:
         body += struct.pack(order + form + rest, *header, 0, 0, 0, 0)
-    body[:6] = b"\x7fELF" + bytes([2 if wide else 1, 1 if order == "<" else 2])
-    size = len(headers[0]) and struct.calcsize("<" + form + rest)
-    struct.pack_into(order + ("Q" if wide else "I"), body, 40 if wide else 32, table)
-    counts = size, len(headers), len(headers) - 1
-    struct.pack_into(order + "HHH", body, 58 if wide else 46, *counts)
-    return bytes(body)
+    segment_at, size = len(body), struct.calcsize("<" + form + rest)
+    # All of it is loaded, to be read and written.
+    if wide:
+        segment = struct.pack(order + "IIQQQQQQ", 1, 6, 0, 0x1000, 0, table, table, 0x1000)
+    else:
+        segment = struct.pack(order + "IIIIIIII", 1, 0, 0x1000, 0, table, table, 6, 0x1000)
+    ident = b"\x7fELF" + bytes([2 if wide else 1, 1 if order == "<" else 2, 1]) + bytes(9)
+    counts = 64 if wide else 52, len(segment), 1, size, len(headers), len(headers) - 1
+    head = struct.pack(
+        order + ("HHIQQQIHHHHHH" if wide else "HHIIIIIHHHHHH"),
+        *(2, 62 if wide else 3, 1, 0, segment_at, table, 0, *counts),
+    )
+    body[: len(ident + head)] = ident + head
+    return bytes(body + segment)
 
 
 def archive(members: Mapping[str, bytes]) -> bytes:
-    """A zip archive."""
+    """A zip archive, the same each time."""
     buffer = BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as made:
         for name, data in members.items():
-            made.writestr(name, data)
+            made.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 
 

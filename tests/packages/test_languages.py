@@ -75,6 +75,7 @@ def test_npm() -> None:
     assert [(package.purl, package.licenses) for package in found.packages] == [
         ("pkg:npm/%40s/b@2.0", ("MIT", "X11")),
         ("pkg:npm/a@1.0", ("ISC",)),
+        ("pkg:npm/app@1", ()),
         ("pkg:npm/c@3", ("MIT",)),
     ]
 
@@ -99,6 +100,10 @@ def test_go() -> None:
     program = elf({b".go.buildinfo": go_info("go1.22.3 X:loopvar", MODULES)})
     assert sorted(purls({"usr/bin/tool": program})) == sorted(OF_MODULES)
     assert purls({"usr/lib/tool.so.1": program}) == []
+    without = elf({b".go.buildinfo": go_info("go1.19", "path\te.org/x/cmd/y\nbuild\tA=b\n")})
+    assert purls({"bin/y": without}) == ["pkg:golang/e.org/x/cmd/y", "pkg:golang/stdlib@1.19"]
+    of_a_file = elf({b".go.buildinfo": go_info("go1.19", "path\tcommand-line-arguments\n")})
+    assert purls({"bin/y": of_a_file}) == ["pkg:golang/stdlib@1.19"]
 
 
 @pytest.mark.parametrize(("order", "wide"), [("<", True), (">", True), ("<", False), (">", False)])
@@ -126,6 +131,9 @@ def test_go_of_debian(name: str) -> None:
     need(name)
     data = Path(str(shutil.which(name))).resolve().read_bytes()
     theirs = set(re.findall(rb"\n(?:mod|dep)\t([^\t\n]+)\t([^\t\n]*)", data))
+    # Debian builds without modules: there is only the path of the program.
+    theirs = theirs or {(path, b"") for path in re.findall(rb"path\t([^\t\n]+)\nbuild\t", data)}
+    assert theirs
     (release,) = set(re.findall(rb"\xff Go buildinf:.{18}\x08go([\d.]+)", data, re.DOTALL))
     found = {(f"{p.name}", p.version) for p in Tree({"bin/x": data}).inventory().packages}
     assert ("stdlib", release.decode()) in found
@@ -170,11 +178,57 @@ def test_java() -> None:
     found = Tree(files).inventory()
     assert found.notes == []
     assert [(p.purl, p.licenses) for p in found.packages] == [
-        ("pkg:maven/commons-io@2.11.0", ()),
+        ("pkg:maven/app/app", ()),
+        ("pkg:maven/commons-io/commons-io@2.11.0", ()),
         ("pkg:maven/org.example/lib@1.2", ()),
-        ("pkg:maven/org.long/bundle@4.5.6", ("https://example.org",)),
+        ("pkg:maven/org.long.name/bundle@4.5.6", ("https://example.org",)),
+        ("pkg:maven/unknown/unknown", ()),
     ]
-    assert found.packages[1].paths == ("/opt/lib.jar", "/opt/app.WAR!/WEB-INF/lib/inner.jar")
+    assert found.packages[2].paths == ("/opt/lib.jar", "/opt/app.WAR!/WEB-INF/lib/inner.jar")
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "group"),
+    [
+        (
+            "commons-io-2.11.0",
+            {"Bundle-SymbolicName": "org.apache.commons.io"},
+            "org.apache.commons",
+        ),
+        ("objenesis-3.4", {"Bundle-SymbolicName": "org.objenesis"}, "org.objenesis"),
+        (
+            "protobuf-java-4.29",
+            {"Bundle-SymbolicName": "com.google.protobuf"},
+            "com.google.protobuf",
+        ),
+        ("x-1", {"Bundle-SymbolicName": "x", "Automatic-Module-Name": "org.y.x"}, "org.y"),
+        ("x-a-b-1", {"Automatic-Module-Name": "io.x.a.b"}, "io.x"),
+        ("x-1", {"Implementation-Vendor-Id": "com.v", "Bundle-SymbolicName": "org.y.x"}, "com.v"),
+        ("x-1", {}, "x"),
+    ],
+)
+def test_groups_of_java(name: str, fields: dict[str, str], group: str) -> None:
+    lines = "".join(f"{key}: {value}\n" for key, value in fields.items())
+    data = archive({"META-INF/MANIFEST.MF": lines.encode()})
+    named, _, version = name.rpartition("-")
+    assert purls({f"opt/{name}.jar": data}) == [f"pkg:maven/{group}/{named}@{version}"]
+
+
+def test_java_that_others_were_copied_into() -> None:
+    """It is one more package, unless what Maven says of one of them fits the archive."""
+
+    def pom(group: str, name: str, version: str) -> dict[str, bytes]:
+        text = f"groupId={group}\nartifactId={name}\nversion={version}\n".encode()
+        return {f"META-INF/maven/{group}/{name}/pom.properties": text}
+
+    others = pom("g", "a", "1") | pom("g", "b", "2.0")
+    listed = ["pkg:maven/g/a@1", "pkg:maven/g/b@2.0"]
+    assert purls({"c-3.jar": archive(others)}) == ["pkg:maven/c/c@3", *listed]
+    # Named otherwise, without a version of its own, or as it is.
+    for name in ("other-2.0", "other", "b-3", "a_1"):
+        assert purls({f"{name}.jar": archive(others)}) == listed, name
+    manifest = {"META-INF/MANIFEST.MF": b"Implementation-Version: 2.0\n"}
+    assert purls({"other.jar": archive(others | manifest)}) == listed
 
 
 def noted(files: dict[str, bytes]) -> str:
@@ -201,7 +255,7 @@ def test_archives_in_one_another() -> None:
     data = archive({"META-INF/maven/g/a/pom.properties": b"artifactId=deep\nversion=1\n"})
     for depth in range(6):
         found = purls({"a.jar": data})
-        assert bool(found) == (depth <= java._MAX_DEPTH), depth
+        assert ("pkg:maven/deep@1" in found) == (depth <= java._MAX_DEPTH), depth
         data = archive({"inner.jar": data})
 
 

@@ -7,11 +7,10 @@ import os
 import pty
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from images_support import FIXTURE, docker_registry, run, sha256, skopeo_copy
+from images_support import FIXTURE, run, sha256, skopeo_copy
 from layout import file, noise, tar_of, write_layout
 from registry_support import PASSWORD, USER, Closed, TokenServer
 from support import TOOL, dockerc, failed
@@ -25,12 +24,6 @@ from toolkit.services.transfer.push import Pushed, push
 from toolkit.services.transfer.rebuild import Pulled, pull, update
 
 pytestmark = pytest.mark.usefixtures("home")
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with docker_registry(tmp_path_factory.mktemp("registry")) as address:
-        yield address
 
 
 @pytest.fixture(scope="module")

@@ -158,7 +158,7 @@ def pinned(path: Path | None) -> bytes | None:
     """The key of --pin-key; raises DockercError."""
     if path is None:
         return None
-    from toolkit.services.sign import read_public_key
+    from toolkit.services.key_files import read_public_key
 
     return read_public_key(path).data
 

@@ -67,10 +67,15 @@ def remote_caches(
     if not sources and not targets:
         return None
     from toolkit.commands.registry_options import registry_name
-    from toolkit.commands.sign import key_password
     from toolkit.images.reference import RegistryReference, parse_reference
+    from toolkit.services.key_files import read_private_key, read_public_key
     from toolkit.services.remote_cache import CacheNames
-    from toolkit.services.sign import read_private_key, read_public_key
+
+    def ask() -> bytes:
+        from toolkit.commands.sign import key_password
+
+        assert signer
+        return key_password(signer, False)
 
     named = None if Path(image).is_dir() else parse_reference(image)
     return CacheNames(
@@ -79,5 +84,5 @@ def remote_caches(
         access,
         named.registry if isinstance(named, RegistryReference) else "",
         tuple(map(read_public_key, keys or ())),
-        read_private_key(signer, lambda: key_password(signer, False)) if signer else None,
+        read_private_key(signer, ask) if signer else None,
     )

@@ -45,7 +45,7 @@ def sign(
 
     dockerc verify py --key key.pub
     """
-    from toolkit.services.sign import read_private_key
+    from toolkit.services.key_files import read_private_key
     from toolkit.services.sign import sign as sign_executable
 
     def ask() -> bytes:

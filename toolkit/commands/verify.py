@@ -55,7 +55,7 @@ def verify(
     dockerc verify --reference docker://python:3.12 py
     """
     from toolkit.executable.policy import read_policy
-    from toolkit.services.sign import read_public_key
+    from toolkit.services.key_files import read_public_key
     from toolkit.services.verify_signatures import Wanted
 
     wanted = Wanted(

@@ -17,6 +17,8 @@ _POINTERS = 16
 _Order = Literal["little", "big"]
 _MAX_INFO = 4 << 20
 _INLINE, _BIG_ENDIAN = 2, 1
+_NAMELESS = "command-line-arguments"
+"""The path of what was built from files rather than from a package."""
 _FRAME = 16
 """Bytes of the marks before and after the text on modules."""
 
@@ -44,14 +46,20 @@ def modules(file: SourceFile, elf: Elf, section: Section) -> Iterator[Package]:
 
 
 def _listed(file: SourceFile, text: str) -> Iterator[Package]:
-    """Lines `mod` and `dep`: path, version, sum; `=>` replaces the one before."""
+    """Lines `mod` and `dep`: path, version, sum; `=>` replaces the one before. A program that was
+    built without modules, as Debian's are, has only its own `path`."""
     found: list[tuple[str, str]] = []
+    program = ""
     for line in text.split("\n"):
         kind, *rest = line.split("\t")
         if kind in ("mod", "dep", "=>") and rest and rest[0]:
             if kind == "=>" and found:
                 found.pop()
             found.append((rest[0], rest[1] if len(rest) > 1 else ""))
+        elif kind == "path" and rest and rest[0] != _NAMELESS:
+            program = rest[0]
+    if program and not found:
+        found.append((program, ""))
     for path, version in found:
         yield _module(file, path, "" if version == "(devel)" else version)
 

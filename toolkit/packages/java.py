@@ -28,10 +28,10 @@ _MAX_DEPTH = 3
 _MAX_MEMBERS = 100_000
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _FIELDS = frozenset((
-    "bundle-symbolicname", "bundle-version", "implementation-title", "implementation-version",
-    "implementation-vendor-id", "bundle-license", "specification-version",
+    "automatic-module-name", "bundle-license", "bundle-symbolicname", "bundle-version",
+    "implementation-vendor-id", "implementation-version",
 ))  # fmt: skip
-_NAMED = re.compile(r"(.+?)-(\d[\w.+-]*)")
+_NAMED = re.compile(r"(.+?)-(\d[\w.+~-]*)")
 # What zipfile raises on input that is no sound archive.
 _BROKEN = (
     zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, EOFError,
@@ -98,42 +98,63 @@ def _named(
 ) -> Iterator[Package]:  # fmt: skip
     """By Maven's files, of which a shaded archive has many; else by the manifest or the name."""
     poms = [member for member in members if _POM.fullmatch(member.filename)]
-    manifest: dict[str, str] = {}
+    manifest = _manifest(archive, members)
+    licenses = [manifest["bundle-license"]] if manifest.get("bundle-license") else []
+    stem = name.rpartition(".")[0]
+    match = _NAMED.fullmatch(stem)
+    named, version = match.groups() if match else (stem, "")
+    told = [manifest.get(field, "") for field in ("implementation-version", "bundle-version")]
+    version = next(filter(None, (version, *told)), "")
+    has_poms = is_one_of_them = False
+    for member in poms:
+        fields = _properties(_read(archive, member, _MAX_MEMBER))
+        group, artifact = fields.get("groupId", ""), fields.get("artifactId", "")
+        release = fields.get("version", "")
+        if artifact:
+            has_poms = True
+            is_one_of_them |= artifact == named or artifact.replace("_", "-") == stem
+            is_one_of_them |= release in (version, *told) or stem.endswith(f"-{release}")
+            yield make_package(
+                "maven", group, artifact, release, path=path, layer=layer,
+                licenses=licenses if len(poms) == 1 else [],
+                shown_name=f"{group}:{artifact}" if group else artifact,
+            )  # fmt: skip
+    # Where Maven's files are those of others that were copied into it, it is one more.
+    if named and not (has_poms and (is_one_of_them or not version)):
+        group = _group(manifest, named)
+        yield make_package(
+            "maven", group, named, version, path=path, layer=layer,
+            licenses=[] if has_poms else licenses, shown_name=f"{group}:{named}",
+        )  # fmt: skip
+
+
+def _manifest(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo]) -> dict[str, str]:
     for member in members:
         if member.filename == _MANIFEST:
             lines = _read(archive, member, _MAX_MEMBER)
             # A line that begins with a space goes on with the one before, without the space.
             lines = lines.replace(b"\r\n", b"\n").replace(b"\n ", b"")
-            manifest = next(paragraphs(lines, _FIELDS), {})
-            break
-    licenses = [manifest["bundle-license"]] if manifest.get("bundle-license") else []
-    found = False
-    for member in poms:
-        fields = _properties(_read(archive, member, _MAX_MEMBER))
-        group, artifact = fields.get("groupId", ""), fields.get("artifactId", "")
-        if artifact:
-            found = True
-            yield make_package(
-                "maven", group, artifact, fields.get("version", ""), path=path, layer=layer,
-                licenses=licenses if len(poms) == 1 else [],
-                shown_name=f"{group}:{artifact}" if group else artifact,
-            )  # fmt: skip
-    if found:
-        return
-    stem = name.rpartition(".")[0]
-    match = _NAMED.fullmatch(stem)
-    named, version = match.groups() if match else (stem, "")
-    symbolic = manifest.get("bundle-symbolicname", "").partition(";")[0].strip()
-    version = (
-        version or manifest.get("implementation-version") or manifest.get("bundle-version") or ""
-    )
-    # Without a version it is somebody's program, not a package that others know.
-    if version:
-        group = manifest.get("implementation-vendor-id") or symbolic.rpartition(".")[0]
-        yield make_package(
-            "maven", group, named, version, path=path, layer=layer, licenses=licenses,
-            shown_name=f"{group}:{named}" if group else named,
-        )  # fmt: skip
+            return next(paragraphs(lines, _FIELDS), {})
+    return {}
+
+
+def _group(manifest: dict[str, str], named: str) -> str:
+    """What the manifest lets guess: the name of a bundle or of a module is that of a group, with
+    the archive's behind it or, where that begins with the group's last word, the rest of it. Else
+    the archive's own name, as many old ones have it."""
+    if group := manifest.get("implementation-vendor-id"):
+        return group
+    for field in ("bundle-symbolicname", "automatic-module-name"):
+        parts = manifest.get(field, "").partition(";")[0].strip().split(".")
+        if len(parts) > 1:
+            words = named.split("-")[1:]
+            if len(parts) > 2 and parts[-1] == named:
+                parts.pop()
+            else:
+                while len(parts) > 2 and words and parts[-1] == words.pop():
+                    parts.pop()
+            return ".".join(parts)
+    return named
 
 
 def _properties(data: bytes) -> dict[str, str]:

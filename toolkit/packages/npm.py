@@ -1,4 +1,4 @@
-"""npm: package.json of what is in a node_modules directory, or in Debian's /usr/share/nodejs."""
+"""npm: package.json of what is in a node_modules directory or in none, as programs themselves."""
 
 from __future__ import annotations
 
@@ -15,12 +15,20 @@ _PLACE = re.compile(
     rb"(?:.*/)?(?:node_modules|usr/share/nodejs|usr/lib/nodejs)/(?:@[^/]+/)?[^/]+/package\.json",
     re.DOTALL,
 )
+_INSIDE = re.compile(rb"/(?:node_modules|usr/share/nodejs|usr/lib/nodejs)/")
 _MAX_PACKAGE_JSON = 1 << 20
 _MAX_LICENSES = 20
 
 
 def wants(file: SourceFile) -> bool:
-    """Whether it describes an installed package."""
+    """Whether it may describe a package, rather than a part of one."""
+    if file.path.rpartition(b"/")[2] != b"package.json":
+        return False
+    return is_installed(file) or not _INSIDE.search(b"/" + file.path)
+
+
+def is_installed(file: SourceFile) -> bool:
+    """Whether it describes what npm or dpkg has put into a directory for packages."""
     return file.path.endswith(b"/package.json") and bool(_PLACE.fullmatch(file.path))
 
 

@@ -41,7 +41,7 @@ def _owned(file: SourceFile) -> Iterator[tuple[str, bytes]]:
         yield from apk.owned(file)
     elif rpm.wants(file):
         yield from rpm.owned(file)
-    elif npm.wants(file):
+    elif npm.is_installed(file):
         yield _text(directory.rpartition(b"node_modules/")[2]), directory + b"/"
     elif last == b"RECORD" and directory.endswith(b".dist-info"):
         place, _, stem = directory.rpartition(b"/")

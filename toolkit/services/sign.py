@@ -1,4 +1,4 @@
-"""Signing an executable, and the files that keys are in."""
+"""Signing an executable."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolkit.errors import DamagedError, RefusedError, UnsupportedError, about
+from toolkit.errors import DamagedError, RefusedError, UnsupportedError
 from toolkit.executable.executable import open_executable
-from toolkit.executable.private_key import Ask, parse_private_key
-from toolkit.executable.public_key import MAX_KEY_FILE, PublicKey, parse_public_key
+from toolkit.executable.public_key import PublicKey
 from toolkit.executable.signed_block import (
     ED25519,
     MAX_SIGNATURES,
@@ -21,28 +20,10 @@ from toolkit.executable.signed_block import (
 )
 from toolkit.files.atomic import atomic_file
 from toolkit.files.copy import copy_range
-from toolkit.files.regular import read_regular
 from toolkit.services.integrity import check_integrity
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-
-def read_public_key(path: Path) -> PublicKey:
-    """The public key in a file; raises DockercError."""
-    with about(str(path)):
-        return parse_public_key(read_regular(path, MAX_KEY_FILE, "key").decode("utf-8", "replace"))
-
-
-def read_private_key(path: Path, ask: Ask) -> Ed25519PrivateKey:
-    """The private key in a file; raises DockercError."""
-    with about(str(path)):
-        try:
-            return parse_private_key(read_regular(path, MAX_KEY_FILE, "key"), ask)
-        except ModuleNotFoundError as error:
-            raise UnsupportedError(
-                f"{error.name} is not installed (pip install {error.name})"
-            ) from None
 
 
 def sign(path: Path, new: Path, key: Ed25519PrivateKey) -> PublicKey:
