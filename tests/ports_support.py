@@ -41,7 +41,7 @@ def free_ports(count: int = 1, kind: int = socket.SOCK_STREAM) -> list[int]:
 
 
 def fetch(address: str) -> str:
-    with urllib.request.urlopen(f"http://{address}/", timeout=10) as page:
+    with urllib.request.urlopen(f"http://{address}/", timeout=60) as page:
         return str(page.read().decode())
 
 
@@ -62,7 +62,7 @@ def running(command: list[str], **options: Any) -> Iterator[subprocess.Popen[str
         finally:
             process.terminate()
             try:
-                process.wait(timeout=10)
+                process.wait(timeout=60)
             finally:
                 process.kill()
 

@@ -71,7 +71,7 @@ def test_published_ports(python: Path) -> None:
             r"dockerc: port 81/tcp of the program is port \d+ of this machine\n", told
         )
         assert process.stdout.readline() == "ready\n"
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=20) as page:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as page:
             assert page.read() == b"10.0.2.2 10.0.2.15 80"
         taken = run(python, "-p", f"127.0.0.1:{port}:80")
         assert taken.returncode == 125

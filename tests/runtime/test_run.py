@@ -222,7 +222,7 @@ IGNORE = "import os, sys, signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN);
 
 def test_a_caller_that_ignores_the_ends_of_its_children(run: Runner, deb: Path) -> None:
     words = ["-c", IGNORE + "os.execv(sys.argv[1], sys.argv[1:])", deb, "sh", "-c", "exit 7"]
-    done = run("/usr/bin/python3", *words, timeout=20)
+    done = run("/usr/bin/python3", *words, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (7, "", "")
 
 

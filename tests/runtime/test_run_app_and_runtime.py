@@ -182,7 +182,7 @@ def test_no_app_outlives_its_runtime(
         assert process.stdout is not None and process.stdout.readline() == "up\n"
         process.kill()
         process.wait()
-        assert wait_for(lambda: not processes_with(marker), 5), processes_with(marker)
+        assert wait_for(lambda: not processes_with(marker)), processes_with(marker)
 
 
 def test_who_is_killed_with_the_runtime_s_group_is_ended(run: Runner, deb: Path) -> None:
@@ -194,7 +194,7 @@ def test_who_is_killed_with_the_runtime_s_group_is_ended(run: Runner, deb: Path)
         assert process.stdout is not None and process.stdout.readline() == "up\n"
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        assert wait_for(lambda: not processes_with(marker), 5), processes_with(marker)
+        assert wait_for(lambda: not processes_with(marker)), processes_with(marker)
 
 
 # Signals to the caller.

@@ -169,13 +169,13 @@ def test_what_processes_killed_at_once_left_goes_with_the_next_run(
         killed.send_signal(signal.SIGSTOP)
         for pid in (*map(int, children), killed.pid):
             os.kill(pid, signal.SIGKILL)
-        killed.wait(timeout=10)
+        killed.wait(timeout=60)
         time.sleep(0.2)
         assert directories(disk) - before == written
         assert run(deb, "true", env=ASKED).returncode == 0
         assert len(directories(disk) - before) == 1
         living.terminate()
-        living.wait(timeout=10)
+        living.wait(timeout=60)
     assert gone(written)
 
 

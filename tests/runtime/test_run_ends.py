@@ -34,7 +34,7 @@ def test_a_signal_to_the_stub_ends_all(run: Runner, deb: Path, number: signal.Si
                 lambda: bool(processes_with("sleep\x00601"))
             )
             process.send_signal(number)
-            status = process.wait(timeout=10)
+            status = process.wait(timeout=60)
         assert status in (-number, 128 + number)
         assert wait_for(lambda: not processes_with("sleep\x00600"))
         assert wait_for(lambda: not processes_with("sleep\x00601"))
@@ -54,7 +54,7 @@ def test_a_handled_signal_reaches_the_app(run: Runner, deb: Path) -> None:
         assert process.stdout.readline() == "usr\n"
         process.send_signal(signal.SIGTERM)
         assert process.stdout.readline() == "caught\n"
-        assert process.wait(timeout=10) == 3
+        assert process.wait(timeout=60) == 3
 
 
 def test_what_the_caller_ignores(run: Runner, deb: Path) -> None:
@@ -74,7 +74,7 @@ def test_what_the_caller_ignores(run: Runner, deb: Path) -> None:
         process.stdin.write("on\n")
         process.stdin.close()
         assert process.stdout.readline() == "on\n"
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=60) == 0
 
 
 def test_ctrl_c_at_a_terminal(run: Runner, deb: Path) -> None:

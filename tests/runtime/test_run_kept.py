@@ -65,7 +65,7 @@ def test_a_link_in_it_leads_nowhere(run: Runner, deb: Path, shared: Path) -> Non
 def test_a_pipe_in_it_keeps_nobody_waiting(run: Runner, deb: Path, shared: Path) -> None:
     assert run("mkdir", "-m", "700", shared / "keep").returncode == 0
     assert run("mkfifo", shared / "keep/image").returncode == 0
-    done = run(deb, "--overlay", shared / "keep", "echo", "ran", timeout=20)
+    done = run(deb, "--overlay", shared / "keep", "echo", "ran", timeout=60)
     assert (done.returncode, done.stdout) == (0, "ran\n"), done.stderr
 
 
@@ -97,7 +97,7 @@ def test_a_directory_is_of_one_run_at_a_time(run: Runner, deb: Path, shared: Pat
         said(run, deb, "--overlay", shared / "other", "true")
         process.stdin.write("on\n")
         process.stdin.close()
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=60) == 0
     assert said(run, deb, "--overlay", keep, "cat", "/srv/x") == "x\n"
 
 

@@ -221,7 +221,7 @@ def test_it_ends_with_the_run(user: User, deb: Path) -> None:
             assert process.stdout.readline() == "begun\n"
             assert len(helpers()) == 1
             process.send_signal(number)
-            assert process.wait(timeout=10) == status
+            assert process.wait(timeout=60) == status
             assert wait_for(lambda: not helpers())
     assert said(user(deb, *PRIVATE, "echo", "x")) == "x\n"
     assert not helpers()

@@ -208,7 +208,7 @@ def test_a_file_system_that_root_cannot_enter(deb: Path, hello: Path, shared: Pa
             assert said(user("sh", "-c", script, deb)) == f"{mine}\netc/passwd\n"
         finally:
             mounted.terminate()
-            mounted.wait(timeout=10)
+            mounted.wait(timeout=60)
 
 
 def test_without_it_nothing_of_the_caller_is_there(run: Runner, deb: Path, shared: Path) -> None:

@@ -374,7 +374,7 @@ print(sock.getsockname()[1], flush=True)
         process.stdin.flush()
         process.send_signal(signal.SIGCONT)
         assert process.stdout.readline() == f"{port}\n"
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=60) == 0
 
 
 REFUSING = str(TESTS / "refusing.py")

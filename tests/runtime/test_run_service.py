@@ -142,7 +142,7 @@ def test_systemd_s_own_tools(deb: Path, shared: Path) -> None:
 
             def answer() -> bytes:
                 try:
-                    with socket.create_connection(("127.0.0.1", port), timeout=20) as connected:
+                    with socket.create_connection(("127.0.0.1", port), timeout=60) as connected:
                         return connected.recv(100)
                 except ConnectionRefusedError:
                     return b""

@@ -170,7 +170,7 @@ def test_nginx_serves(run: Runner, services: Path, shared: Path) -> None:
         (master,) = owners(process.pid, "nginx: master")
         workers = owners(process.pid, "nginx: worker")
         process.terminate()
-        assert process.wait(timeout=10) in (0, 143)
+        assert process.wait(timeout=60) in (0, 143)
     assert page == "from outside\n"
     # The master is root, its workers are www-data: two users outside, too.
     assert workers and master not in workers

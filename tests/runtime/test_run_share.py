@@ -101,7 +101,7 @@ def test_a_keeper_holds_nothing_of_the_caller_s(sharing: Sharing, log: str) -> N
     (sharing.runtime / "pipe").chmod(0o666)
     done = sharing.run(
         "sh", "-c", script, sharing.app, "/etc/passwd", sharing.runtime,
-        env=sharing.environment(DOCKERC_LOG=log), timeout=20,
+        env=sharing.environment(DOCKERC_LOG=log), timeout=60,
     )  # fmt: skip
     assert done.returncode == 0
     (keeper,), (server,) = sharing.keepers(), sharing.servers()
@@ -146,7 +146,7 @@ def test_runs_end_with_their_keeper(sharing: Sharing, which: str) -> None:
     (killed,) = sharing.keepers() if which == "keeper" else sharing.servers()
     os.kill(killed, signal.SIGKILL)
     for each in runs:
-        assert each.wait(timeout=20) == 125
+        assert each.wait(timeout=60) == 125
         errors = finish(each)[2]
         assert GONE in errors
         assert len(errors.splitlines()) == 1
@@ -169,7 +169,7 @@ def test_a_program_that_fails_of_it_says_so(sharing: Sharing, shared: Path) -> N
             (server,) = sharing.servers()
             reading.stdin.write(b"\n")
             os.kill(server, signal.SIGKILL)
-            assert reading.wait(timeout=20) == 125
+            assert reading.wait(timeout=60) == 125
             errors.seek(0)
             assert GONE in errors.read()
 

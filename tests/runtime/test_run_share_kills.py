@@ -138,7 +138,7 @@ def test_a_killed_cgroup(run: Runner, deb: Path, shared: Path) -> None:
                 for _ in range(3)]  # fmt: skip
         (group / "cgroup.kill").write_text("1")
         for each in runs:
-            each.communicate(timeout=20)
+            each.communicate(timeout=60)
         assert wait_for(lambda: not processes(deb))
         assert own("--linger", "0", "echo", "ran").stdout == "ran\n"
         own.end()

@@ -109,7 +109,7 @@ def test_the_terminal_s_mode_is_given_back(run: Runner, deb: Path, how: str) -> 
             runtime = min(processes_with(f"{marker}"))
             os.kill(runtime, signal.SIGKILL)
         tty.until("$ ")
-        assert wait_for(lambda: termios.tcgetattr(tty.fd)[:4] == before[:4], 3)
+        assert wait_for(lambda: termios.tcgetattr(tty.fd)[:4] == before[:4])
 
 
 def test_a_loop_of_a_script_is_ended_by_a_key(run: Runner, deb: Path) -> None:
