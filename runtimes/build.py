@@ -79,11 +79,24 @@ def signatures(arch: str, work: Path, cache: Path, *more: str) -> Path:
     return out
 
 
+def hashing(arch: str, work: Path, cache: Path, *more: str) -> list[Path]:
+    """Compile what uses instructions that not every processor of the architecture has."""
+    if arch != "x86_64":
+        return []
+    out = work / f"hashing-{arch}{''.join(more)}.o"
+    options = ["-O", "ReleaseSmall", "-fstrip", "-fno-unwind-tables", "-ffunction-sections", *more]
+    source = f"-Mroot={SOURCE / 'hashing' / 'sha256_sixteen.zig'}"
+    target = ["-target", f"{arch}-linux-none", "-mcpu=x86_64+avx512f+avx512bw"]
+    zig(["build-obj", f"-femit-bin={out}", *target, *options, source], cache, work)
+    return [out]
+
+
 def modules(
     arch: str, version: str, work: Path, zstd: Path, cache: Path, more: str = ""
 ) -> list[str]:
     """What the stub is made of, as Zig's arguments; `more` are further build options."""
     objects = [libzstd(arch, zstd, work, cache), signatures(arch, work, cache)]
+    objects += hashing(arch, work, cache)
     options = work / f"build_options-{arch}.zig"
     escaped = version.encode("unicode_escape").decode("ascii").replace('"', '\\"')
     launcher = program("launcher", arch, work, cache).name
@@ -145,6 +158,7 @@ def fuzz(zstd: Path, out: Path, cache: Path) -> None:
     parts = [
         libzstd("x86_64", zstd, work, cache, "-fPIC"),
         signatures("x86_64", work, cache, "-fPIC"),
+        *hashing("x86_64", work, cache, "-fPIC"),
     ]
     options = ["-ffuzz", "-lc", "-fcompiler-rt", "-target", "x86_64-linux-gnu", "-O", "ReleaseSafe"]
     zig(["build-obj", *options, f"-femit-bin={target}", str(SOURCE / "fuzz.zig")], cache, work)

@@ -26,10 +26,10 @@ ORDER = (
     "",
 )
 """A room imports itself and rooms before it. "" are the files at the top: the commands (run,
-extract, doctor), main, and the roots of the tests' programs. launcher/ and signatures/
-are compiled by themselves."""
+extract, doctor), main, and the roots of the tests' programs. launcher/, signatures/ and
+hashing/ are compiled by themselves."""
 
-ALONE = ("launcher", "signatures")
+ALONE = ("launcher", "signatures", "hashing")
 SHARED = "launcher/loader_plan.zig"
 """What the tracer and its loader are both linked with."""
 

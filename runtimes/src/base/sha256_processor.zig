@@ -6,40 +6,68 @@ const linux = std.os.linux;
 
 const Vector = @Vector(4, u32);
 
+/// What is asked of the processor.
+pub const Ability = enum(u8) {
+    /// Instructions for SHA-256.
+    rounds = 1 << 0,
+    /// AVX-512, for sixteen messages at once.
+    sixteen = 1 << 1,
+};
+
 /// Asking costs a microsecond, and many in a virtual machine: once, and only where something is
-/// hashed. Threads that ask at the same time find the same.
-var known: std.atomic.Value(enum(u8) { unknown, no, yes }) = .init(.unknown);
+/// hashed. Threads that ask at the same time find the same. Tests make it less.
+pub var known: std.atomic.Value(u8) = .init(0);
+const asked = 1 << 7;
 
 const at_hwcap = 16;
 const hwcap_sha2 = 1 << 6;
 
-pub fn has() bool {
-    const found = known.load(.monotonic);
-    if (found != .unknown) return found == .yes;
-    const yes = switch (builtin.cpu.arch) {
-        .x86_64 => hasShaNi(),
-        .aarch64 => linux.getauxval(at_hwcap) & hwcap_sha2 != 0,
-        else => false,
-    };
-    known.store(if (yes) .yes else .no, .monotonic);
-    return yes;
+pub fn has(ability: Ability) bool {
+    var found = known.load(.monotonic);
+    if (found == 0) {
+        found = asked | switch (builtin.cpu.arch) {
+            .x86_64 => abilities(),
+            .aarch64 => @as(u8, @intFromBool(linux.getauxval(at_hwcap) & hwcap_sha2 != 0)),
+            else => 0,
+        };
+        known.store(found, .monotonic);
+    }
+    return found & @backingInt(ability) != 0;
 }
 
-/// Leaf 7 of cpuid: bit 29 of EBX. A processor with it has SSE4.1.
-fn hasShaNi() bool {
-    return cpuid(0)[0] >= 7 and cpuid(7)[1] & (1 << 29) != 0;
+/// By leaf 7 of cpuid: in EBX bit 29 is SHA-NI, with which a processor has SSE4.1, too; bits 16 and
+/// 30 are AVX-512's F and BW. The kernel must have enabled these (Intel's manual, volume 1, 15.2).
+noinline fn abilities() u8 {
+    if (cpuid(0).a < 7) return 0;
+    const leaf = cpuid(7);
+    var found: u8 = 0;
+    if (leaf.b & 1 << 29 != 0) found |= @backingInt(Ability.rounds);
+    const wide = 1 << 16 | 1 << 30;
+    const osxsave = 1 << 27;
+    if (leaf.b & wide == wide and cpuid(1).c & osxsave != 0 and xgetbv() & 0xe6 == 0xe6)
+        found |= @backingInt(Ability.sixteen);
+    return found;
 }
 
-fn cpuid(leaf: u32) [2]u32 {
+fn xgetbv() u32 {
+    return asm volatile ("xgetbv"
+        : [a] "={eax}" (-> u32),
+        : [_] "{ecx}" (@as(u32, 0)),
+        : .{ .edx = true });
+}
+
+fn cpuid(leaf: u32) struct { a: u32, b: u32, c: u32 } {
     var a: u32 = undefined;
     var b: u32 = undefined;
+    var c: u32 = undefined;
     asm volatile ("cpuid"
         : [a] "={eax}" (a),
           [b] "={ebx}" (b),
+          [c] "={ecx}" (c),
         : [_] "{eax}" (leaf),
           [_] "{ecx}" (@as(u32, 0)),
-        : .{ .ecx = true, .edx = true });
-    return .{ a, b };
+        : .{ .edx = true });
+    return .{ .a = a, .b = b, .c = c };
 }
 
 /// So many blocks of each of several messages: the processor can begin an instruction before
@@ -61,6 +89,15 @@ pub fn rounds(
     }
 }
 
+/// hashing/sha256_sixteen.zig, a program's part of its own, for x86-64 only.
+pub extern fn dockerc_sha256_of_sixteen(
+    prefix: *const [32]u8,
+    pages: *const [16][*]const u8,
+    initial: *const [8]u32,
+    constants: *const [64]u32,
+    digests: *[16][32]u8,
+) void;
+
 fn roundsShaNi(
     comptime lanes: usize,
     states: *[lanes][8]u32,
@@ -78,21 +115,22 @@ fn roundsShaNi(
         const before = .{ x, y };
         // The last four vectors of each schedule.
         var words: [lanes][4]Vector = undefined;
-        inline for (0..16) |k| {
+        var turn: usize = 0;
+        while (turn < 4) : (turn = counted(turn + 1)) inline for (0..4) |k| {
             var sums: [lanes]Vector = undefined;
             inline for (&words, messages, 0..) |*each, message, lane| {
-                each[k % 4] = if (k < 4)
+                each[k] = if (turn == 0)
                     bigEndian(message[64 * i + 16 * k ..][0..16])
                 else
-                    next(each[k % 4], each[(k + 1) % 4], each[(k + 2) % 4], each[(k + 3) % 4]);
-                sums[lane] = each[k % 4] +% constants[k];
+                    next(each[k], each[(k + 1) % 4], each[(k + 2) % 4], each[(k + 3) % 4]);
+                sums[lane] = each[k] +% constants[4 * turn + k];
             }
             inline for (0..lanes) |lane| y[lane] = rounds2(y[lane], x[lane], sums[lane]);
             inline for (0..lanes) |lane| {
                 const high = @shuffle(u32, sums[lane], undefined, [4]i32{ 2, 3, 2, 3 });
                 x[lane] = rounds2(x[lane], y[lane], high);
             }
-        }
+        };
         inline for (0..lanes) |lane| {
             x[lane] +%= before[0][lane];
             y[lane] +%= before[1][lane];
@@ -100,6 +138,14 @@ fn roundsShaNi(
     }
     inline for (states, x, y) |*state, a, b|
         state.* = .{ a[3], a[2], b[3], b[2], a[1], a[0], b[1], b[0] };
+}
+
+/// Hides the number, for a loop that is not to be written out four times.
+inline fn counted(number: usize) usize {
+    return asm volatile (""
+        : [out] "=r" (-> usize),
+        : [_] "0" (number),
+    );
 }
 
 /// Four words of a message. A processor with SHA-NI has SSSE3's instruction for it.

@@ -9,6 +9,10 @@ const log = @import("../base/log.zig");
 const sha256 = @import("../base/sha256.zig");
 
 pub const block_size = sha256.page_size;
+pub const Block = sha256.Page;
+/// Blocks that are checked at once.
+pub const blocks_max = sha256.pages_max;
+pub const blocksAtOnce = sha256.pagesAtOnce;
 pub const Digest = [32]u8;
 const fan_out = block_size / @sizeOf(Digest);
 /// Payloads are smaller than 2^48 bytes (superblock.zig), so 2^36 blocks.
@@ -86,24 +90,25 @@ pub const HashTree = struct {
         };
     }
 
-    /// Compares two blocks of the payload with their digests.
-    pub fn checkTwo(
+    /// Compares blocks of the payload, from the first on, with their digests. Returns how many are
+    /// right; an error, if one of the first `needed` is not.
+    pub fn check(
         self: *HashTree,
         first: u64,
-        blocks: [2]*const [block_size]u8,
-    ) sys.Error!void {
-        const digests = sha256.ofPages(2, &self.salt, blocks);
-        for (&digests, 0..) |*digest, i| try self.compare(first + i, digest);
-    }
-
-    pub fn check(self: *HashTree, number: u64, block: *const [block_size]u8) sys.Error!void {
-        return self.compare(number, &sha256.ofPage(&self.salt, block));
-    }
-
-    fn compare(self: *HashTree, number: u64, digest: *const Digest) sys.Error!void {
-        const expected = try self.digestOf(number);
-        if (!std.mem.eql(u8, digest, &expected))
-            return self.changed("payload", self.start + number * block_size);
+        blocks: []const Block,
+        needed: usize,
+    ) sys.Error!usize {
+        var digests: [blocks_max]Digest = undefined;
+        sha256.ofPages(&self.salt, blocks, &digests);
+        for (digests[0..blocks.len], first.., 0..) |*digest, number, i| {
+            const expected = self.digestOf(number) catch |err|
+                return if (i < needed) err else i;
+            if (!std.mem.eql(u8, digest, &expected)) return if (i < needed)
+                self.changed("payload", self.start + number * block_size)
+            else
+                i;
+        }
+        return blocks.len;
     }
 
     /// That of a block of the payload, from a checked block of the tree.
@@ -164,7 +169,7 @@ pub const HashTree = struct {
         return digests[place.entry];
     }
 
-    fn changed(self: *HashTree, what: []const u8, at: u64) sys.Error {
+    noinline fn changed(self: *HashTree, what: []const u8, at: u64) sys.Error {
         if (!self.said.swap(true, .monotonic)) log.say("the {s} of this file was changed: its " ++
             "bytes {d} to {d} are not those that were signed or recorded", .{
             what,
@@ -224,12 +229,12 @@ test "every changed block is found, in the payload and in the tree" {
     var block: [block_size]u8 = undefined;
     for ([_]u64{ 0, 1, 127, 128, 16383, 16384, blocks - 1 }) |number| {
         @memset(&block, @truncate(number));
-        try tree.check(number, &block);
+        _ = try tree.check(number, &.{&block}, 1);
         block[3999] ^= 1;
-        try std.testing.expectError(error.IO, tree.check(number, &block));
+        try std.testing.expectError(error.IO, tree.check(number, &.{&block}, 1));
     }
     @memset(&block, 0);
-    try std.testing.expectError(error.IO, tree.check(blocks, &block));
+    try std.testing.expectError(error.IO, tree.check(blocks, &.{&block}, 1));
     var at = tree.shape.padded() + 5;
     while (at < tree.shape.padded() + tree.shape.size()) : (at += block_size) {
         var byte: [1]u8 = undefined;
@@ -243,10 +248,10 @@ test "every changed block is found, in the payload and in the tree" {
         const row = (at - tree.shape.padded()) / block_size - tree.shape.levels[level];
         const number = row << @intCast(7 * (level + 1));
         @memset(&block, @truncate(number));
-        try std.testing.expectError(error.IO, tree.check(number, &block));
+        try std.testing.expectError(error.IO, tree.check(number, &.{&block}, 1));
         byte[0] ^= 1;
         try sys.do(.pwrite64, .{ fd, &byte, 1, at });
         for (tree.slots) |*slot| slot.tag = 0;
-        try tree.check(number, &block);
+        _ = try tree.check(number, &.{&block}, 1);
     }
 }

@@ -70,13 +70,17 @@ pub const Image = struct {
     }
 
     /// Compares the first `count` bytes with the tree, if there is one, or what is left of them.
+    /// Of what is behind them, as much as takes no longer: nobody is told if that is wrong.
     pub fn checkUpTo(self: *const Image, around: *Around, count: usize) sys.Error!void {
-        if (self.tree == null) return;
+        const tree = self.tree orelse return;
         const blocks = std.mem.alignForward(usize, around.before + count, size);
         const end = @min(blocks, around.all.len);
         if (count == 0 or end <= around.checked) return;
-        try self.check(around.all[around.checked..end], around.at + around.checked);
-        around.checked = end;
+        const needed = end - around.checked;
+        const rest = around.all[around.checked..];
+        const whole = std.mem.alignForward(usize, needed, size * hash_tree.blocksAtOnce());
+        const some = rest[0..@min(whole, rest.len)];
+        around.checked += try self.compare(tree, some, around.at + around.checked, needed);
     }
 
     fn readUnchecked(self: *const Image, buf: []u8, at: u64) sys.Error![]u8 {
@@ -88,16 +92,19 @@ pub const Image = struct {
     /// Compares bytes that were read at `at` with the tree, if there is one. Its blocks start and
     /// end elsewhere: what is around these bytes is read, too.
     fn check(self: *const Image, bytes: []const u8, at: u64) sys.Error!void {
-        return self.compare(self.tree orelse return, bytes, at);
+        _ = try self.compare(self.tree orelse return, bytes, at, bytes.len);
     }
 
+    /// Returns how many bytes are right, if at least the first `needed` are; that may be in the
+    /// middle only where the bytes begin with a block.
     noinline fn compare(
         self: *const Image,
         tree: *hash_tree.HashTree,
         bytes: []const u8,
         at: u64,
-    ) sys.Error!void {
-        if (bytes.len == 0) return;
+        needed: usize,
+    ) sys.Error!usize {
+        if (bytes.len == 0) return 0;
         var ends: [2][size]u8 = undefined;
         const before: usize = @intCast(at % size);
         const after: usize = @intCast(-%(at + bytes.len) % size);
@@ -114,17 +121,24 @@ pub const Image = struct {
             @memcpy(ends[1][0..inside], bytes[bytes.len - inside ..]);
             try self.fill(ends[1][inside..], at + bytes.len);
         }
-        var blocks: [2]*const [size]u8 = undefined;
+        var blocks: [hash_tree.blocks_max]hash_tree.Block = undefined;
+        var held: usize = 0;
         for (0..count) |i| {
-            blocks[i % 2] = if (i == 0 and (before > 0 or bytes.len < size))
+            blocks[held] = if (i == 0 and (before > 0 or bytes.len < size))
                 &ends[0]
             else if (i == count - 1 and after > 0)
                 &ends[1]
             else
                 bytes[i * size - before ..][0..size];
-            if (i % 2 == 1) try tree.checkTwo(first + i - 1, blocks);
+            held += 1;
+            if (held < blocks.len and i + 1 < count) continue;
+            const done = i + 1 - held;
+            const most = std.mem.alignForward(usize, before + needed, size) / size;
+            const right = try tree.check(first + done, blocks[0..held], most -| done);
+            if (right < held) return (done + right) * size;
+            held = 0;
         }
-        if (count % 2 == 1) try tree.check(first + count - 1, blocks[0]);
+        return bytes.len;
     }
 
     fn fill(self: *const Image, part: []u8, at: u64) sys.Error!void {
