@@ -151,11 +151,9 @@ const Start = struct {
         try self.letAppGoOn(app, kind);
         const end = try self.supervise(app);
         if (tracer) |process| process.waitForEnd();
-        if (self.profile) |file| {
-            // A short program may end before it is known which file it was.
-            self.cpus.waitForLoader();
-            file.write(self.arena, self.recorder.?, self.plan.root);
-        }
+        // A short program may end before it is known which file it was.
+        if (self.profile != null) self.cpus.waitForLoader();
+        if (self.profile) |file| file.write(self.arena, self.recorder.?, self.plan.root);
         self.cleanUp();
         end.exitLike();
         return end.status;
