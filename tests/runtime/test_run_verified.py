@@ -189,6 +189,31 @@ def test_the_sentence_comes_once(
     assert f"its bytes {start} to {start + 4096} are not those" in said
 
 
+def test_each_page_of_a_large_block(
+    run_as_user: Runner, shared: Path, environment: dict[str, str]
+) -> None:
+    """The runtime hashes many pages at once where the processor can."""
+    links = [symlink(name, f"usr/{name}") for name in ("bin", "lib", "lib64")]
+    content = b"".join(b"%7d\n" % number for number in range(64 << 10))
+    layout = write_layout(shared / "layout", [tar_of(*links, file("large", content))])
+    app = shared / "pages"
+    words = ["-v", "/usr:/usr:ro", "--compression", "none"]
+    dockerc("build", f"oci:{layout}", "-o", app, *words)
+    with open_executable(app) as executable:
+        payload = executable.footer.offset
+    size = 128 << 10
+    block = app.read_bytes().index(content[size : 2 * size])
+    for page in (0, 1, 10, 11, 14, 15, 16, 30, 31):
+        at = block + 4096 * page + 77 * page
+        start = (at - payload) // 4096 * 4096 + payload
+        bad = changed(app, at, shared / f"bad-{page}")
+        done = run_as_user(bad, "--dockerc-verify", "cat", "/large", env=environment)
+        assert done.returncode == 1 and content.decode().startswith(done.stdout)
+        assert f"its bytes {start} to {start + 4096} are not those" in done.stderr
+    done = run_as_user(app, "--dockerc-verify", "cat", "/large", env=environment)
+    assert (done.returncode, done.stdout) == (0, content.decode())
+
+
 @pytest.mark.parametrize("way", ["copy", "unpack"])
 def test_where_it_is_unpacked(
     app: Path, run: Runner, shared: Path, environment: dict[str, str], way: str
