@@ -148,8 +148,9 @@ const Start = struct {
         const app = try self.takeApp();
         try self.network.serve(self.arena, self.proc, self.watchdog);
         const tracer = if (kind == .translated) try self.beginTranslation(app) else null;
+        const queue: signals.Queue = try .open();
         try self.letAppGoOn(app, kind);
-        const end = try self.supervise(app);
+        const end = try self.supervise(app, queue);
         if (tracer) |process| process.waitForEnd();
         // A short program may end before it is known which file it was.
         if (self.profile != null) self.cpus.waitForLoader();
@@ -242,7 +243,6 @@ const Start = struct {
         const spec = plan.spec;
         const sets = spec.process.capabilities;
         const bounding = if (sets) |given| capabilities.setOf(given.bounding) else 0;
-        const unconfined = plan.host_access.unconfined;
         self.container = .{
             .arena = arena,
             .spec = spec,
@@ -260,7 +260,7 @@ const Start = struct {
             .signal_mask = self.signal_mask,
             .ignored = self.ignored,
             .host_access = plan.host_access,
-            .filter = if (unconfined)
+            .filter = if (plan.host_access.unconfined)
                 null
             else
                 try seccomp.prepare(arena, spec.linux.seccomp, bounding),
@@ -358,7 +358,7 @@ const Start = struct {
         self.container.lifeline.goOn(std.mem.asBytes(&prepared));
     }
 
-    fn supervise(self: *Start, app: Process) !Supervisor.End {
+    fn supervise(self: *Start, app: Process, queue: signals.Queue) !Supervisor.End {
         var errors: StandardError = if (self.joined != null) .remember() else .{ .what = null };
         var supervisor: Supervisor = .{
             .app = app,
@@ -368,7 +368,7 @@ const Start = struct {
             .terminal = if (self.terminal) |*terminal| terminal else null,
             .outputs = &self.outputs,
             .quiesce = self.quiesce,
-            .queue = try .open(),
+            .queue = queue,
             .keeper = if (self.joined) |joined| joined.connection else -1,
             .errors = &errors,
             .lifeline = self.container.lifeline.ours,

@@ -107,3 +107,12 @@ def test_a_symlink_is_followed(target: Path) -> None:
     with atomic_file(link, 0o644) as file:
         file.write(b"through")
     assert link.is_symlink() and target.read_text() == "through"
+
+
+def test_what_takes_the_name_meanwhile_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "new"
+    with atomic_file(path, 0o644) as file:
+        file.write(b"ours")
+        path.write_bytes(b"another's")
+    assert path.read_bytes() == b"ours"
+    assert [each.name for each in tmp_path.iterdir()] == ["new"]

@@ -75,15 +75,19 @@ def test_ctrl_z_then_fg_and_bg(run: Runner, deb: Path, shared: Path, init: list[
 
     def goes_on() -> bool:
         before = (shared / "now").read_text()
+        return wait_for(lambda: (shared / "now").read_text() not in ("", before))
+
+    def stands_still() -> bool:
+        before = (shared / "now").read_text()
         time.sleep(0.3)
-        return (shared / "now").read_text() != before
+        return (shared / "now").read_text() == before
 
     with terminal(shell(run)) as tty:
         tty.type(f"{words}; echo status $?\n")
         wait_for_file(shared / "now")
         tty.type("\x1a")
         tty.until("Stopped")
-        assert not goes_on()
+        assert stands_still()
         tty.type("fg\n")
         tty.until("sh -c")
         assert goes_on()

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from toolkit.errors import DockercError, RefusedError
 from toolkit.files.flags import NAMELESS
 from toolkit.files.location import Location, open_location
-from toolkit.files.temporary import discard, give_name, new_file, take_place
+from toolkit.files.temporary import discard, give_name, new_file, take_free_place, take_place
 from toolkit.files.user import change_owner
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -59,9 +59,9 @@ def atomic_file(
                         os.fsync(descriptor)
                     held = _held(location, file, source)
                     _describe(location, name, held, mode & ~_umask(), like, mtime)
-                    if name is None:
-                        name = give_name(descriptor, location)
-                    take_place(held, name, location)  # while its lock is held
+                    if name is not None or not is_new or not take_free_place(descriptor, location):
+                        name = name or give_name(descriptor, location)
+                        take_place(held, name, location)  # while its lock is held
                 except BaseException:
                     if name is not None:
                         discard(_held(location, file, None), name, location)

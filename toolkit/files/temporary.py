@@ -67,6 +67,16 @@ def give_name(descriptor: int, location: Location) -> str:
     return name
 
 
+def take_free_place(descriptor: int, location: Location) -> bool:
+    """Give a file that has no name the location's, at once: a process that is killed leaves nothing
+    beside it. False where something has got that name; raises OSError."""
+    try:
+        os.link(f"/proc/self/fd/{descriptor}", location.name, dst_dir_fd=location.descriptor)
+    except FileExistsError:
+        return False
+    return True
+
+
 def take_place(descriptor: int | None, name: str, location: Location) -> None:
     """Give the open file or directory, whose name that is, the location's; raises OSError.
 
