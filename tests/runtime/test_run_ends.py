@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from leftovers import leaving_nothing, processes_with, wait_for
-from support import Runner
+from support import Runner, need
 
 
 def test_nothing_is_left_after_a_normal_end(run: Runner, deb: Path) -> None:
@@ -55,6 +55,22 @@ def test_a_handled_signal_reaches_the_app(run: Runner, deb: Path) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.stdout.readline() == "caught\n"
         assert process.wait(timeout=60) == 3
+
+
+def test_a_handler_that_is_done_at_once(deb: Path) -> None:
+    """The status is the program's, though it has no handler any more when that is looked up."""
+    need("strace")
+    # The runtime sends its program the signal, and goes on half a second later.
+    slow = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=kill:delay_exit=500000"]
+    script = "trap 'trap - TERM; echo caught; sleep 2; exit 9' TERM; echo up; sleep 60 & wait"
+    command = [*slow, deb, "sh", "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(children[0]), signal.SIGTERM)
+        assert process.stdout.readline() == "caught\n"
+        assert process.wait(timeout=60) == 9
 
 
 def test_what_the_caller_ignores(run: Runner, deb: Path) -> None:

@@ -53,7 +53,7 @@ def test_a_program_that_does_not_want_to(user: User, deb: Path) -> None:
         (row,) = user.ps(deb)
         assert user(deb, "--dockerc-stop", "-t", "1", str(row.app)).returncode == 0
     assert process.returncode == 137
-    assert not is_alive(row.app)
+    assert wait_for(lambda: not is_alive(row.app))
 
 
 def test_a_runtime_that_is_stopped(user: User, deb: Path) -> None:

@@ -34,6 +34,12 @@ pub const Status = struct {
         return std.fmt.parseInt(u64, self.field(name) orelse return 0, 16) catch 0;
     }
 
+    /// Whether it has ended, and its parent has not waited for it yet.
+    pub fn isZombie(self: *const Status) bool {
+        const state = self.field("State") orelse return false;
+        return state.len > 0 and state[0] == 'Z';
+    }
+
     /// Each begins a line: the first one is a name that the process has given itself.
     noinline fn field(self: *const Status, name: []const u8) ?[]const u8 {
         var lines = std.mem.tokenizeScalar(u8, self.buf[0..self.len], '\n');
@@ -47,7 +53,7 @@ pub const Status = struct {
 
 test "fields of /proc/PID/status" {
     var status: Status = .{};
-    const lines = "Name:\tPPid:\t1\nTgid:\t7\nPPid:\t12\nGroups:\t1 2 \n" ++
+    const lines = "Name:\tPPid:\t1\nState:\tZ (zombie)\nTgid:\t7\nPPid:\t12\nGroups:\t1 2 \n" ++
         "SigIgn:\t0000000000000001\nSigCgt:\t0000000180004a02\n";
     @memcpy(status.buf[0..lines.len], lines);
     status.len = lines.len;
@@ -57,4 +63,5 @@ test "fields of /proc/PID/status" {
     try std.testing.expectEqual(1, status.set("SigIgn"));
     try std.testing.expectEqual(0x180004a02, status.set("SigCgt"));
     try std.testing.expectEqual(0, status.set("SigNone"));
+    try std.testing.expect(status.isZombie());
 }

@@ -241,15 +241,17 @@ pub const Supervisor = struct {
         // `listen` has sent it.
         if (signal.pid == own and signal.code != signals.from_kernel) return;
         if (self.terminal) |terminal| if (number == SIG.winch) return terminal.resize();
+        // Before it is sent: a handler may end the app at once.
+        const unhandled = self.hasDefault(number);
         // A key of the caller's terminal, which does not signal the app's group.
         if (signal.code == signals.from_kernel)
             self.app.killGroup(number)
         else
             self.app.kill(number);
         switch (number) {
-            SIG.tstp, SIG.ttin, SIG.ttou => if (self.hasDefault(number)) self.stop(number, .itself),
+            SIG.tstp, SIG.ttin, SIG.ttou => if (unhandled) self.stop(number, .itself),
             SIG.cont, SIG.urg, SIG.winch => {},
-            else => if (self.hasDefault(number)) self.endApp(number),
+            else => if (unhandled) self.endApp(number),
         }
     }
 
@@ -279,7 +281,8 @@ pub const Supervisor = struct {
         if (self.init) return signal == SIG.tstp or signal == SIG.ttin or signal == SIG.ttou;
         var status: Status = .{};
         status.read(self.proc, self.app.pid);
-        if (status.len == 0) return false;
+        // What has ended keeps its own status.
+        if (status.len == 0 or status.isZombie()) return false;
         return (status.set("SigIgn") | status.set("SigCgt")) & signals.bit(signal) == 0;
     }
 };
