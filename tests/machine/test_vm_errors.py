@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
-from machine_support import ARM64, CLOUD, GENERIC, command, kernel, run
+from machine_support import ARM64, CLOUD, GENERIC, command, kernel, machines, run
 from support import FIXTURES, dockerc
 
 pytestmark = pytest.mark.slow
@@ -69,6 +70,24 @@ def test_a_qemu_without_a_sandbox(hello: Path, tmp_path: Path) -> None:
     script += '; done; exec /usr/bin/qemu-system-x86_64 "$@"'
     done = run(hello, environment=with_qemu(tmp_path, script))
     assert (done.returncode, done.stderr) == (0, "") and "Hello" in done.stdout
+
+
+def test_a_machine_that_was_up_is_not_started_once_more(deb: Path, tmp_path: Path) -> None:
+    """A program that has broken out of its machine could say anything in QEMU's name."""
+    script = f'[ "$1" = --version ] || echo start >>{tmp_path}/starts; echo -sandbox: no >&2'
+    script += '; exec /usr/bin/qemu-system-x86_64 "$@"'
+    process = subprocess.Popen(
+        command(deb, "--", "sh", "-c", "echo ready; sleep 1000"),
+        env={**os.environ, **with_qemu(tmp_path, script)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout and process.stdout.readline() == "ready\n"
+    (qemu,) = machines(process.pid)
+    os.kill(qemu, signal.SIGKILL)
+    assert process.communicate(timeout=60)[0] == "" and process.returncode == 125
+    assert (tmp_path / "starts").read_text() == "start\n"
 
 
 def test_a_qemu_that_is_too_old(hello: Path, tmp_path: Path) -> None:

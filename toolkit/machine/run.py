@@ -58,10 +58,13 @@ def _run(qemu: str, board: Board, guest: Guest) -> int:
         assert process.stderr
         errors = Tail(process.stderr.read1)  # type: ignore[attr-defined]
         console = Tail(channels.connection("console").recv, board.debug)
-        ended = _relay(stack, channels, guest)
+        # Only the machine's first process knows the token.
+        is_up = _has_token(channels.connection("control"), guest.token)
+        ended = _relay(stack, channels, guest) if is_up else None
         if ended is None:
             status = _status_of(process)
-            if board.sandbox and any(_SANDBOX.search(line) for line in errors.lines()):
+            # Later the program has had its say, and must not get rid of the sandbox.
+            if not is_up and board.sandbox and any(map(_SANDBOX.search, errors.lines())):
                 raise _NoSandboxError
             raise MachineError(_why(qemu, status, errors, console))
         process.kill()
@@ -93,14 +96,10 @@ def _status_of(process: subprocess.Popen[bytes]) -> int:
 
 def _relay(stack: ExitStack, channels: Channels, guest: Guest) -> Exit | None:
     """Until the program has ended and all that it wrote is the caller's."""
-    control = channels.connection("control")
-    # Only the machine's first process knows the token.
-    if not _has_token(control, guest.token):
-        return None
     streams = [channels.connection(name) for name in ("stdin", "stdout", "stderr")]
     if not all(_has_token(each, guest.token) for each in streams):
         return None
-    lines = Control(control)
+    lines = Control(channels.connection("control"))
     outputs = [Output(streams[number], number, lines) for number in (1, 2)]
     signals = passing_signals(lambda number: lines.tell(f"signal {number}"), lines.tell_window)
     with signals, raw_terminal() if guest.window else nullcontext():
