@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support import FIXTURES, TOOL, need
 
 from toolkit.errors import DockercError
 from toolkit.files.atomic import atomic_file, check_writable
@@ -116,3 +118,12 @@ def test_what_takes_the_name_meanwhile_is_replaced(tmp_path: Path) -> None:
         path.write_bytes(b"another's")
     assert path.read_bytes() == b"ours"
     assert [each.name for each in tmp_path.iterdir()] == ["new"]
+
+
+def test_a_name_that_is_refused_is_told(tmp_path: Path) -> None:
+    need("strace")
+    command = ["strace", "-f", "-qq", "-o", os.devnull, "-e", "inject=linkat:error=EPERM", *TOOL]
+    words = ["build", "-q", f"oci:{FIXTURES}/hello", "-o", tmp_path / "new"]
+    done = subprocess.run([*command, *words], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "dockerc: new: Operation not permitted\n")
+    assert list(tmp_path.iterdir()) == []

@@ -62,8 +62,7 @@ def give_name(descriptor: int, location: Location) -> str:
     with contextlib.suppress(OSError):
         lock(descriptor, wait=True)
     name = _unfinished_name(location.name)
-    # Only with a directory's descriptor does Python call linkat(2), which follows the link.
-    os.link(f"/proc/self/fd/{descriptor}", name, dst_dir_fd=location.descriptor)
+    _link(descriptor, name, location)
     return name
 
 
@@ -71,10 +70,18 @@ def take_free_place(descriptor: int, location: Location) -> bool:
     """Give a file that has no name the location's, at once: a process that is killed leaves nothing
     beside it. False where something has got that name; raises OSError."""
     try:
-        os.link(f"/proc/self/fd/{descriptor}", location.name, dst_dir_fd=location.descriptor)
+        _link(descriptor, location.name, location)
     except FileExistsError:
         return False
     return True
+
+
+def _link(descriptor: int, name: str, location: Location) -> None:
+    try:
+        # Only with a directory's descriptor does Python call linkat(2), which follows the link.
+        os.link(f"/proc/self/fd/{descriptor}", name, dst_dir_fd=location.descriptor)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, location.name) from None
 
 
 def take_place(descriptor: int | None, name: str, location: Location) -> None:
