@@ -31,7 +31,7 @@ def test_one_pure_wheel_holds_both_stubs_and_their_licence(tmp_path: Path) -> No
         for machine, number in (("x86_64", 62), ("aarch64", 183)):
             stub = archive.read(f"toolkit/stub/{machine}")
             assert stub[:4] == b"\x7fELF" and stub[18] == number
-            assert len(stub) <= 774 << 10
+            assert len(stub) <= 777 << 10
         modules = [str(file.relative_to(ROOT)) for file in (ROOT / "toolkit").rglob("*.py")]
         assert {*modules, "toolkit/py.typed"} <= set(names)
         licences = [name for name in names if "licenses/" in name]

@@ -92,11 +92,17 @@ pub const Page = *const [page_size]u8;
 pub const pages_max = 16;
 /// From so many pages on, sixteen at once take less time than two and two, which need not always
 /// be measured: it is near this on Intel's and AMD's processors that have both.
-const worth_sixteen = 12;
+const worth_sixteen = 10;
 
-/// How many take as long as one, or hardly longer.
-pub fn pagesAtOnce() usize {
-    return if (processor.has(.sixteen)) pages_max else 2;
+/// How many of so many there are take as long as one, or hardly longer.
+pub fn pagesAtOnce(there_are: usize) usize {
+    if (processor.has(.sixteen) and there_are >= few()) return pages_max;
+    return if (processor.has(.rounds)) 2 else 1;
+}
+
+/// The fewest that are worth the time of sixteen.
+fn few() usize {
+    return if (processor.has(.rounds)) worth_sixteen else 2;
 }
 
 /// Of a prefix and each page, of which there are at most `pages_max`.
@@ -105,9 +111,7 @@ pub noinline fn ofPages(
     pages: []const Page,
     digests: *[pages_max][32]u8,
 ) void {
-    const has_rounds = processor.has(.rounds);
-    const few: usize = if (has_rounds) worth_sixteen else 2;
-    if (builtin.cpu.arch == .x86_64 and pages.len >= few and processor.has(.sixteen)) {
+    if (builtin.cpu.arch == .x86_64 and pages.len >= few() and processor.has(.sixteen)) {
         var all: [pages_max][*]const u8 = @splat(pages[0]);
         for (all[0..pages.len], pages) |*each, page| each.* = page;
         return processor.dockerc_sha256_of_sixteen(prefix, &all, &initial, &constants, digests);
@@ -115,7 +119,7 @@ pub noinline fn ofPages(
     var done: usize = 0;
     while (done < pages.len) : (done += 1) {
         const rest = pages[done..];
-        if (has_rounds and rest.len > 1) {
+        if (processor.has(.rounds) and rest.len > 1) {
             digests[done..][0..2].* = ofTwo(prefix, rest[0..2].*);
             done += 1;
         } else {

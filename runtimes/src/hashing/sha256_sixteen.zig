@@ -44,38 +44,51 @@ noinline fn rounds(
     constants: *const [64]u32,
 ) void {
     for (0..count) |number| {
-        var schedule: [64]Vector = undefined;
         var words: [16]Vector = undefined;
         for (&words, messages) |*each, message| {
             const block: *align(1) const Vector = @ptrCast(message[64 * number ..]);
             each.* = @byteSwap(block.*);
         }
         transpose(&words);
-        schedule[0..16].* = words;
-        var a, var b, var c, var d, var e, var f, var g, var h = states.*;
-        for (constants, 0..) |constant, i| {
-            if (i >= 16) {
-                const x = schedule[i - 15];
-                const y = schedule[i - 2];
-                const s0 = rotate(x, 7) ^ rotate(x, 18) ^ (x >> @splat(3));
-                const s1 = rotate(y, 17) ^ rotate(y, 19) ^ (y >> @splat(10));
-                schedule[i] = schedule[i - 16] +% s0 +% schedule[i - 7] +% s1;
+        var state = states.*;
+        var done: usize = 0;
+        while (true) {
+            inline for (words, 0..) |word, i| {
+                const constant: Vector = @splat(constants[done + i]);
+                round(&state, i, word +% constant);
             }
-            const s1 = rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25);
-            const constants_of_all: Vector = @splat(constant);
-            const first = h +% s1 +% ((e & f) ^ (~e & g)) +% constants_of_all +% schedule[i];
-            const s0 = rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22);
-            const second = s0 +% ((a & b) ^ (a & c) ^ (b & c));
-            h = g;
-            g = f;
-            f = e;
-            e = d +% first;
-            d = c;
-            c = b;
-            b = a;
-            a = first +% second;
+            done += words.len;
+            if (done == constants.len) break;
+            extend(&words);
         }
-        inline for (states, [8]Vector{ a, b, c, d, e, f, g, h }) |*word, more| word.* +%= more;
+        inline for (states, state) |*sum, more| sum.* +%= more;
+    }
+}
+
+/// One of the 64, in which the names of the state's words have moved on by as many places.
+inline fn round(state: *[8]Vector, comptime number: usize, word: Vector) void {
+    const at = struct {
+        fn at(comptime name: usize) usize {
+            return (name + 16 - number) % 8;
+        }
+    }.at;
+    const a, const b, const c = .{ state[at(0)], state[at(1)], state[at(2)] };
+    const e, const f, const g = .{ state[at(4)], state[at(5)], state[at(6)] };
+    const s1 = rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25);
+    const first = state[at(7)] +% word +% ((e & f) ^ (~e & g)) +% s1;
+    const s0 = rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22);
+    state[at(3)] +%= first;
+    state[at(7)] = first +% (s0 +% ((a & b) ^ (a & c) ^ (b & c)));
+}
+
+/// From sixteen words of a schedule to the next sixteen.
+inline fn extend(words: *[16]Vector) void {
+    inline for (words, 0..) |*word, i| {
+        const x = words[(i + 1) % 16];
+        const y = words[(i + 14) % 16];
+        const s0 = rotate(x, 7) ^ rotate(x, 18) ^ (x >> @splat(3));
+        const s1 = rotate(y, 17) ^ rotate(y, 19) ^ (y >> @splat(10));
+        word.* +%= s0 +% words[(i + 9) % 16] +% s1;
     }
 }
 

@@ -17,7 +17,7 @@ pub const Digest = [32]u8;
 const fan_out = block_size / @sizeOf(Digest);
 /// Payloads are smaller than 2^48 bytes (superblock.zig), so 2^36 blocks.
 const levels_max = 6;
-const slot_bits = 7;
+const slot_count = 128;
 
 /// What follows from a payload's size.
 pub const Shape = struct {
@@ -60,11 +60,11 @@ fn ceil(count: u64, per: u64) u64 {
     return (count + per - 1) / per;
 }
 
+/// Beside each other, not with the digests: the first use of a page takes as long as some hashes.
 const Slot = struct {
-    mutex: futex.Mutex,
+    mutex: futex.Mutex = .{},
     /// The block's number in the tree, plus one; 0 is an empty slot.
-    tag: u64,
-    digests: [fan_out]Digest,
+    tag: u64 = 0,
 };
 
 pub const HashTree = struct {
@@ -74,19 +74,20 @@ pub const HashTree = struct {
     shape: Shape,
     salt: [32]u8,
     root: Digest,
-    slots: []Slot,
+    slots: [slot_count]Slot = @splat(.{}),
+    kept: *[slot_count][fan_out]Digest,
     /// Whether it was said that something was changed.
     said: std.atomic.Value(bool) = .init(false),
 
     pub fn init(fd: sys.fd_t, start: u64, bytes_used: u64, salt: [32]u8, root: Digest) !HashTree {
-        const memory = try sys.anonymous(@sizeOf(Slot) << slot_bits);
+        const memory = try sys.anonymous(slot_count * block_size);
         return .{
             .fd = fd,
             .start = start,
             .shape = .of(bytes_used),
             .salt = salt,
             .root = root,
-            .slots = @as([*]Slot, @ptrCast(memory.ptr))[0 .. 1 << slot_bits],
+            .kept = @ptrCast(memory.ptr),
         };
     }
 
@@ -118,10 +119,8 @@ pub const HashTree = struct {
         var level: usize = 0;
         var digest = self.root;
         while (level < self.shape.level_count) : (level += 1) {
-            if (self.kept(self.above(number, level))) |digests| {
-                digest = digests;
-                break;
-            }
+            digest = self.find(self.above(number, level)) orelse continue;
+            break;
         }
         while (level > 0) {
             level -= 1;
@@ -143,15 +142,16 @@ pub const HashTree = struct {
         };
     }
 
-    fn slotOf(self: *const HashTree, block: u64) *Slot {
-        return &self.slots[@intCast(block % self.slots.len)];
+    fn slotOf(block: u64) usize {
+        return @intCast(block % slot_count);
     }
 
-    fn kept(self: *const HashTree, place: Place) ?Digest {
-        const slot = self.slotOf(place.block);
+    fn find(self: *HashTree, place: Place) ?Digest {
+        const number = slotOf(place.block);
+        const slot = &self.slots[number];
         slot.mutex.lock();
         defer slot.mutex.unlock();
-        return if (slot.tag == place.block + 1) slot.digests[place.entry] else null;
+        return if (slot.tag == place.block + 1) self.kept[number][place.entry] else null;
     }
 
     fn load(self: *HashTree, place: Place, expected: *const Digest) sys.Error!Digest {
@@ -161,10 +161,11 @@ pub const HashTree = struct {
         if (try sys.preadAll(self.fd, data, at) != data.len) return error.IO;
         const digest = sha256.ofPage(&self.salt, data);
         if (!std.mem.eql(u8, &digest, expected)) return self.changed("hash tree", at);
-        const slot = self.slotOf(place.block);
+        const number = slotOf(place.block);
+        const slot = &self.slots[number];
         slot.mutex.lock();
         defer slot.mutex.unlock();
-        slot.digests = digests;
+        self.kept[number] = digests;
         slot.tag = place.block + 1;
         return digests[place.entry];
     }
@@ -225,7 +226,7 @@ test "every changed block is found, in the payload and in the tree" {
     const fd: sys.fd_t = @intCast(try sys.call(.memfd_create, .{ "payload", 0 }));
     defer sys.close(fd);
     var tree = try example(fd, blocks);
-    defer sys.release(@ptrCast(@alignCast(std.mem.sliceAsBytes(tree.slots))));
+    defer sys.release(@alignCast(std.mem.asBytes(tree.kept)));
     var block: [block_size]u8 = undefined;
     for ([_]u64{ 0, 1, 127, 128, 16383, 16384, blocks - 1 }) |number| {
         @memset(&block, @truncate(number));
@@ -241,7 +242,7 @@ test "every changed block is found, in the payload and in the tree" {
         _ = try sys.preadAll(fd, &byte, at);
         byte[0] ^= 1;
         try sys.do(.pwrite64, .{ fd, &byte, 1, at });
-        for (tree.slots) |*slot| slot.tag = 0;
+        for (&tree.slots) |*slot| slot.tag = 0;
         const level: usize = for (tree.shape.levels[0..tree.shape.level_count], 0..) |first, i| {
             if (at >= tree.shape.padded() + first * block_size) break i;
         } else unreachable;
@@ -251,7 +252,7 @@ test "every changed block is found, in the payload and in the tree" {
         try std.testing.expectError(error.IO, tree.check(number, &.{&block}, 1));
         byte[0] ^= 1;
         try sys.do(.pwrite64, .{ fd, &byte, 1, at });
-        for (tree.slots) |*slot| slot.tag = 0;
+        for (&tree.slots) |*slot| slot.tag = 0;
         _ = try tree.check(number, &.{&block}, 1);
     }
 }

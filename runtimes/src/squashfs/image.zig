@@ -78,8 +78,8 @@ pub const Image = struct {
         if (count == 0 or end <= around.checked) return;
         const needed = end - around.checked;
         const rest = around.all[around.checked..];
-        const whole = std.mem.alignForward(usize, needed, size * hash_tree.blocksAtOnce());
-        const some = rest[0..@min(whole, rest.len)];
+        const at_once = size * hash_tree.blocksAtOnce(rest.len / size);
+        const some = rest[0..@min(std.mem.alignForward(usize, needed, at_once), rest.len)];
         around.checked += try self.compare(tree, some, around.at + around.checked, needed);
     }
 
