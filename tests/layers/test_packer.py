@@ -5,10 +5,12 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import pytest
 from layout import file, noise, symlink, tar_of, write_layout
 from support import dockerc
 from tree_support import Whole
 
+from toolkit.layers import packer as module
 from toolkit.layers.content import read_file
 from toolkit.layers.merge import merge
 from toolkit.layers.pack import Pack
@@ -51,6 +53,31 @@ def test_fragments_of_code_are_half_as_large() -> None:
             name = entry.path.decode().rpartition("/")[2]
             fragments.setdefault(name, []).append(entry.content.fragment)
     assert [len(set(fragments[name])) for name in ("run", "it.pyc", "text")] == [3, 3, 2]
+
+
+def test_what_every_start_reads_shares_a_fragment_wherever_it_is_in_the_layer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    linker = "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
+    sizes = {"etc/passwd": 900, "etc/ld.so.cache": 4000, "a/etc/passwd": 700, linker: 20_000}
+    others = [file(f"usr/share/{n}", noise(9000, n)) for n in range(20)]
+    passwd, cache, other, ld = (file(name, noise(size, size)) for name, size in sizes.items())
+    monkeypatch.setattr(module, "_WINDOW", 40_000)
+    pack = packed(tar_of(ld, *others[:10], passwd, other, *others[10:], cache))
+    found = {entry.path.decode(): entry.content for entry in pack.entries if entry.content}
+    start = [found[name] for name in ("etc/passwd", "etc/ld.so.cache", linker)]
+    assert [each.fragment_offset for each in start] == [0, 900, 4900]
+    together = [name for name, each in found.items() if each.fragment == start[0].fragment]
+    assert sorted(together) == sorted(sizes.keys() - {"a/etc/passwd"})
+
+
+def test_a_layer_of_such_files_takes_no_more_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have a fragment of their own as long as they fit into one."""
+    monkeypatch.setattr(module, "_WINDOW", 40_000)
+    names = [f"{n}/ld-linux.so.2" for n in range(20)]
+    pack = packed(tar_of(*(file(name, noise(9000, n)) for n, name in enumerate(names))))
+    used = [entry.content.fragment for entry in pack.entries]
+    assert used == sorted(used) and used[-1] > 3
 
 
 def test_equal_small_files_of_a_layer_are_stored_once() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from array import array
 from collections.abc import Iterable
 from typing import Any, BinaryIO
@@ -43,6 +44,11 @@ _WINDOW = 24 << 20
 _ELF = b"\x7fELF"
 _CODE = frozenset((b"py", b"pyc", b"pm", b"pl", b"rb", b"js", b"mjs", b"cjs"))
 """Extensions of what an interpreter reads when a program starts."""
+_START = re.compile(
+    rb"(?:.*/)?ld-(?:linux|musl)[^/]*\.so\.[0-9]"
+    rb"|etc/(?:ld\.so\.cache|nsswitch\.conf|passwd|group)"
+)
+"""The dynamic linker, and what it and libc read when programs start: they share a fragment."""
 _Small = tuple[bytes, bytes, list[Entry]]
 """A small file's digest, its bytes, and all entries that have them."""
 _MAX_TIME = 0xFFFFFFFF
@@ -104,7 +110,7 @@ class Packer:
         return self._finish()
 
     def _finish(self) -> Pack:
-        self._fill_fragments()
+        self._fill_fragments(is_last=True)
         self._blocks.flush()
         self.pack.sizes = self._blocks.sizes
         return self.pack
@@ -214,26 +220,30 @@ class Packer:
             if self._small_bytes >= _WINDOW:
                 self._fill_fragments()
 
-    def _fill_fragments(self) -> None:
+    def _fill_fragments(self, *, is_last: bool = False) -> None:
         """Code apart: who wants a piece of it must decode its fragment up to there."""
+        start: list[_Small] = []
         code: list[_Small] = []
         others: list[_Small] = []
         for digest, (data, entries) in self._small.items():
-            chosen = code if _is_code(entries[0].path, data) else others
+            path = entries[0].path
+            chosen = start if _is_start(path) else code if _is_code(path, data) else others
             chosen.append((digest, data, entries))
-        self._share(code, self._block_size // 2)
-        self._share(others, self._block_size)
-        self._small.clear()
-        self._small_bytes = 0
+        self._share(sorted(code, key=_extension), self._block_size // 2)
+        self._share(sorted(others, key=_extension), self._block_size)
+        # From wherever in the layer, as long as they fit into one; the linker, which is the largest
+        # and needed first, behind the others.
+        if is_last or sum(len(data) for _, data, _ in start) > self._block_size // 2:
+            self._share(sorted(start, key=lambda small: len(small[1])), self._block_size // 2)
+            start.clear()
+        self._small = {digest: (data, entries) for digest, data, entries in start}
+        self._small_bytes = sum(len(data) for data, _ in self._small.values())
 
     def _share(self, files: list[_Small], limit: int) -> None:
-        """Fragments of `limit` bytes; files that are larger, but smaller than a block, stand alone.
-
-        Sorted by extension, which compresses best, else in tar's order, which loads best.
-        """
+        """Fragments of `limit` bytes; larger files, which are smaller than a block, stand alone."""
         fragment: list[bytes] = []
         number, used = len(self._blocks.sizes), 0
-        for digest, data, entries in sorted(files, key=lambda small: _extension(small[2][0].path)):
+        for digest, data, entries in files:
             if fragment and used + len(data) > limit:
                 self._blocks.add(b"".join(fragment))
                 fragment.clear()
@@ -275,10 +285,19 @@ def clean_path(name: bytes) -> bytes:
     return b"/".join(parts)
 
 
+def _is_start(path: bytes) -> bool:
+    return _START.fullmatch(path) is not None
+
+
 def _is_code(path: bytes, data: bytes) -> bool:
-    return data.startswith(_ELF) or _extension(path) in _CODE
+    return data.startswith(_ELF) or _suffix(path) in _CODE
 
 
-def _extension(path: bytes) -> bytes:
+def _extension(small: _Small) -> bytes:
+    """To sort by, which compresses best; else in tar's order, which loads best."""
+    return _suffix(small[2][0].path)
+
+
+def _suffix(path: bytes) -> bytes:
     name = path.rpartition(b"/")[2]
     return name.rpartition(b".")[2] if b"." in name[1:] else b""

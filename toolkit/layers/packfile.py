@@ -27,7 +27,7 @@ from toolkit.layers.pack import Pack
 from toolkit.squashfs.structs import DATA_UNCOMPRESSED
 from toolkit.squashfs.tree import EMPTY, Content
 
-MAGIC = b"dcpack04"
+MAGIC = b"dcpack05"
 _TRAILER = struct.Struct("<8sQQ32s")
 _LENGTH = struct.Struct("<Q")
 _WORD_SIZE = 4
