@@ -280,6 +280,7 @@ test {
     _ = @import("payload/public_key.zig");
     _ = @import("payload/signed_block.zig");
     _ = @import("process/caller.zig");
+    _ = @import("process/cpu_policy.zig");
     _ = @import("process/ports/socket_address.zig");
     _ = @import("process/status.zig");
     _ = @import("rootfs/tmpfs_policy.zig");

@@ -1,4 +1,6 @@
 //! The FUSE kernel protocol as far as a read-only file system needs it (linux/fuse.h, 7.36).
+const std = @import("std");
+
 pub const major = 7;
 pub const minor = 36;
 pub const root_id = 1;
@@ -142,6 +144,25 @@ pub const Dirent = extern struct {
     offset: u64,
     name_len: u32,
     kind: u32,
+
+    /// To the reply to a READDIR, or with `full` to a READDIRPLUS; false if it has no room.
+    pub fn append(
+        self: *const Dirent,
+        full: ?*const EntryOut,
+        name: []const u8,
+        out: *std.ArrayList(u8),
+    ) bool {
+        const zeros: [8]u8 = @splat(0);
+        const padding = (8 - name.len % 8) % 8;
+        const size = (if (full != null) @as(usize, @sizeOf(EntryOut)) else 0) +
+            @sizeOf(Dirent) + name.len + padding;
+        if (out.capacity - out.items.len < size) return false;
+        if (full) |entry| out.appendSliceAssumeCapacity(std.mem.asBytes(entry));
+        out.appendSliceAssumeCapacity(std.mem.asBytes(self));
+        out.appendSliceAssumeCapacity(name);
+        out.appendSliceAssumeCapacity(zeros[0..padding]);
+        return true;
+    }
 };
 
 pub const StatfsOut = extern struct {
@@ -170,7 +191,7 @@ pub const StoreOut = extern struct {
 pub const clone_ioctl = 0x8004e500;
 
 comptime {
-    const assert = @import("std").debug.assert;
+    const assert = std.debug.assert;
     assert(@sizeOf(InHeader) == 40 and @sizeOf(OutHeader) == 16);
     assert(@sizeOf(EntryOut) == 128 and @sizeOf(AttrOut) == 104 and @sizeOf(InitOut) == 64);
     assert(@sizeOf(ReadIn) == 40 and @sizeOf(StatfsOut) == 80 and @sizeOf(Dirent) == 24);

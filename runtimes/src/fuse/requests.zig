@@ -37,6 +37,8 @@ pub const RequestHandler = struct {
     recorder: ?*Recorder = null,
     decoder: Decoder,
     block_list: squashfs.extents.BlockList = .{},
+    /// Whether it has decoded a block for a reply.
+    decoded: bool = false,
 
     pub fn serveOne(self: *RequestHandler) sys.Error!protocol.Opcode {
         const request = try self.channel.receive();
@@ -221,6 +223,7 @@ pub const RequestHandler = struct {
                 const held = try self.reader.blocks.begin(self.decoder, stored, extent.end());
                 slots[slot_count] = held.slot;
                 slot_count += 1;
+                if (held.fresh) self.decoded = true;
                 const alone = held.fresh and
                     extent.fragment != null and !self.prefetcher.missed(extent.fragment.?);
                 if (held.unfinished) unfinished = .{ .slot = held.slot, .alone = alone };
@@ -286,7 +289,7 @@ pub const RequestHandler = struct {
                 .name_len = @intCast(dot.name.len),
                 .kind = 4,
             };
-            if (!append(&out, if (plus) &nothing else null, dirent, dot.name)) break;
+            if (!dirent.append(if (plus) &nothing else null, dot.name, &out)) break;
         }
         var it = try self.iterator(nodeid, &dir, if (offset <= dots.len) 0 else offset);
         var before = it.mark;
@@ -306,31 +309,13 @@ pub const RequestHandler = struct {
             var full = std.mem.zeroes(protocol.EntryOut);
             if (thorough or plus and found.kind == directory)
                 full = self.entry(found.reference) catch full;
-            if (!append(&out, if (plus) &full else null, dirent, found.name)) {
+            if (!dirent.append(if (plus) &full else null, found.name, &out)) {
                 it.undo(before);
                 self.readdir_cache.keep(nodeid, it);
                 break;
             }
         }
         self.channel.send(request.header.unique, out.items);
-    }
-
-    fn append(
-        out: *std.ArrayList(u8),
-        full: ?*const protocol.EntryOut,
-        dirent: protocol.Dirent,
-        name: []const u8,
-    ) bool {
-        const zeros: [8]u8 = @splat(0);
-        const padding = (8 - name.len % 8) % 8;
-        const size = (if (full != null) @as(usize, @sizeOf(protocol.EntryOut)) else 0) +
-            @sizeOf(protocol.Dirent) + name.len + padding;
-        if (out.capacity - out.items.len < size) return false;
-        if (full) |f| out.appendSliceAssumeCapacity(std.mem.asBytes(f));
-        out.appendSliceAssumeCapacity(std.mem.asBytes(&dirent));
-        out.appendSliceAssumeCapacity(name);
-        out.appendSliceAssumeCapacity(zeros[0..padding]);
-        return true;
     }
 
     fn iterator(

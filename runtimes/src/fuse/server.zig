@@ -119,7 +119,7 @@ pub const Server = struct {
     }
 
     fn serveLater(worker: RequestHandler, cpus: *CpuPolicy) void {
-        cpus.waitForLoader();
+        cpus.waitForStart();
         serve(worker, cpus);
     }
 
@@ -133,7 +133,7 @@ pub const Server = struct {
                 if (err != error.NODEV) log.debug("fuse: {s}", .{errno.text(err)});
                 return;
             };
-            if (!placed and opcode == .read) placed = cpus.afterRead();
+            if (!placed) placed = cpus.afterReply(opcode == .read, own.decoded);
         }
     }
 };

@@ -75,6 +75,8 @@ pub const Turns = struct {
     }
 };
 
+/// Requests of a start that reads nothing else than its program and libraries.
+const start_max = 200;
 const servers_max = @import("../squashfs/blocks.zig").threads_max;
 
 /// Shared by all threads of a start; it outlives them.
@@ -91,6 +93,10 @@ pub const CpuPolicy = struct {
     listing: std.atomic.Value(bool) = .init(false),
     /// While the loader is at work 1, or 2 if others need not wait for its end. A futex.
     loading: std.atomic.Value(u32) = .init(0),
+    /// 1 while the app for which there was a loader starts, as far as requests tell. A futex.
+    starting: std.atomic.Value(u32) = .init(0),
+    /// Answered since the app was executed, while it starts.
+    answered: u32 = 0,
     /// Until the app is executed. The container's mounts have to wait for kernel threads
     /// (synchronize_rcu_expedited), and those for the end of the loader's time slice.
     setting_up: std.atomic.Value(bool) = .init(true),
@@ -102,6 +108,7 @@ pub const CpuPolicy = struct {
     /// Before the loader is started, and by it at its end.
     pub fn loadingBegins(self: *CpuPolicy) void {
         self.loading.store(1, .monotonic);
+        self.starting.store(1, .monotonic);
     }
 
     /// By the loader, when it has found a start list, which others work through.
@@ -162,19 +169,54 @@ pub const CpuPolicy = struct {
         self.caller_mask.set();
     }
 
-    /// A thread that prefetches works for the same reader as the loader, and a second one that
-    /// serves would take turns with the first while the app is started, which costs one more
-    /// wake-up for each request.
+    /// A thread that prefetches works for the same reader as the loader.
     pub fn waitForLoader(self: *CpuPolicy) void {
         while (self.loading.load(.acquire) == 1) futex.wait(&self.loading, 1);
     }
 
-    /// By a thread that serves, on the app's processor, after the reply to a READ: nothing is read
-    /// before the app is executed. Returns whether the thread has left that processor.
-    pub fn afterRead(self: *CpuPolicy) bool {
-        self.setting_up.store(false, .monotonic);
-        if (self.isLoading() or self.listing.load(.monotonic)) return false;
+    /// A second thread that serves would take turns with the first while the app is started, which
+    /// costs one more wake-up for each request.
+    pub fn waitForStart(self: *CpuPolicy) void {
+        while (self.starting.load(.acquire) == 1) futex.wait(&self.starting, 1);
+    }
+
+    /// By the thread that serves, on the app's processor, after each reply: nothing is read before
+    /// the app is executed, and its start is over when it reads what the loader had not `decoded`,
+    /// or after many requests. Returns whether it is; then the thread has left that processor.
+    pub fn afterReply(self: *CpuPolicy, is_read: bool, decoded: bool) bool {
+        if (is_read) self.setting_up.store(false, .monotonic);
+        if (self.starting.load(.monotonic) == 1) {
+            if (self.setting_up.load(.monotonic)) return false;
+            self.answered += 1;
+            if (self.isLoading() or self.listing.load(.monotonic)) return false;
+            if (!decoded and self.answered < start_max) return false;
+        }
         self.useAll();
+        self.starting.store(0, .release);
+        futex.wake(&self.starting, std.math.maxInt(i32));
         return true;
     }
 };
+
+test "a start is over when something is read that was not decoded before, or after many requests" {
+    var policy: CpuPolicy = .init();
+    // No app, as for a mount.
+    try std.testing.expect(policy.afterReply(false, false));
+
+    policy.loadingBegins();
+    try std.testing.expect(!policy.afterReply(false, false));
+    try std.testing.expect(policy.setting_up.load(.monotonic));
+    // The loader is at work, whatever is read.
+    try std.testing.expect(!policy.afterReply(true, true));
+    try std.testing.expect(!policy.setting_up.load(.monotonic));
+    policy.loadingEnds();
+    try std.testing.expect(!policy.afterReply(true, false));
+    try std.testing.expectEqual(1, policy.starting.load(.monotonic));
+    try std.testing.expect(policy.afterReply(true, true));
+    policy.waitForStart();
+
+    policy.starting.store(1, .monotonic);
+    policy.answered = 0;
+    for (1..start_max) |_| try std.testing.expect(!policy.afterReply(false, false));
+    try std.testing.expect(policy.afterReply(false, false));
+}
