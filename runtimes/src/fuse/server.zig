@@ -60,10 +60,10 @@ pub const Server = struct {
                 Prefetcher.loop,
                 .{ &self.prefetcher, try self.reader.newDecoder() },
             );
-        self.cpus.addServer(try self.spawn(serve, .{ first, self.cpus }));
+        self.cpus.addServer(try self.spawn(serve, .{ first, self.cpus, true }));
         for (1..count) |_| {
             const handled = try self.handler(try self.clone());
-            self.cpus.addServer(try self.spawn(serveLater, .{ handled, self.cpus }));
+            self.cpus.addServer(try self.spawn(serve, .{ handled, self.cpus, false }));
         }
         // This thread will send requests itself: see `closeServerFds`.
         try sys.do(.unshare, .{sys.CLONE.files});
@@ -118,15 +118,11 @@ pub const Server = struct {
         return fd;
     }
 
-    fn serveLater(worker: RequestHandler, cpus: *CpuPolicy) void {
-        cpus.waitForStart();
-        serve(worker, cpus);
-    }
-
-    fn serve(worker: RequestHandler, cpus: *CpuPolicy) void {
+    fn serve(worker: RequestHandler, cpus: *CpuPolicy, is_first: bool) void {
         var own = worker;
         var placed = false;
         own.channel.isolateFdTable(.{ own.reader.image.fd, own.reader.image.fd });
+        if (!is_first) cpus.waitForStart();
         while (true) {
             const opcode = own.serveOne() catch |err| {
                 // The mount is gone.

@@ -76,7 +76,7 @@ pub const Turns = struct {
 };
 
 /// Requests of a start that reads nothing else than its program and libraries.
-const start_max = 200;
+const start_max = 300;
 const servers_max = @import("../squashfs/blocks.zig").threads_max;
 
 /// Shared by all threads of a start; it outlives them.
@@ -95,7 +95,7 @@ pub const CpuPolicy = struct {
     loading: std.atomic.Value(u32) = .init(0),
     /// 1 while the app for which there was a loader starts, as far as requests tell. A futex.
     starting: std.atomic.Value(u32) = .init(0),
-    /// Answered since the app was executed, while it starts.
+    /// Requests answered since then.
     answered: u32 = 0,
     /// Until the app is executed. The container's mounts have to wait for kernel threads
     /// (synchronize_rcu_expedited), and those for the end of the loader's time slice.
@@ -181,12 +181,11 @@ pub const CpuPolicy = struct {
     }
 
     /// By the thread that serves, on the app's processor, after each reply: nothing is read before
-    /// the app is executed, and its start is over when it reads what the loader had not `decoded`,
+    /// the app is executed, and its start is over when it reads what had to be `decoded` for that,
     /// or after many requests. Returns whether it is; then the thread has left that processor.
     pub fn afterReply(self: *CpuPolicy, is_read: bool, decoded: bool) bool {
         if (is_read) self.setting_up.store(false, .monotonic);
         if (self.starting.load(.monotonic) == 1) {
-            if (self.setting_up.load(.monotonic)) return false;
             self.answered += 1;
             if (self.isLoading() or self.listing.load(.monotonic)) return false;
             if (!decoded and self.answered < start_max) return false;
