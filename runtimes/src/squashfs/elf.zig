@@ -103,6 +103,16 @@ pub const Elf = struct {
         return text(buf[0..try read(reader, decoder, &self.file, found.offset, buf)]);
     }
 
+    /// Where what is loaded ends. The kernel clears the rest of that page (.bss) before a program
+    /// without interpreter begins.
+    pub fn end(self: *const Elf) u64 {
+        var last: u64 = 0;
+        for (self.headers[0..self.header_count]) |*header| {
+            if (header.kind == PT.load) last = @max(last, header.offset +| header.file_len);
+        }
+        return last;
+    }
+
     /// The name of the library that an entry of the dynamic section asks for.
     pub fn needed(
         self: *const Elf,

@@ -80,15 +80,14 @@ fn load(reader: *Reader, decoder: Decoder, cpus: *CpuPolicy, program: Program) !
     const elf = try squashfs.elf.Elf.open(reader, decoder, &file) orelse return;
     self.add(&file);
     var buf: [std.posix.PATH_MAX]u8 = undefined;
-    if (try elf.interpreter(reader, decoder, &buf)) |path| if (try self.find(
-        self.root,
-        path,
-    )) |interpreter| {
-        try self.whole(&interpreter.inode);
-        if (try self.find(self.root, "etc/ld.so.cache")) |cache| try self.whole(&cache.inode);
-        self.libraries = interpreter.directory;
-        try self.needs(&elf);
-    };
+    if (try elf.interpreter(reader, decoder, &buf)) |path| {
+        if (try self.find(self.root, path)) |interpreter| {
+            try self.whole(&interpreter.inode);
+            if (try self.find(self.root, "etc/ld.so.cache")) |cache| try self.whole(&cache.inode);
+            self.libraries = interpreter.directory;
+            try self.needs(&elf);
+        }
+    } else try self.part(&file, elf.end() -| 1, elf.end());
     for (self.files[0..self.file_count]) |*each| try self.whole(each);
 }
 
@@ -148,11 +147,15 @@ const Run = struct {
     }
 
     fn whole(self: *Run, file: *const squashfs.inode.Inode) !void {
+        return self.part(file, 0, file_max);
+    }
+
+    fn part(self: *Run, file: *const squashfs.inode.Inode, from: u64, to: u64) !void {
         if (file.kind != .file) return;
         const reader = self.reader;
         var list: squashfs.extents.BlockList = .{};
         var extents: squashfs.extents.Extents =
-            .init(reader, self.decoder, file, 0, file_max, &list);
+            .init(reader, self.decoder, file, from, to, &list);
         while (self.left > 0) {
             const extent = try extents.next() orelse break;
             if (extent.stored == null) continue;
