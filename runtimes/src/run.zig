@@ -133,7 +133,7 @@ const Start = struct {
         try self.openMachine();
         try self.describeContainer();
         const mounts = self.entered.mounts;
-        if (self.sharedTree() != null) self.reader.blocks.forget();
+        self.reader.blocks.forget();
         self.watchdog = try .start(self.container.role(), mounts, self.container.terminal);
         const loader = try self.loadProgram();
         const tmpfs_allowed = tmpfs_policy.allows(self.arena);

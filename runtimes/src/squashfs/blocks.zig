@@ -107,8 +107,9 @@ pub const Blocks = struct {
         return self;
     }
 
-    /// Forgets blocks, which others can be made to read again. With huge pages the first block of
-    /// all takes 2 MiB, in every process that is forked from ours.
+    /// Before a fork: forgets blocks, which can be read again. The first of all takes a huge page;
+    /// if a child had that, too, the kernel would copy it page by page as others are decoded into
+    /// it.
     pub fn forget(self: *Blocks) void {
         self.mutex.lock();
         defer self.mutex.unlock();
