@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import random
 import subprocess
 import time
 from dataclasses import dataclass
@@ -90,13 +91,19 @@ ORDINARY = User("dockerc-test")
 
 
 def in_turn(contenders: dict[str, list[str | Path]], rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of each command, run so often after once that does not count."""
+    """Milliseconds of each command, run so often after once that does not count.
+
+    In another order each time: what ends is unmounted while the next starts.
+    """
     for words in contenders.values():
         ORDINARY.timed(*words)
     times: dict[str, list[float]] = {name: [] for name in contenders}
+    order = list(contenders)
+    shuffle = random.Random(0).shuffle
     for _ in range(rounds):
-        for name, words in contenders.items():
-            times[name].append(ORDINARY.timed(*words).wall * 1000)
+        shuffle(order)
+        for name in order:
+            times[name].append(ORDINARY.timed(*contenders[name]).wall * 1000)
     return times
 
 
