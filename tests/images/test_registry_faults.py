@@ -128,10 +128,10 @@ def test_retry_after_is_waited_for(liar: LyingRegistry) -> None:
     assert 1 <= time.monotonic() - started < 3
 
 
-@pytest.mark.parametrize(
-    "after", ["3600", "9" * 400, email.utils.formatdate(time.time() + 9999, usegmt=True)]
-)
+@pytest.mark.parametrize("after", ["3600", "9" * 400, "a date"])
 def test_retry_after_beyond_patience(liar: LyingRegistry, after: str) -> None:
+    if after == "a date":
+        after = email.utils.formatdate(time.time() + 9999, usegmt=True)
     liar.answers[MANIFEST_PATH] = answer(429, headers={"Retry-After": after})
     started = time.monotonic()
     with pytest.raises(DockercError, match="limits how often"):
