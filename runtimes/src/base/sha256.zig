@@ -90,8 +90,8 @@ pub const page_size = 4096;
 pub const Page = *const [page_size]u8;
 /// Pages that are hashed at once.
 pub const pages_max = 16;
-/// From so many pages on, sixteen at once take less time than two and two, which need not always
-/// be measured: it is near this on Intel's and AMD's processors that have both.
+/// From so many pages on, sixteen at once take less time than two and two (measured on AMD's fifth
+/// generation of Zen).
 const worth_sixteen = 10;
 
 /// How many of so many there are take as long as one, or hardly longer.
